@@ -1,0 +1,31 @@
+# Set-up costs once; every target can be run again and again.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+venv: $(STAMP) ## set-up alone: .venv with the suite and its tools
+
+train: venv ## train the image CVAE on the embedded digits, test it, draw pictures, print the results
+	$(BIN)/python scripts/train_image.py fit --config configs/image/digits.yaml
+
+test: venv ## the default tests
+	$(BIN)/python -m pytest
+
+soak: venv ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: venv ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove .venv (runs and data stay)
+	rm -rf .venv

@@ -1,0 +1,48 @@
+"""What a DataModule hands to a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """B examples with their conditions.
+
+    Attributes:
+        x: data, [B, ...].
+        condition: raw fields by name, each [B, ...]; a missing category is -1, a missing number NaN.
+        mask: True where x is observed, same shape as x; None means that all of x is.
+        index: position of each example in its split, [B]. Evaluation draws its noise from it, so that neither the
+            batch size nor the number of processes changes a figure. None stands for 0 ... B-1.
+    """
+
+    x: Tensor
+    condition: dict[str, Tensor]
+    mask: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with `function` applied to each of its tensors."""
+
+        def apply(value: Tensor | None) -> Tensor | None:
+            return None if value is None else function(value)
+
+        condition = {name: function(value) for name, value in self.condition.items()}
+        return Batch(function(self.x), condition, apply(self.mask), apply(self.index))
+
+    def __getitem__(self, rows: slice | Tensor) -> "Batch":
+        return self.map(lambda tensor: tensor[rows])
+
+    def replace(self, **changes: Tensor | dict[str, Tensor] | None) -> "Batch":
+        """A copy with some attributes changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on a device."""
+        return self.map(lambda tensor: tensor.to(device))

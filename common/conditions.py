@@ -1,0 +1,222 @@
+"""Condition encoders: raw fields -> embedding c [B, C], with a null embedding for what is not given.
+
+A missing value is -1 for a category and NaN for a number. Dropping a condition in training means marking it missing,
+so that the null embedding is learned and any part of the condition can be left out at generation time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.configurable import Configurable
+
+Fields = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Attribute(Configurable):
+    """What a condition field can be: `Categorical` or `Continuous`."""
+
+    def parse(self, text: str) -> float:
+        """The raw value that a person's text stands for. Raises ValueError, which lists what is valid."""
+        raise NotImplementedError
+
+    def tensor(self, values: Sequence[float]) -> Tensor:
+        """Raw values as a tensor of the right type."""
+        raise NotImplementedError
+
+    def missing(self, field: Tensor) -> Tensor:
+        """True where a raw value is missing."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Categorical(Attribute):
+    """One of several named values, stored as its position; -1 is missing. Two values make a binary attribute."""
+
+    values: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(str(value) for value in self.values))
+
+    def parse(self, text: str) -> int:
+        """Position of a named value."""
+        if text not in self.values:
+            raise ValueError(f"{text!r} is not one of {', '.join(self.values)}")
+        return self.values.index(text)
+
+    def tensor(self, values: Sequence[float]) -> Tensor:
+        """Positions as int64."""
+        return torch.tensor(values, dtype=torch.int64)
+
+    def missing(self, field: Tensor) -> Tensor:
+        """True at -1."""
+        return field < 0
+
+
+@dataclass(frozen=True)
+class Continuous(Attribute):
+    """A number; NaN is missing. Mean, deviation and range are those of the training split."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def parse(self, text: str) -> float:
+        """The number."""
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number (seen in training: {self.low:g} to {self.high:g})") from None
+
+    def tensor(self, values: Sequence[float]) -> Tensor:
+        """Numbers as float32."""
+        return torch.tensor(values, dtype=torch.float32)
+
+    def missing(self, field: Tensor) -> Tensor:
+        """True at NaN."""
+        return field.isnan()
+
+    @staticmethod
+    def fit(values: Tensor) -> "Continuous":
+        """Statistics of the training split's values; missing ones do not count."""
+        known = values[~values.isnan()].double()
+        if len(known) == 0:
+            raise ValueError("a continuous attribute has no value in the training split")
+        std = known.std(correction=0).item() or 1.0
+        return Continuous(known.mean().item(), std, known.min().item(), known.max().item())
+
+
+class ConditionEncoder(Configurable, nn.Module):
+    """Base of the condition encoders: a module with `dim` and `forward(fields) -> [B, dim]`.
+
+    Args:
+        attributes: every field the encoder reads, by name.
+        dropout: probability that all fields of an example are dropped together in training: needed for guidance.
+        field_dropout: probability that a field is dropped on its own: lets any part be left out at generation time.
+    """
+
+    dim: int
+
+    def __init__(self, attributes: Mapping[str, Attribute], dropout: float = 0.0, field_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attributes = dict(attributes)
+        self.dropout = dropout
+        self.field_dropout = field_dropout
+
+    def forward(self, fields: Fields) -> Tensor:
+        """Embedding [B, dim]. Fields that are absent count as missing; with none at all the result is [1, dim]."""
+        raise NotImplementedError
+
+    def drop(self, fields: Fields) -> Fields:
+        """Marks fields as missing at random, in training only."""
+        if not self.training or not (self.dropout or self.field_dropout) or not fields:
+            return fields
+        template = next(iter(fields.values()))
+        together = torch.rand(len(template), device=template.device) < self.dropout
+        dropped = {}
+        for name, field in fields.items():
+            alone = torch.rand(len(field), device=field.device) < self.field_dropout
+            null = float("nan") if field.is_floating_point() else -1
+            dropped[name] = field.masked_fill(together | alone, null)
+        return dropped
+
+    def parse(self, texts: Mapping[str, str]) -> Fields:
+        """Raw fields, each [1], from a person's `name=value` texts.
+
+        Raises:
+            ValueError: for an unknown name or value; the message lists the valid ones.
+        """
+        fields = {}
+        for name, text in texts.items():
+            if name not in self.attributes:
+                known = ", ".join(self.attributes) or "none: the model is unconditional"
+                raise ValueError(f"unknown condition {name!r}; this model knows: {known}")
+            try:
+                fields[name] = self.attributes[name].tensor([self.attributes[name].parse(text)])
+            except ValueError as error:
+                raise ValueError(f"condition {name}: {error}") from None
+        return fields
+
+
+class CategoricalEmbedding(nn.Module):
+    """One embedding for each value and one for none."""
+
+    def __init__(self, attribute: Categorical, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(len(attribute.values) + 1, dim)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """[B] positions (-1 for missing) -> [B, dim]."""
+        return self.table(field.long() + 1)
+
+
+class ContinuousEmbedding(nn.Module):
+    """A small network on the standardised value and its sines and cosines, and an embedding for none."""
+
+    def __init__(self, attribute: Continuous, dim: int, frequencies: int = 4) -> None:
+        super().__init__()
+        self.mean, self.std, self.frequencies = attribute.mean, attribute.std, frequencies
+        self.network = nn.Sequential(nn.Linear(1 + 2 * frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.null = nn.Parameter(torch.randn(dim))
+
+    def forward(self, field: Tensor) -> Tensor:
+        """[B] numbers (NaN for missing) -> [B, dim]."""
+        value = torch.nan_to_num((field.float() - self.mean) / self.std).unsqueeze(-1)
+        # Periods from 8 standard deviations downwards: neighbouring ages stay neighbours.
+        phases = value * (2.0 ** torch.arange(self.frequencies, device=field.device)) * (torch.pi / 4)
+        embedded = self.network(torch.cat([value, phases.sin(), phases.cos()], dim=-1))
+        return torch.where(field.isnan().unsqueeze(-1), self.null.to(embedded.dtype), embedded)
+
+
+def embed_attribute(attribute: Attribute, dim: int) -> nn.Module:
+    """The embedding module [B] -> [B, dim] that fits an attribute."""
+    if isinstance(attribute, Categorical):
+        return CategoricalEmbedding(attribute, dim)
+    if isinstance(attribute, Continuous):
+        return ContinuousEmbedding(attribute, dim)
+    raise TypeError(f"no embedding for {type(attribute).__name__}")
+
+
+class FieldEmbeddings(nn.Module):
+    """The embeddings of several attributes side by side: fields -> [B, len(attributes) * dim]."""
+
+    def __init__(self, attributes: Mapping[str, Attribute], dim: int) -> None:
+        super().__init__()
+        self.attributes = dict(attributes)
+        self.dim = dim
+        # A list, because a user's column may have a name that a ModuleDict refuses.
+        self.embeddings = nn.ModuleList(embed_attribute(attribute, dim) for attribute in attributes.values())
+
+    def forward(self, fields: Fields) -> Tensor:
+        """Concatenated embeddings; absent fields are missing, other fields are ignored."""
+        size = len(next(iter(fields.values()))) if fields else 1
+        device = next(self.parameters()).device
+        parts = []
+        for (name, attribute), embedding in zip(self.attributes.items(), self.embeddings, strict=True):
+            absent = -1 if isinstance(attribute, Categorical) else float("nan")
+            parts.append(embedding(fields.get(name, torch.full((size,), absent, device=device))))
+        return torch.cat(parts, dim=-1)
+
+
+class Composition(ConditionEncoder):
+    """Several condition encoders side by side; the embedding is the concatenation of theirs.
+
+    Args:
+        encoders: the parts. Dropout is theirs.
+    """
+
+    def __init__(self, encoders: Sequence[ConditionEncoder]) -> None:
+        attributes = {name: attribute for encoder in encoders for name, attribute in encoder.attributes.items()}
+        super().__init__(attributes)
+        self.encoders = nn.ModuleList(encoders)
+        self.dim = sum(encoder.dim for encoder in encoders)
+
+    def forward(self, fields: Fields) -> Tensor:
+        """[B, dim]."""
+        parts = [encoder(fields) for encoder in self.encoders]
+        size = max(len(part) for part in parts)
+        return torch.cat([part.expand(size, -1) for part in parts], dim=-1)

@@ -1,0 +1,202 @@
+"""Estimators of likelihood and of what the latent carries. Everything is in nats; nothing here trains.
+
+A model is anything with `condition`, `encode`, `decode` and `prior` as in `common.module.ConditionalELBO`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from common.batch import Batch
+from common.conditions import Fields
+from common.likelihoods import log_prob
+from common.posterior import example_noise, reparameterize
+
+# Bounds of what is in memory at once.
+NOISE_NUMBERS = 8_000_000
+DECODES = 1_000
+
+
+@dataclass(frozen=True)
+class ImportanceEstimate:
+    """log p(x | c) and the effective number of importance samples behind it, each [B]."""
+
+    log_likelihood: Tensor
+    effective_sample_size: Tensor
+
+
+@torch.no_grad()
+def log_likelihood(model: Any, batch: Batch, num_samples: int, seed: int = 0) -> ImportanceEstimate:
+    """Log p(x | c) = log 1/K sum_k p(x | z_k, c) p(z_k | c) / q(z_k | x, c), z_k ~ q(z | x, c).
+
+    A lower bound in expectation that tightens with K (Burda et al. 2016, theorem 1). With a mask, that of the observed
+    values. Memory is bounded whatever K and B; the result does not depend on the batch an example came in.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples.
+        num_samples: K.
+        seed: with each example's index it fixes the noise.
+    """
+    rows_at_once = max(1, min(len(batch), NOISE_NUMBERS // max(num_samples * _latent_dim(model, batch), 1)))
+    parts = []
+    for start in range(0, len(batch), rows_at_once):
+        parts.append(_log_weights(model, batch[slice(start, start + rows_at_once)], num_samples, seed, start))
+    log_weights = torch.cat(parts, dim=1)
+    total = torch.logsumexp(log_weights, dim=0)
+    effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
+    return ImportanceEstimate(total - math.log(num_samples), effective)
+
+
+def _latent_dim(model: Any, batch: Batch) -> int:
+    first = batch[slice(0, 1)]
+    return int(model.encode(first.x, model.condition(first.condition)).event_shape[-1])
+
+
+def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int, start: int) -> Tensor:
+    """Log importance weights, [K, B]."""
+    c = model.condition(batch.condition).expand(len(batch), -1)
+    posterior, prior = model.encode(batch.x, c), model.prior(c)
+    index = batch.index if batch.index is not None else start + torch.arange(len(batch), device=batch.x.device)
+    noise = example_noise(seed, index, (num_samples, posterior.event_shape[-1]))
+    chunks = []
+    for eps in noise.split(max(1, DECODES // len(batch))):
+        z = reparameterize(posterior, eps)
+        likelihood = log_prob(model.decode(z, c), batch.x, batch.mask)
+        chunks.append(likelihood + prior.log_prob(z) - posterior.log_prob(z))
+    return torch.cat(chunks)
+
+
+@torch.no_grad()
+def condition_gain(
+    model: Any, batch: Batch, candidates: Fields, weights: Tensor, num_samples: int, seed: int = 0
+) -> Tensor:
+    """Log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
+
+    The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
+    its frequency among the candidates, the mean over the data is the mutual information of x and c under the model.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples.
+        candidates: raw fields of M conditions, each [M].
+        weights: [M], summing to one.
+        num_samples: importance samples for each log p(x | c).
+        seed: seed of the noise.
+    """
+    own = log_likelihood(model, batch, num_samples, seed).log_likelihood
+    under = []
+    for row in range(len(weights)):
+        condition = {name: field[row].expand(len(batch)).to(batch.x.device) for name, field in candidates.items()}
+        under.append(log_likelihood(model, batch.replace(condition=condition), num_samples, seed).log_likelihood)
+    log_weights = weights.to(own.device, torch.float32).log().unsqueeze(1)
+    return own - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
+
+
+def condition_candidates(fields: Fields, limit: int = 32, seed: int = 0) -> tuple[Fields, Tensor, bool]:
+    """Conditions that stand for the distribution of a table of them: fields [M], weights [M], and whether it is exact.
+
+    Up to `limit` distinct rows are all taken with their frequencies (exact); of more, `limit` are drawn.
+    """
+    table = torch.stack([field.double().reshape(len(field)) for field in fields.values()], dim=1)
+    rows, inverse, counts = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
+    if len(rows) <= limit:
+        first = torch.stack([(inverse == row).nonzero()[0, 0] for row in range(len(rows))])
+        return {name: field[first] for name, field in fields.items()}, counts / counts.sum(), True
+    chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:limit]
+    return {name: field[chosen] for name, field in fields.items()}, torch.full((limit,), 1 / limit), False
+
+
+def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 2000) -> tuple[float, int]:
+    """I(x; z) = E[log q(z | x)] - E[log 1/N sum_j q(z | x_j)] over N examples, and N.
+
+    Never more than log N. Source: Hoffman and Johnson 2016, "ELBO surgery"; estimator of He et al. 2019, section 4.1.
+
+    Args:
+        mean: posterior means [N, D].
+        std: posterior standard deviations [N, D].
+        seed: seed of the draws.
+        limit: at most this many examples are used.
+    """
+    mean, std = mean[:limit].double(), std[:limit].double()
+    z = mean + std * example_noise(seed, torch.arange(len(mean)), (1, mean.shape[1]))[0].double()
+    own = torch.distributions.Normal(mean, std).log_prob(z).sum(-1)
+    aggregate = []
+    for part in z.split(100):
+        pairs = torch.distributions.Normal(mean, std).log_prob(part.unsqueeze(1)).sum(-1)
+        aggregate.append(torch.logsumexp(pairs, dim=1) - math.log(len(mean)))
+    return float((own - torch.cat(aggregate)).mean()), len(mean)
+
+
+def active_units(mean: Tensor, threshold: float = 0.01) -> int:
+    """Latent units whose posterior mean varies over the data: Var_x(E[z_d | x]) > threshold, from means [N, D].
+
+    Source: Burda, Grosse and Salakhutdinov 2016, section 5.2.
+    """
+    return int((mean.var(dim=0) > threshold).sum())
+
+
+def informative_units(kl_per_unit: Tensor, threshold: float = 0.05) -> int:
+    """Latent units whose mean KL exceeds the threshold in nats, from [N, D]."""
+    return int((kl_per_unit.mean(0) > threshold).sum())
+
+
+@torch.no_grad()
+def random_latent_cost(model: Any, batch: Batch, posterior: Independent, c: Tensor, seed: int = 0) -> Tensor:
+    """E_q[log p(x | z, c)] - log p(x | z', c) with z' from the prior, [B]: nats that a random z costs.
+
+    Close to zero means that the decoder ignores z, however many units look active.
+    """
+    index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
+    noise = example_noise(seed, index, (2, posterior.event_shape[-1]))
+    prior = model.prior(c)
+    if isinstance(prior, Independent):
+        random = reparameterize(prior, noise[1])
+    else:  # a mixture draws its component too: seeded as a whole
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            random = prior.sample()
+    z = torch.stack([reparameterize(posterior, noise[0]), random])
+    own, other = log_prob(model.decode(z, c), batch.x, batch.mask)
+    return own - other
+
+
+def latent_leakage(mean: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:
+    """What a linear probe reads of a categorical condition from z: accuracy above the majority rate, and its error.
+
+    Five-fold cross-validated logistic regression on standardised posterior means; a value near zero says that z is free
+    of the condition. Classes with fewer examples than folds are left out.
+
+    Args:
+        mean: posterior means [N, D].
+        field: categories [N]; missing ones (-1) are left out.
+        seed: seed of the folds.
+        folds: number of folds.
+
+    Returns:
+        Accuracy minus the majority rate, and the standard error of the accuracy.
+
+    Raises:
+        ValueError: if fewer than two classes have enough examples.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    labels, features = field.numpy(), mean.numpy()
+    values, counts = np.unique(labels[labels >= 0], return_counts=True)
+    kept = np.isin(labels, values[counts >= folds])
+    labels, features = labels[kept], features[kept]
+    if len(np.unique(labels)) < 2:
+        raise ValueError("leakage needs two classes with at least as many examples as folds")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    accuracy = float(cross_val_score(probe, features, labels, cv=splits).mean())
+    majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
+    return accuracy - float(majority), math.sqrt(accuracy * (1 - accuracy) / len(labels))

@@ -1,0 +1,194 @@
+"""Validation and test: per-example columns gathered from every process, and the figures made from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from common import estimators
+from common.batch import Batch
+from common.conditions import Categorical, Fields
+from common.configurable import Configurable
+from common.metrics.control import control_figures
+from common.objectives import Draws, factorises
+from common.results import Measurement
+
+CONDITION = "condition/"  # prefix of the raw condition fields among the columns
+
+
+class ExampleTable:
+    """One row an example, in the order of the split, whatever the batches and processes were."""
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, Tensor]] = []
+
+    def add(self, batch: Batch, columns: dict[str, Tensor]) -> None:
+        """Keeps a batch's columns, each [B, ...], with the index and the condition of its examples."""
+        start = sum(len(part["index"]) for part in self.parts)
+        index = batch.index if batch.index is not None else torch.arange(start, start + len(batch))
+        condition = {CONDITION + name: field for name, field in batch.condition.items()}
+        self.parts.append(
+            {key: value.detach().cpu() for key, value in ({"index": index} | columns | condition).items()}
+        )
+
+    def gather(self) -> dict[str, Tensor]:
+        """All rows of all processes, sorted by index; the table is empty afterwards."""
+        parts, self.parts = self.parts, []
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everyone, parts)
+            parts = [part for process in everyone for part in process]
+        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        order = columns["index"].argsort(stable=True)
+        return {name: column[order] for name, column in columns.items()}
+
+
+def conditions_of(table: dict[str, Tensor]) -> Fields:
+    """The raw condition fields among a table's columns."""
+    return {name.removeprefix(CONDITION): column for name, column in table.items() if name.startswith(CONDITION)}
+
+
+def columns_of(draws: Draws) -> dict[str, Tensor]:
+    """The ELBO and its two terms, each [B], nats."""
+    terms = draws.terms()
+    return {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+
+
+def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    """The per-example figures of a test beyond the ELBO; NaN where an example is beyond the configured number."""
+    evaluation: Evaluation = model.evaluation
+    c = model.condition(batch.condition).expand(len(batch), -1)
+    columns = {
+        "random_latent_cost": estimators.random_latent_cost(model, batch, draws.posterior, c, evaluation.seed),
+    }
+    if factorises(draws.prior):
+        columns["kl_per_unit"] = draws.kl_per_unit()
+
+    def nll(part: Batch) -> tuple[Tensor, ...]:
+        estimate = estimators.log_likelihood(model, part, evaluation.num_samples, evaluation.seed)
+        return -estimate.log_likelihood, estimate.effective_sample_size
+
+    columns["nll"], columns["effective_sample_size"] = _of_first(evaluation.nll_examples, batch, nll, 2)
+    candidates = _candidates(model)
+    if candidates is not None:
+        fields, weights, _ = candidates
+
+        def gain(part: Batch) -> tuple[Tensor, ...]:
+            samples, seed = evaluation.gain_samples, evaluation.seed
+            return (estimators.condition_gain(model, part, fields, weights, samples, seed),)
+
+        (columns["condition_gain"],) = _of_first(evaluation.gain_examples, batch, gain, 1)
+    return columns
+
+
+def _of_first(
+    limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
+) -> tuple[Tensor, ...]:
+    """Figures [B] of the examples whose index is below the limit; NaN for the others."""
+    index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
+    chosen = index >= 0 if limit is None else index < limit
+    columns = tuple(torch.full(chosen.shape, float("nan"), device=batch.x.device) for _ in range(count))
+    if chosen.any():
+        for column, values in zip(columns, figures(batch[chosen]), strict=True):
+            column[chosen] = values.float()
+    return columns
+
+
+def _candidates(model: Any) -> tuple[Fields, Tensor, bool] | None:
+    """Conditions of the training split that the condition gain compares with; None for an unconditional model."""
+    datamodule = model.trainer.datamodule
+    used = getattr(model.condition, "attributes", {})
+    if datamodule is None or not used or not hasattr(datamodule, "conditions"):
+        return None
+    fields = {name: field for name, field in datamodule.conditions("train").items() if name in used}
+    return estimators.condition_candidates(fields)
+
+
+@dataclass(frozen=True)
+class Evaluation(Configurable):
+    """Sample counts and seed of validation and test.
+
+    Attributes:
+        num_samples: importance samples for the test NLL.
+        nll_examples: the NLL is that of the first so many test examples; None takes all.
+        gain_samples: importance samples for the condition gain.
+        gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition.
+        control_samples: generated samples that the judge looks at.
+        seed: seed of all noise in evaluation.
+    """
+
+    num_samples: int = 1000
+    nll_examples: int | None = None
+    gain_samples: int = 50
+    gain_examples: int = 100
+    control_samples: int = 1000
+    seed: int = 0
+
+    def measure(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
+        """The figures of a test from its gathered table, by name (`test/...`). Draws on process 0's model alone."""
+        importance = f"importance sampling, {self.num_samples} samples"
+        estimators_of = {
+            "elbo": "one posterior draw",
+            "reconstruction": "one posterior draw",
+            "kl": "closed form" if "kl_per_unit" in table else "one posterior draw",
+            "nll": importance,
+            "random_latent_cost": "one posterior and one prior draw",
+            "condition_gain": f"{importance.split(',')[0]}, {self.gain_samples} samples, "
+            + ("all conditions" if _exact(model) else "own and 32 drawn conditions"),
+        }
+        figures = {}
+        for name, estimator in estimators_of.items():
+            if name in table:
+                known = table[name][~table[name].isnan()]
+                figures[f"test/{name}"] = Measurement.mean(known, "nats", estimator)
+        size = table["effective_sample_size"]
+        figures["test/effective_sample_size"] = Measurement.mean(size[~size.isnan()], "samples", importance)
+        figures |= self._latent_figures(table)
+        figures |= self._leakage(model, table)
+        judge = model.trainer.datamodule.judge() if hasattr(model.trainer.datamodule, "judge") else None
+        if judge is not None:
+            figures |= control_figures(model, judge, conditions_of(table), self.control_samples, self.seed)
+        return figures
+
+    def _latent_figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:
+        mean, count = table["mean"], len(table["mean"])
+        information, n = estimators.mutual_information(mean, table["std"], self.seed)
+        bound = f"aggregate posterior of {n} examples, at most log {n}"
+        figures = {
+            "test/active_units": Measurement(
+                estimators.active_units(mean), None, count, "units", "variance of the posterior mean > .01"
+            ),
+            "test/mutual_information": Measurement(information, None, n, "nats", bound),
+        }
+        if "kl_per_unit" in table:
+            units = estimators.informative_units(table["kl_per_unit"])
+            figures["test/active_units_kl"] = Measurement(units, None, count, "units", "mean KL > .05 nats")
+        return figures
+
+    def _leakage(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
+        """Leakage of each categorical field of the data, and their mean."""
+        attributes = getattr(model.trainer.datamodule, "attributes", {})
+        figures = {}
+        for name, field in conditions_of(table).items():
+            if not isinstance(attributes.get(name), Categorical):
+                continue
+            try:
+                value, stderr = estimators.latent_leakage(table["mean"], field, self.seed)
+            except ValueError:  # too few examples of all classes but one: there is nothing to tell apart
+                continue
+            text = "5-fold linear probe on posterior means, accuracy above the majority rate"
+            figures[f"test/leakage/{name}"] = Measurement(value, stderr, len(field), "accuracy", text)
+        if figures:
+            values = torch.tensor([figure.value for figure in figures.values()])
+            first = next(iter(figures.values()))
+            mean = Measurement(values.mean().item(), None, first.n, first.unit, f"{first.estimator}, mean over fields")
+            figures["test/leakage"] = mean if len(figures) > 1 else first
+        return figures
+
+
+def _exact(model: Any) -> bool:
+    candidates = _candidates(model)
+    return candidates is not None and candidates[2]

@@ -1,0 +1,192 @@
+"""Likelihoods p(x | z, c): modules that turn a decoder's output into a normalised distribution over x.
+
+A decoder's output is [..., outputs * channels, ...] with the rank of x behind its batch dimensions; the distribution
+has those batch dimensions and the event shape of x. All of it is float32, whatever the autocast.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Distribution, Independent, Normal, constraints
+
+from common.configurable import Configurable
+
+Size = torch.Size | list[int] | tuple[int, ...]
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Likelihood(Configurable, nn.Module):
+    """Base of the likelihoods. `outputs` says how many numbers a decoder supplies for each value of x."""
+
+    outputs: int = 1
+
+    def forward(self, parameters: Tensor, event_ndim: int) -> Independent:
+        """p(x | z, c) from a decoder's output.
+
+        Args:
+            parameters: [*batch, outputs * channels, ...].
+            event_ndim: rank of one x; the channels are the first of these dimensions.
+        """
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
+    """Binary data, x in {0, 1}. Grey values must be binarised first: a Bernoulli of 0.3 is no density."""
+
+    def forward(self, parameters: Tensor, event_ndim: int) -> Independent:
+        """Bernoulli with the decoder's output as logits."""
+        return Independent(TorchBernoulli(logits=parameters.float(), validate_args=False), event_ndim)
+
+
+class Gaussian(Likelihood):
+    """N(x; decoder output, sigma^2) with one sigma for all values.
+
+    Source: Rybkin, Daniilidis and Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders":
+    shared sigma (section 3.1) and optimal sigma (section 3.2, equation 6).
+
+    Args:
+        sigma: "shared" learns it by gradient, "optimal" takes the maximum-likelihood value (the root mean square error)
+            of each training batch and a running average of it in evaluation, a number fixes it.
+        initial: sigma before training ("shared" and "optimal").
+        momentum: weight of the newest batch in the running average ("optimal").
+    """
+
+    def __init__(
+        self, sigma: float | Literal["shared", "optimal"] = "shared", initial: float = 0.3, momentum: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.mode = sigma if isinstance(sigma, str) else "fixed"
+        self.momentum = momentum
+        value = torch.tensor(math.log(sigma if not isinstance(sigma, str) else initial))
+        if self.mode == "shared":
+            self.log_sigma: Tensor = nn.Parameter(value)
+        else:
+            self.register_buffer("log_sigma", value)
+
+    def forward(self, parameters: Tensor, event_ndim: int) -> Independent:
+        """Normal around the decoder's output."""
+        mean = parameters.float()
+        if self.mode == "optimal" and self.training:
+            return Independent(_OptimalNormal(mean, self), event_ndim)
+        return Independent(Normal(mean, self.log_sigma.exp(), validate_args=False), event_ndim)
+
+    def observe(self, variance: Tensor) -> None:
+        """Moves the running average of the optimal sigma towards a batch's variance."""
+        with torch.no_grad():
+            self.log_sigma.lerp_(variance.detach().log() / 2, self.momentum)
+
+
+class _OptimalNormal(Normal):
+    """Normal whose sigma is the maximum-likelihood one of the data it scores: for training only."""
+
+    def __init__(self, mean: Tensor, likelihood: Gaussian) -> None:
+        super().__init__(mean, likelihood.log_sigma.exp(), validate_args=False)
+        self.likelihood = likelihood
+
+    def expand(self, batch_shape: Size, _instance: object = None) -> "_OptimalNormal":
+        return _OptimalNormal(self.loc.expand(batch_shape), self.likelihood)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        squared = (value - self.loc) ** 2
+        variance = squared.mean().clamp_min(1e-8)
+        self.likelihood.observe(variance)
+        return -0.5 * (squared / variance + variance.log() + LOG_2PI)
+
+
+class DiscretizedLogistic(Likelihood):
+    """Logistic distribution integrated over the cells of a grid: for x in {0, 1/(levels-1), ..., 1}.
+
+    The first and last cell take the tails, so that the probabilities of all levels sum to one.
+    Source: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow", appendix;
+    Salimans et al. 2017 (PixelCNN++), equation 2.
+
+    Args:
+        levels: number of levels, 256 for 8-bit images.
+        scale: "predicted" by the decoder for each value, or one "shared" learned number.
+        initial: scale before training, in units of x.
+    """
+
+    def __init__(
+        self, levels: int = 256, scale: Literal["predicted", "shared"] = "predicted", initial: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.levels = levels
+        self.outputs = 2 if scale == "predicted" else 1
+        self.log_scale = nn.Parameter(torch.tensor(math.log(initial)))
+
+    def forward(self, parameters: Tensor, event_ndim: int) -> Independent:
+        """Discretised logistic around the decoder's output (first half of the channels)."""
+        parameters = parameters.float()
+        if self.outputs == 2:
+            location, log_scale = parameters.chunk(2, dim=-event_ndim)
+            log_scale = log_scale + self.log_scale
+        else:
+            location, log_scale = parameters, self.log_scale.expand_as(parameters)
+        return Independent(GridLogistic(location, log_scale.clamp(-7.0, 3.0), self.levels), event_ndim)
+
+
+class GridLogistic(Distribution):
+    """The distribution behind `DiscretizedLogistic`; event shape [], values on the grid k / (levels - 1)."""
+
+    arg_constraints: ClassVar = {}
+    support = constraints.unit_interval
+    has_rsample = False
+
+    def __init__(self, location: Tensor, log_scale: Tensor, levels: int) -> None:
+        self.location, self.log_scale, self.levels = location, log_scale, levels
+        super().__init__(location.shape, validate_args=False)
+
+    def expand(self, batch_shape: Size, _instance: object = None) -> "GridLogistic":
+        return GridLogistic(self.location.expand(batch_shape), self.log_scale.expand(batch_shape), self.levels)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log P(x), nats; stable in both tails."""
+        half = 0.5 / (self.levels - 1)
+        inverse = torch.exp(-self.log_scale)
+        upper = (value + half - self.location) * inverse
+        lower = (value - half - self.location) * inverse
+        # log(sigmoid(u) - sigmoid(l)) = u - softplus(u) - softplus(l) + log(1 - exp(l - u)), where u - l > 0
+        softplus = nn.functional.softplus
+        inside = upper - softplus(upper) - softplus(lower) + torch.log(-torch.expm1(lower - upper))
+        first = nn.functional.logsigmoid(upper)  # all mass below the first edge
+        last = nn.functional.logsigmoid(-lower)  # all mass above the last edge
+        return torch.where(value < half, first, torch.where(value > 1 - half, last, inside))
+
+    def sample(self, sample_shape: Size = ()) -> Tensor:
+        """Values on the grid."""
+        with torch.no_grad():
+            shape = self._extended_shape(torch.Size(sample_shape))
+            uniform = torch.rand(shape, device=self.location.device).clamp(1e-6, 1 - 1e-6)
+            value = self.location + self.log_scale.exp() * torch.logit(uniform)
+            return (value * (self.levels - 1)).round().clamp(0, self.levels - 1) / (self.levels - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x] = sum over edges of P(x > edge) / (levels - 1)."""
+        inverse = torch.exp(-self.log_scale)
+        total = torch.zeros_like(self.location)
+        for level in range(1, self.levels):
+            total += torch.sigmoid((self.location - (level - 0.5) / (self.levels - 1)) * inverse)
+        return total / (self.levels - 1)
+
+
+def log_prob(likelihood: Distribution, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Log p(x | z, c) in nats [..., B], summed over the observed values of x only where a mask is given.
+
+    Args:
+        likelihood: batch shape [..., B].
+        x: [B, ...].
+        mask: True where observed, shape of x.
+
+    Raises:
+        TypeError: if a mask is given and the likelihood does not factorise over the values of x.
+    """
+    if mask is None:
+        return likelihood.log_prob(x)
+    if not isinstance(likelihood, Independent):
+        raise TypeError(f"a mask needs a likelihood that factorises (Independent); got {likelihood}")
+    values = likelihood.base_dist.log_prob(x)
+    return torch.where(mask, values, 0.0).flatten(-likelihood.reinterpreted_batch_ndims).sum(-1)

@@ -1,0 +1,97 @@
+"""What a person looks at: pictures of a model's doing, the same in every modality where they can be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass
+class Media:
+    """Pictures by name. Modalities that sound or read add kinds of their own."""
+
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+
+
+def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
+    """Images [N, 1 or 3, H, W] with values in [0, 1], row by row, as one picture.
+
+    Args:
+        images: what to show; values outside of [0, 1] are clipped.
+        columns: images a row.
+        scale: each pixel becomes scale x scale.
+        gap: pixels between images.
+    """
+    images = images.detach().float().cpu().clamp(0, 1)
+    images = images.expand(-1, 3, -1, -1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    rows = -(-len(images) // columns)
+    _, _, height, width = images.shape
+    canvas = torch.ones(3, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for position, image in enumerate(images):
+        top = gap + (position // columns) * (height + gap)
+        left = gap + (position % columns) * (width + gap)
+        canvas[:, top : top + height, left : left + width] = image
+    return Image.fromarray((canvas.permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def labelled(picture: Image.Image, rows: list[str], title: str = "", columns: list[str] | None = None) -> Image.Image:
+    """A picture with a text for each of its equally high rows, a title, and a text for each column."""
+    width, height = picture.size
+    figure = Figure(figsize=((width + 140) / 100, (height + 70) / 100), dpi=100)
+    axes = figure.add_axes((120 / (width + 140), 10 / (height + 70), width / (width + 140), height / (height + 70)))
+    axes.imshow(np.asarray(picture), interpolation="nearest", aspect="auto")
+    axes.set_yticks([(position + 0.5) * height / max(len(rows), 1) for position in range(len(rows))], rows)
+    names = columns or []
+    axes.set_xticks([(position + 0.5) * width / max(len(names), 1) for position in range(len(names))], names)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.suptitle(title, y=0.99, va="top", fontsize=10)
+    return _render(figure)
+
+
+def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | None) -> Image.Image:
+    """Posterior means [N, D] on their two principal axes, coloured by a condition field [N].
+
+    Args:
+        means: posterior means.
+        field: the condition of each example.
+        name: of the condition.
+        values: names of its categories; None for a continuous condition.
+    """
+    centred = means.float() - means.float().mean(0)
+    if centred.shape[1] > 2:
+        _, _, axes_DQ = torch.linalg.svd(centred, full_matrices=False)
+        centred = centred @ axes_DQ[:2].T
+    points = torch.nn.functional.pad(centred, (0, max(0, 2 - centred.shape[1]))).numpy()
+    figure = Figure(figsize=(6, 5), dpi=100)
+    axes = figure.subplots()
+    if values is None:
+        dots = axes.scatter(points[:, 0], points[:, 1], c=field.numpy(), s=8, cmap="viridis")
+        figure.colorbar(dots, label=name)
+    else:
+        for position, value in enumerate(values):
+            chosen = points[(field == position).numpy()]
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=8, label=value, color=_colour(position, len(values)))
+        if len(values) <= 20:
+            axes.legend(title=name, fontsize=7, markerscale=2)
+    axes.set_title(f"posterior means, first two principal axes, by {name}", fontsize=10)
+    return _render(figure)
+
+
+def _colour(position: int, count: int) -> tuple[float, ...]:
+    from matplotlib import colormaps
+
+    return colormaps["tab10"](position) if count <= 10 else colormaps["turbo"](position / max(count - 1, 1))
+
+
+def _render(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,379 @@
+"""ConditionalELBO: the LightningModule that every CVAE of the suite derives from.
+
+Shapes: B batch, K posterior draws, D latent, C condition; `z_KBD` is a tensor [K, B, D].
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from common import estimators
+from common.batch import Batch
+from common.conditions import ConditionEncoder
+from common.configurable import Configurable, from_config, import_class, to_config
+from common.evaluation import Evaluation, ExampleTable, columns_of, test_columns
+from common.guidance import extrapolate
+from common.inference import in_evaluation
+from common.likelihoods import Likelihood, log_prob
+from common.media import Media
+from common.objectives import ELBO, Draws, ElboTerms, Objective
+from common.posterior import example_noise, reparameterize
+from common.priors import Prior, StandardNormal
+from common.results import Measurement
+
+# Arguments that do not shape the network: a checkpoint leaves them to whoever trains on.
+TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
+
+
+class ConditionalELBO(Configurable, LightningModule):
+    """A conditional VAE: q(z | x, c), p(z | c), p(x | z, c) and their evidence lower bound.
+
+    A subclass supplies `encode` and `decode`, and may replace `prior`, `media` and `write`. Everything here is in nats
+    per example: summed over dimensions, averaged over the batch.
+
+    Args:
+        condition: condition encoder, a module with `dim` that maps raw fields to c [B, C].
+        prior: p(z | c); N(0, I) where none is given.
+        objective: what training minimises. The ELBO is reported in any case.
+        optimizer: makes the optimiser from the parameters.
+        scheduler: makes a learning-rate scheduler from the optimiser. Those that count `total_steps` step with every
+            batch and take a total of 0 from the trainer; others step with every epoch.
+        compile: compiles the networks in place with torch.compile.
+        latent_dim: D. Needed by priors with parameters; otherwise read off the first posterior.
+        shape: shape of one example, where it is fixed. Needed by VampPrior.
+        evaluation: sample counts and seed of validation and test.
+    """
+
+    def __init__(
+        self,
+        condition: ConditionEncoder,
+        prior: Prior | None = None,
+        objective: Objective = ELBO(),  # noqa: B008 (frozen)
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+        latent_dim: int | None = None,
+        shape: tuple[int, ...] | None = None,
+        evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.condition = condition
+        self.prior = prior or StandardNormal()
+        self.objective = objective
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.compile_networks = compile
+        self.shape = shape
+        self.evaluation = evaluation
+        self.table = ExampleTable()
+        self.results: dict[str, Measurement] = {}
+        if latent_dim is not None:
+            self._build_prior(latent_dim)
+
+    # What a subclass supplies.
+
+    def encode(self, x: Tensor, c: Tensor) -> Independent:
+        """q(z | x, c): a diagonal Gaussian with batch shape [B] and event shape [D]."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode(x, c)")
+
+    def decode(self, z: Tensor, c: Tensor) -> Distribution:
+        """p(x | z, c) for z [..., B, D] and c [B, C]: batch shape [..., B]."""
+        raise NotImplementedError(f"{type(self).__name__} must define decode(z, c)")
+
+    def media(self, batch: Batch) -> Media:
+        """What a person looks at, made from a validation batch."""
+        return Media()
+
+    def write(self, samples: Tensor, path: Path) -> None:
+        """Writes samples as the file a person wants."""
+        raise NotImplementedError(f"{type(self).__name__} does not define write(samples, path)")
+
+    def read(self, path: Path) -> Tensor:
+        """Reads one example [1, ...] from a person's file."""
+        raise NotImplementedError(f"{type(self).__name__} does not define read(path)")
+
+    # The ELBO.
+
+    def draws(self, batch: Batch, num_samples: int = 1, seed: int | None = None) -> Draws:
+        """K posterior draws with their log-likelihoods.
+
+        Args:
+            batch: B examples.
+            num_samples: K.
+            seed: fixes the noise of each example by its index; None draws from torch's generator.
+        """
+        c = self.condition(batch.condition).expand(len(batch), -1)
+        posterior = self.encode(batch.x, c)
+        if self.prior.latent_dim is None:
+            self._build_prior(posterior.event_shape[-1])
+        with torch.autocast(batch.x.device.type, enabled=False):
+            z_KBD = self._sample_posterior(posterior, batch, num_samples, seed)
+        likelihood = self.decode(z_KBD, c)
+        prior = self.prior(c)
+        with torch.autocast(batch.x.device.type, enabled=False):  # sums of log-probabilities in float32
+            log_likelihood = log_prob(likelihood, batch.x, batch.mask)
+        return Draws(z_KBD, log_likelihood, posterior, prior, self._dataset_size())
+
+    def _sample_posterior(self, posterior: Independent, batch: Batch, num_samples: int, seed: int | None) -> Tensor:
+        if seed is None:
+            return posterior.rsample((num_samples,))
+        index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
+        return reparameterize(posterior, example_noise(seed, index, (num_samples, posterior.event_shape[-1])))
+
+    def elbo(self, batch: Batch) -> ElboTerms:
+        """Reconstruction, KL and ELBO of each example, [B], from one draw of z."""
+        return self.draws(batch).terms()
+
+    def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
+        """Importance-sampled log p(x | c) in nats, [B]. See `common.estimators.log_likelihood`."""
+        with in_evaluation(self):
+            return estimators.log_likelihood(self, batch, num_samples, seed).log_likelihood
+
+    # Verbs.
+
+    def sample(
+        self,
+        condition: Mapping[str, Any],
+        num_samples: int = 1,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        draw: bool = False,
+    ) -> Tensor:
+        """X from p(z | c) and p(x | z, c), [num_samples, B, ...].
+
+        Args:
+            condition: raw fields, each a number or [B]. Fields left out take the null embedding.
+            num_samples: samples for each of the B conditions.
+            temperature: scale of z around the prior's mean; below 1 gives more typical samples.
+            guidance: weight of `common.guidance.extrapolate` against the null condition; 1 is none.
+            draw: draws x from p(x | z, c) instead of taking its mean.
+        """
+        with in_evaluation(self):
+            c = self.condition(self._fields(condition))
+            prior = self.prior(c)
+            if guidance != 1.0:
+                prior = extrapolate(prior, self.prior(self._null(c)), guidance)
+            z = prior.sample((num_samples,))
+            if temperature != 1.0:
+                z = prior.mean + temperature * (z - prior.mean)
+            return self._observe(z, c, guidance, draw)
+
+    def reconstruct(self, batch: Batch, guidance: float = 1.0, draw: bool = False) -> Tensor:
+        """X decoded from the posterior mean of x, [B, ...]."""
+        return self.transfer(batch, {}, guidance, draw)
+
+    def transfer(self, batch: Batch, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool = False) -> Tensor:
+        """X decoded from its own posterior mean under another condition, [B, ...].
+
+        Args:
+            batch: B examples with their own conditions.
+            condition: the fields that change, each a number or [B]; the others stay.
+            guidance: as in `sample`.
+            draw: as in `sample`.
+        """
+        with in_evaluation(self):
+            z = self.encode(batch.x, self._embed(batch)).base_dist.loc
+            changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
+            c = self._embed(batch.replace(condition={**batch.condition, **changed}))
+            return self._observe(z, c, guidance, draw)
+
+    def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:
+        """From one batch to another through z and c, both ends included, [steps, B, ...]."""
+        with in_evaluation(self):
+            ends = []
+            for batch in (first, second):
+                c = self._embed(batch)
+                ends.append((self.encode(batch.x, c).base_dist.loc, c))
+            (z_first, c_first), (z_second, c_second) = ends
+            path = []
+            for share in torch.linspace(0, 1, steps).tolist():
+                z, c = torch.lerp(z_first, z_second, share), torch.lerp(c_first, c_second, share)
+                path.append(self._observe(z, c))
+            return torch.stack(path)
+
+    def impute(self, batch: Batch, num_samples: int = 1, proposals: int = 50, draw: bool = False) -> Tensor:
+        """X with its unobserved values filled in, [num_samples, B, ...]; observed values stay as they are.
+
+        Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are set to zero), then
+        resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
+        section 4 and equation 12.
+
+        Args:
+            batch: B examples with a mask.
+            num_samples: imputations of each example.
+            proposals: K.
+            draw: fills in draws from p(x | z, c) instead of its mean.
+
+        Raises:
+            ValueError: if the batch has no mask.
+        """
+        if batch.mask is None:
+            raise ValueError("impute needs a batch with a mask: True where x is observed")
+        mask = batch.mask
+        observed = batch.replace(x=torch.where(mask, batch.x, 0.0))
+        with in_evaluation(self):
+            draws = self.draws(observed, proposals)
+            chosen = torch.distributions.Categorical(logits=draws.log_weights().T).sample((num_samples,))
+            z = draws.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, draws.z.shape[-1]))
+            return torch.where(mask, batch.x, self._observe(z, self._embed(batch), draw=draw))
+
+    def _embed(self, batch: Batch) -> Tensor:
+        return self.condition(batch.condition).expand(len(batch), -1)
+
+    def _null(self, c: Tensor) -> Tensor:
+        return self.condition({}).expand_as(c)
+
+    def _observe(self, z: Tensor, c: Tensor, guidance: float = 1.0, draw: bool = False) -> Tensor:
+        likelihood = self.decode(z, c)
+        if guidance != 1.0:
+            likelihood = extrapolate(likelihood, self.decode(z, self._null(c)), guidance)
+        return likelihood.sample() if draw else likelihood.mean
+
+    def _fields(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Raw fields on the model's device, each [B]."""
+        fields = {name: torch.as_tensor(value, device=self.device) for name, value in condition.items()}
+        size = max((field.numel() for field in fields.values()), default=1)
+        return {name: field.expand(size) if field.numel() == 1 else field for name, field in fields.items()}
+
+    # Training and evaluation.
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss; logs it beside the ELBO."""
+        draws = self.draws(batch, self.objective.num_samples)
+        if batch_idx == 0 and self.current_epoch == 0:
+            self._check_support(batch, draws)
+        loss = self.objective(draws, self.global_step)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        terms = {name: column.mean() for name, column in columns_of(draws).items()}
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
+        self.log_dict({f"train/{name}": value for name, value in self.objective.coefficients(self.global_step).items()})
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects the ELBO and the posterior of each example."""
+        draws = self.draws(batch, 1, self.evaluation.seed)
+        self.table.add(batch, {**columns_of(draws), **_posterior_columns(draws)})
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the ELBO and the active units; `validation` keeps the table for pictures and monitors."""
+        self.validation = self.table.gather()
+        values = {f"val/{name}": self.validation[name].mean().item() for name in ("elbo", "reconstruction", "kl")}
+        values["val/active_units"] = float(estimators.active_units(self.validation["mean"]))
+        self.log_dict(values, sync_dist=True, prog_bar=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects every per-example figure of the test."""
+        draws = self.draws(batch, 1, self.evaluation.seed)
+        columns = {**columns_of(draws), **_posterior_columns(draws), **test_columns(self, batch, draws)}
+        self.table.add(batch, columns)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test's figures; `results` keeps them with their errors and sample counts."""
+        table = self.table.gather()
+        self.results = self.evaluation.measure(self, table)
+        self.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Index, ELBO terms and raw condition of each example."""
+        draws = self.draws(batch, 1, self.evaluation.seed)
+        index = batch.index if batch.index is not None else torch.arange(len(batch))
+        return {"index": index, **columns_of(draws), **batch.condition}
+
+    def _check_support(self, batch: Batch, draws: Draws) -> None:
+        """Data outside of the likelihood's support has no density: better to stop at the first batch."""
+        with torch.no_grad():
+            support = self.decode(draws.z[:1].detach(), self._embed(batch)).support
+        if support is not None and not support.check(batch.x).all():
+            raise ValueError(
+                f"the data lies outside of the likelihood's support ({support}): values from "
+                f"{batch.x.min():g} to {batch.x.max():g}. Binarise it (data.binarize) or choose another likelihood"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and scheduler from the constructor's factories."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer)
+        total = getattr(scheduler, "total_steps", None)
+        if total == 0:
+            scheduler.total_steps = int(self.trainer.estimated_stepping_batches)  # type: ignore[attr-defined]
+        config = {"scheduler": scheduler, "interval": "epoch" if total is None else "step", "monitor": "val/elbo"}
+        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+    def setup(self, stage: str) -> None:
+        """Compiles the networks in place, so that names of weights do not change."""
+        if self.compile_networks:
+            for child in self.children():
+                if not isinstance(child, Prior | Likelihood | ConditionEncoder):
+                    child.compile()
+            self.compile_networks = False
+
+    def _dataset_size(self) -> int | None:
+        trainer = self._trainer
+        datamodule = getattr(trainer, "datamodule", None) if trainer is not None else None
+        return getattr(datamodule, "train_size", None)
+
+    def _build_prior(self, latent_dim: int) -> None:
+        condition_dim = getattr(self.condition, "dim", 0)
+        self.prior.build(latent_dim, condition_dim, self.encode, self.shape)
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stores how to build this model, as plain data."""
+        checkpoint["latent_dim"] = self.prior.latent_dim
+        try:
+            config = to_config(self, skip=TRAINING_ARGUMENTS)
+        except TypeError as error:
+            # A part of the user's own: load_from_checkpoint then asks for it.
+            checkpoint["model_problem"] = str(error)
+        else:
+            checkpoint["model"] = config
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any
+    ) -> Self:
+        """The model of a checkpoint, of the class it was saved from, with nothing else at hand.
+
+        Args:
+            checkpoint_path: a file that training wrote.
+            map_location: device, as in `torch.load`.
+            arguments: replace the stored arguments of the constructor.
+
+        Raises:
+            ValueError: if the file is no checkpoint of the suite, or lacks what rebuilds the model.
+        """
+        checkpoint = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
+        if "state_dict" not in checkpoint:
+            raise ValueError(f"{checkpoint_path} is not a checkpoint of the suite: it has no state_dict")
+        stored = checkpoint.get("model", {"class_path": "", "init_args": {}})
+        name = stored["class_path"]
+        model_class: Any = cls
+        if name and name.rpartition(".")[2] != cls.__name__:
+            model_class = import_class(name)
+        elif cls is ConditionalELBO:
+            raise ValueError(f"{checkpoint_path}: call load_from_checkpoint on the model's own class")
+        init_args = {key: from_config(value) for key, value in stored["init_args"].items()} | arguments
+        if not stored["init_args"] and not arguments and "model_problem" in checkpoint:
+            raise ValueError(
+                f"{checkpoint_path} cannot rebuild its model; pass its arguments: {checkpoint['model_problem']}"
+            )
+        model = model_class(**init_args)
+        if model.prior.latent_dim is None and checkpoint.get("latent_dim"):
+            model._build_prior(checkpoint["latent_dim"])
+        model.load_state_dict(checkpoint["state_dict"])
+        return model.eval()
+
+
+def _posterior_columns(draws: Draws) -> dict[str, Tensor]:
+    base = draws.posterior.base_dist
+    return {"mean": base.loc, "std": base.scale}

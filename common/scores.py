@@ -1,0 +1,16 @@
+"""Per-example scores as a table."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+def write_scores(predictions: list[dict[str, Tensor]], path: Path) -> Path:
+    """Writes what `predict_step` returned as CSV, one row an example, sorted by index."""
+    columns = {name: torch.cat([part[name].cpu() for part in predictions]) for name in predictions[0]}
+    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()}).sort_values("index")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path

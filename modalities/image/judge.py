@@ -1,0 +1,146 @@
+"""The judge of images: a small convolutional network that reads conditions from real images."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from tqdm import trange
+
+from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.data import Table, cache_root
+from common.metrics.control import RealFigures, scores
+
+VERSION = 1  # part of the cache key: raise it when the network or its training changes
+
+
+class ImageJudge(nn.Module):
+    """Reads every condition field of an image: one head a field on common features.
+
+    It is trained on the real training split alone, with small random shifts, turns and zooms.
+
+    Args:
+        attributes: the fields.
+        channels: 1 or 3.
+        width: channels of the first stage.
+    """
+
+    def __init__(self, attributes: dict[str, Attribute], channels: int, width: int = 16) -> None:
+        super().__init__()
+        self.attributes = attributes
+        sizes = [channels, width, 2 * width, 4 * width]
+        stages: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            stages += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+        self.trunk = nn.Sequential(
+            *stages, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(9 * sizes[-1], 128), nn.ReLU()
+        )
+        self.heads = nn.ModuleList(nn.Linear(128, _outputs(attribute)) for attribute in attributes.values())
+        self.real: RealFigures
+
+    @staticmethod
+    @torch.inference_mode(False)  # asked for in the middle of a test, whose tensors could not be trained
+    def of(table: Table, fingerprint: str) -> "ImageJudge":
+        """The judge of a table, from the cache or trained now and kept there."""
+        judge = ImageJudge(table.attributes, table.x.shape[1])
+        path = cache_root() / "judges" / f"image-{fingerprint}-{VERSION}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                judge.fit(table)
+                _save(judge.state_dict(), path)
+            judge.load_state_dict(torch.load(path, weights_only=True))
+        judge.eval().requires_grad_(False)
+        judge.real = judge._examine(table)
+        return judge
+
+    def fit(self, table: Table, steps: int = 800, batch_size: int = 128, seed: int = 0) -> None:
+        """Trains on the training split.
+
+        Args:
+            table: images and fields.
+            steps: optimiser steps.
+            batch_size: images a step.
+            seed: of weights, order and augmentation.
+        """
+        rows = table.splits["train"]
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                    module.reset_parameters()
+            optimizer = torch.optim.AdamW(self.parameters(), weight_decay=0.01)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+            self.train()
+            for _ in trange(steps, desc="training the judge on real data", unit="step", leave=False):
+                chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
+                x = distort(table.x[chosen].float() / 255)
+                loss = self._loss(x, {name: field[chosen] for name, field in table.fields.items()})
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+
+    def _loss(self, x: Tensor, truth: Fields) -> Tensor:
+        h = self.trunk(x)
+        loss = h.new_zeros(())
+        for (name, attribute), head in zip(self.attributes.items(), self.heads, strict=True):
+            known = ~attribute.missing(truth[name])
+            if not known.any():
+                continue
+            output, target = head(h[known]), truth[name][known]
+            if isinstance(attribute, Continuous):
+                standard = (target - attribute.mean) / attribute.std
+                loss = loss + nn.functional.smooth_l1_loss(output[:, 0], standard)
+            else:
+                loss = loss + nn.functional.cross_entropy(output, target, label_smoothing=0.05)
+        return loss
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features before the heads, [B, 128]."""
+        with torch.no_grad():
+            return self.trunk(x)
+
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """Predicted raw value of each field, [B], for images in [0, 1]."""
+        h = self.features(x)
+        values = {}
+        for (name, attribute), head in zip(self.attributes.items(), self.heads, strict=True):
+            if isinstance(attribute, Continuous):
+                values[name] = head(h)[:, 0] * attribute.std + attribute.mean
+            else:
+                values[name] = head(h).argmax(-1)
+        return values
+
+    def _examine(self, table: Table) -> RealFigures:
+        """Scores and features of the real test split, in grey values or colours."""
+        rows = table.splits["test"]
+        parts = [table.x[part].float() / 255 for part in rows.split(500)]
+        read = [self.read(x) for x in parts]
+        truth = {name: field[rows] for name, field in table.fields.items()}
+        joined = {name: torch.cat([part[name] for part in read]) for name in self.attributes}
+        return RealFigures(scores(self.attributes, joined, truth), torch.cat([self.features(x) for x in parts]))
+
+
+def distort(x: Tensor, turn: float = 10.0, shift: float = 0.08, zoom: float = 0.1) -> Tensor:
+    """Each image turned (degrees), shifted (share of the side) and zoomed at random."""
+    size = len(x)
+    angle = (torch.rand(size) * 2 - 1) * math.radians(turn)
+    scale = 1 + (torch.rand(size) * 2 - 1) * zoom
+    move = (torch.rand(size, 2) * 2 - 1) * 2 * shift
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    rows = [torch.stack([cosine, -sine, move[:, 0]], 1), torch.stack([sine, cosine, move[:, 1]], 1)]
+    grid = nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def _outputs(attribute: Attribute) -> int:
+    return len(attribute.values) if isinstance(attribute, Categorical) else 1
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)

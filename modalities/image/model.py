@@ -1,0 +1,99 @@
+"""ImageCVAE: a conditional VAE of images."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from PIL import Image
+from torch import Tensor
+from torch.distributions import Independent
+
+from common.batch import Batch
+from common.conditions import ConditionEncoder
+from common.evaluation import Evaluation
+from common.fusion import expand
+from common.likelihoods import Bernoulli, Likelihood
+from common.media import Media
+from common.module import ConditionalELBO
+from common.objectives import ELBO, Objective
+from common.posterior import diagonal_normal
+from common.priors import Prior
+from modalities.image.networks import Architecture, ResidualConv
+from modalities.image.pictures import conditions_picture, reconstructions_picture, traversal_picture, write_images
+
+
+class ImageCVAE(ConditionalELBO):
+    """q(z | x, c), p(x | z, c) of images [channels, height, width] with values in [0, 1].
+
+    Args:
+        condition: condition encoder.
+        shape: channels (1 or 3), height and width (multiples of 4). In a configuration it comes from the data.
+        latent_dim: size of z.
+        architecture: what the networks are made of.
+        likelihood: p(x | z, c) of a pixel.
+        prior: p(z | c); N(0, I) where none is given.
+        objective: what training minimises.
+        optimizer: makes the optimiser from the parameters.
+        scheduler: makes a learning-rate scheduler from the optimiser.
+        compile: compiles the networks in place with torch.compile.
+        evaluation: sample counts and seed of validation and test.
+    """
+
+    def __init__(
+        self,
+        condition: ConditionEncoder,
+        shape: tuple[int, int, int] = (1, 28, 28),
+        latent_dim: int = 32,
+        architecture: Architecture = ResidualConv(),  # noqa: B008 (frozen)
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        objective: Objective = ELBO(),  # noqa: B008 (frozen)
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+        evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    ) -> None:
+        channels, height, width = shape
+        if channels not in (1, 3) or height % 4 or width % 4:
+            raise ValueError(f"images need 1 or 3 channels and sides that are multiples of 4; got {tuple(shape)}")
+        super().__init__(
+            condition, prior, objective, optimizer, scheduler, compile, latent_dim, tuple(shape), evaluation
+        )
+        self.image_shape = (channels, height, width)
+        self.likelihood = likelihood or Bernoulli()
+        self.encoder = architecture.encoder(self.image_shape, condition.dim, 2 * latent_dim)
+        outputs = self.likelihood.outputs * channels
+        self.decoder = architecture.decoder(latent_dim, condition.dim, (outputs, height, width))
+
+    def encode(self, x: Tensor, c: Tensor) -> Independent:
+        """q(z | x, c) for x [B, channels, height, width] and c [B, C]."""
+        return diagonal_normal(self.encoder(x, c))
+
+    def decode(self, z: Tensor, c: Tensor) -> Independent:
+        """p(x | z, c) for z [..., B, D] and c [B, C]."""
+        pixels = self.decoder(z.flatten(0, -2), expand(c, z).flatten(0, -2))
+        return self.likelihood(pixels.unflatten(0, z.shape[:-1]), event_ndim=3)
+
+    def media(self, batch: Batch) -> Media:
+        """Reconstructions, a condition-by-sample grid and a latent traversal."""
+        pictures = {
+            "reconstructions": reconstructions_picture(batch.x, self.reconstruct(batch)),
+            "conditions": conditions_picture(self),
+            "traversal": traversal_picture(self, batch),
+        }
+        return Media(pictures)
+
+    def write(self, samples: Tensor, path: Path) -> None:
+        """Samples [N, channels, height, width] as a PNG grid, or as an array in an NPZ file."""
+        write_images(samples, path)
+
+    def read(self, path: Path) -> Tensor:
+        """An image file as [1, channels, height, width] in [0, 1], scaled to the model's size."""
+        channels, height, width = self.image_shape
+        try:
+            with Image.open(path) as file:
+                image = file.convert("L" if channels == 1 else "RGB").resize((width, height))
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        return torch.from_numpy(np.array(image)).reshape(1, height, width, channels).permute(0, 3, 1, 2) / 255

@@ -1,0 +1,29 @@
+"""Prints the figures of finished runs: mean and deviation over the runs of each name."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.report import print_run, print_runs
+
+DEFAULT = ["test/nll", "test/kl", "test/control_accuracy", "test/judge_accuracy", "test/leakage"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("root", type=Path, help="folder of runs, or one run folder with --run")
+    result.add_argument("--metrics", nargs="+", default=DEFAULT, help=f"(default: {' '.join(DEFAULT)})")
+    result.add_argument("--run", action="store_true", help="print everything about one run")
+    return result
+
+
+if __name__ == "__main__":
+    arguments = parser().parse_args()
+    try:
+        if arguments.run:
+            print_run(arguments.root)
+        else:
+            print_runs(arguments.root, arguments.metrics)
+    except ValueError as error:
+        sys.exit(f"report.py: {error}")
