@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,8 @@ class Configurable:
         return self
 
 
-def to_config(value: Any, skip: Collection[str] = ()) -> Any:
+def to_config(value: Any) -> Any:
     """Plain data (None, numbers, strings, lists, dicts) from which `from_config` rebuilds `value`.
-
-    Args:
-        value: plain data or a `Configurable`, nested at will.
-        skip: arguments of the outermost object that are left out.
 
     Raises:
         TypeError: if some part is neither plain data nor `Configurable`.
@@ -43,8 +38,7 @@ def to_config(value: Any, skip: Collection[str] = ()) -> Any:
         return {key: to_config(item) for key, item in value.items()}
     if isinstance(value, Configurable):
         cls = type(value)
-        given = value.__dict__["_init_args"].items()
-        arguments = {name: to_config(argument) for name, argument in given if name not in skip}
+        arguments = {name: to_config(argument) for name, argument in value.__dict__["_init_args"].items()}
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
     raise TypeError(
         f"{type(value).__name__} cannot be stored in a checkpoint: derive it from common.configurable.Configurable"

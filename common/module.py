@@ -4,6 +4,7 @@ Shapes: B batch, K posterior draws, D latent, C condition; `z_KBD` is a tensor [
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,11 +65,12 @@ class ConditionalELBO(Configurable, LightningModule):
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
+        for name in TRAINING_ARGUMENTS:
+            self.__dict__["_init_args"].pop(name, None)
         self.condition = condition
         self.prior = prior or StandardNormal()
         self.objective = objective
-        self.optimizer = optimizer
-        self.scheduler = scheduler
+        self.factories = _Factories(optimizer, scheduler)
         self.compile_networks = compile
         self.shape = shape
         self.evaluation = evaluation
@@ -246,14 +248,15 @@ class ConditionalELBO(Configurable, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; logs it beside the ELBO."""
-        draws = self.draws(batch, self.objective.num_samples)
+        objective = self.objective.at(self.global_step)
+        draws = self.draws(batch, objective.num_samples)
         if batch_idx == 0 and self.current_epoch == 0:
             self._check_support(batch, draws)
-        loss = self.objective(draws, self.global_step)
+        loss = objective(draws, self.global_step)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         terms = {name: column.mean() for name, column in columns_of(draws).items()}
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
-        self.log_dict({f"train/{name}": value for name, value in self.objective.coefficients(self.global_step).items()})
+        self.log_dict({f"train/{name}": value for name, value in objective.coefficients(self.global_step).items()})
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -298,10 +301,10 @@ class ConditionalELBO(Configurable, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
+        optimizer = self.factories.optimizer(self.parameters())
+        if self.factories.scheduler is None:
             return optimizer
-        scheduler = self.scheduler(optimizer)
+        scheduler = self.factories.scheduler(optimizer)
         total = getattr(scheduler, "total_steps", None)
         if total == 0:
             scheduler.total_steps = int(self.trainer.estimated_stepping_batches)  # type: ignore[attr-defined]
@@ -331,7 +334,7 @@ class ConditionalELBO(Configurable, LightningModule):
         """Stores how to build this model, as plain data."""
         checkpoint["latent_dim"] = self.prior.latent_dim
         try:
-            config = to_config(self, skip=TRAINING_ARGUMENTS)
+            config = to_config(self)
         except TypeError as error:
             # A part of the user's own: load_from_checkpoint then asks for it.
             checkpoint["model_problem"] = str(error)
@@ -372,6 +375,17 @@ class ConditionalELBO(Configurable, LightningModule):
             model._build_prior(checkpoint["latent_dim"])
         model.load_state_dict(checkpoint["state_dict"])
         return model.eval()
+
+
+@dataclass(frozen=True)
+class _Factories:
+    """Makers of optimiser and scheduler; those of a command line hold its parser, which no copy can take along."""
+
+    optimizer: OptimizerCallable
+    scheduler: LRSchedulerCallable | None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Factories":
+        return self
 
 
 def _posterior_columns(draws: Draws) -> dict[str, Tensor]:

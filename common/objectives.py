@@ -107,6 +107,10 @@ class Objective(Configurable):
     def __call__(self, draws: Draws, step: int) -> Tensor:
         raise NotImplementedError
 
+    def at(self, step: int) -> "Objective":
+        """The objective in force at a step: itself, unless it has stages."""
+        return self
+
     def coefficients(self, step: int) -> dict[str, float]:
         """The scheduled numbers in force at a step, for the log."""
         return {}
@@ -220,3 +224,22 @@ class BetaTC(Objective):
     def coefficients(self, step: int) -> dict[str, float]:
         """Beta."""
         return {"beta": as_schedule(self.beta)(step)}
+
+
+@dataclass(frozen=True)
+class Staged(Objective):
+    """One objective up to a step, another from there on: a warm-up, or a tighter bound at the end.
+
+    Attributes:
+        first: objective of the steps before `change`.
+        then: objective from that step on.
+        change: global step of the change.
+    """
+
+    first: Objective
+    then: Objective
+    change: int
+
+    def at(self, step: int) -> Objective:
+        """The objective in force."""
+        return (self.first if step < self.change else self.then).at(step)

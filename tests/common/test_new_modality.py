@@ -1,0 +1,110 @@
+"""What a user writes for a CVAE on new data: the model, its data and a training, in under 60 lines."""
+
+import inspect
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from common.batch import Batch
+from common.conditions import Categorical, ConditionEncoder
+from common.data import ConditionalDataModule, Table, random_split
+from common.likelihoods import Gaussian
+from common.module import ConditionalELBO
+from common.posterior import diagonal_normal
+
+# --- what the user writes
+
+
+class Label(ConditionEncoder):
+    dim = 3
+
+    def forward(self, fields):
+        return nn.functional.one_hot(fields["cluster"], 3).float()
+
+
+class BlobCVAE(ConditionalELBO):
+    """Points in the plane, conditioned on the cluster they belong to."""
+
+    def __init__(self, condition, hidden=32):
+        super().__init__(condition, latent_dim=2)
+        self.encoder = nn.Sequential(nn.Linear(2 + condition.dim, hidden), nn.SiLU(), nn.Linear(hidden, 4))
+        self.decoder = nn.Sequential(nn.Linear(2 + condition.dim, hidden), nn.SiLU(), nn.Linear(hidden, 2))
+        self.likelihood = Gaussian(0.3)
+
+    def encode(self, x, c):
+        return diagonal_normal(self.encoder(torch.cat([x, c], -1)))
+
+    def decode(self, z, c):
+        c = c.expand(*z.shape[:-1], -1)
+        return self.likelihood(self.decoder(torch.cat([z, c], -1)), event_ndim=1)
+
+
+class Blobs(ConditionalDataModule):
+    """Three Gaussian clusters."""
+
+    def load(self):
+        cluster = torch.arange(600) % 3
+        centres = torch.tensor([[0.0, 3.0], [3.0, 0.0], [-3.0, 0.0]])
+        x = centres[cluster] + 0.5 * torch.randn(600, 2, generator=torch.Generator().manual_seed(0))
+        splits = random_split(600, (0.2, 0.2), seed=0)
+        return Table(x, {"cluster": cluster}, {"cluster": Categorical(["up", "right", "left"])}, splits)
+
+
+def train(folder):
+    data = Blobs(batch_size=10)
+    model = BlobCVAE(Label(data.attributes))
+    trainer = Trainer(max_epochs=40, default_root_dir=folder, logger=False, enable_progress_bar=False, devices=1)
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    return trainer, model, data
+
+
+# --- what the suite promises
+
+
+def test_a_new_cvae_takes_under_60_lines():
+    source = inspect.getsource(inspect.getmodule(train))
+    own = source.split("# --- what the user writes")[1].split("# --- what the suite promises")[0]
+    assert len([line for line in own.splitlines() if line.strip()]) < 60
+
+
+def test_a_new_cvae_trains_generates_scores_and_comes_back_from_its_checkpoint(tmp_path):
+    trainer, model, data = train(tmp_path)
+    # the entropy of a cluster, log(2 pi e 0.25), is the best that any model can do
+    assert model.results["test/nll"].value < 1.45 + 0.35
+    assert model.results["test/condition_gain"].value > 0.8  # knowing one of three clusters is worth log 3 = 1.10
+    samples = model.sample({"cluster": torch.tensor([0, 1, 2])}, num_samples=200)
+    assert torch.allclose(samples.mean(0), torch.tensor([[0.0, 3.0], [3.0, 0.0], [-3.0, 0.0]]), atol=0.35)
+    trainer.save_checkpoint(tmp_path / "blob.ckpt")
+    again = BlobCVAE.load_from_checkpoint(tmp_path / "blob.ckpt")
+    batch = data.batch("test", 20)
+    assert torch.equal(again.log_likelihood(batch, 50), model.log_likelihood(batch, 50))
+    assert isinstance(again.condition, Label)
+
+
+def test_a_hole_in_x_is_filled_from_what_is_observed(tmp_path):
+    _, model, data = train(tmp_path)
+    batch = data.batch("test", 60)
+    mask = torch.tensor([True, False]).expand(60, 2)
+    hidden = batch.replace(x=torch.where(mask, batch.x, 1000.0), mask=mask)
+    filled = model.impute(hidden, num_samples=20)
+    assert filled.shape == (20, 60, 2)
+    assert torch.equal(filled[..., 0], batch.x[:, 0].expand(20, -1))  # observed values come back as they were
+    error = (filled.mean(0)[:, 1] - batch.x[:, 1]).pow(2).mean().sqrt()
+    assert error < 0.75  # the cluster's own deviation is 0.5
+
+
+def test_a_model_without_declared_sizes_works(tmp_path):
+    class Bare(BlobCVAE):
+        def __init__(self, condition):
+            ConditionalELBO.__init__(self, condition)
+            self.encoder, self.decoder = nn.Linear(5, 4), nn.Linear(5, 2)
+            self.likelihood = Gaussian(1.0)
+
+    data = Blobs(batch_size=60)
+    model = Bare(Label(data.attributes))
+    batch: Batch = data.batch("train", 10)
+    terms = model.elbo(batch)
+    assert torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
+    assert model.sample({"cluster": 1}, num_samples=4).shape == (4, 1, 2)

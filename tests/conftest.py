@@ -1,0 +1,41 @@
+"""Shared fixtures: small models and data, and folders of the test's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modalities.image.data import Digits
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The embedded digits, binarised."""
+    return Digits(batch_size=50, binarize="dynamic")
+
+
+@pytest.fixture(scope="session")
+def run_script(tmp_path_factory):
+    """Runs a script of the suite as a person would, in the repository's root, with W&B kept quiet."""
+
+    def run(*arguments, check=True, environment=None):
+        command = [sys.executable, *map(str, arguments)]
+        clean = {key: value for key, value in os.environ.items() if key != "CVAE_SUITE_RUN_ID"}
+        result = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env={**clean, **(environment or {})}, timeout=600
+        )
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-5000:]}")
+        return result
+
+    return run

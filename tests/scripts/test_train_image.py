@@ -1,0 +1,155 @@
+"""The training script as a person uses it: one short run, looked at from all sides."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from common.module import ConditionalELBO
+from common.results import Results
+from modalities.image import ImageCVAE
+
+QUICK = ["--config", "configs/image/digits.yaml", "--config", "configs/trainer/debug.yaml", "--wandb.mode", "offline"]
+MLP = ["--model.architecture", "modalities.image.networks.MLP", "--model.architecture.hidden", "[64]"]
+
+
+@pytest.fixture(scope="module")
+def run(run_script, tmp_path_factory):
+    """A finished run's folder."""
+    root = tmp_path_factory.mktemp("runs")
+    options = [*QUICK, *MLP, "--run.root", root, "--run.name", "short", "--trainer.limit_train_batches", "20"]
+    result = run_script("scripts/train_image.py", "fit", *options)
+    folders = list((root / "image" / "short").iterdir())
+    assert len(folders) == 1
+    assert "test/nll" in result.stdout  # the results are printed,
+    assert str(folders[0] / "samples") in result.stdout  # and where everything lies
+    return folders[0]
+
+
+def test_a_run_leaves_the_promised_folder(run):
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if "wandb" not in path.parts}
+    expected = {"config.yaml", "metrics.csv", "results.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert expected <= names
+    pictures = {"test-reconstructions.png", "test-conditions.png", "test-traversal.png", "test-latent-map-digit.png"}
+    assert pictures <= {path.name for path in (run / "samples").iterdir()}
+    assert len(list(run.glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
+def test_results_name_their_run_and_every_figure_its_estimator(run):
+    results = Results.read(run / "results.json")
+    assert results.run.id == run.name
+    assert (results.run.modality, results.run.name, results.run.seed) == ("image", "short", 0)
+    shared = {"elbo", "reconstruction", "kl", "nll", "active_units", "mutual_information", "condition_gain", "leakage"}
+    control = {"control_accuracy", "judge_accuracy", "frechet_distance"}
+    assert {f"test/{name}" for name in shared | control} <= results.metrics.keys()
+    assert results.metrics["test/nll"].estimator == "importance sampling, 10 samples"
+    elbo, nll = results.metrics["test/elbo"], results.metrics["test/nll"]
+    assert elbo.n == nll.n == 100  # two batches of evaluation
+    assert -elbo.value > nll.value - 3 * (nll.stderr or 0)  # the ELBO is a bound
+    assert results.metrics["test/judge_accuracy"].value >= 0.97
+
+
+def test_wandb_holds_the_scalars_of_metrics_csv_the_configuration_and_the_pictures(run):
+    file = next(run.glob("wandb/offline-run-*/*.wandb"))
+    wandb = Path(sys.executable).parent / "wandb"
+    output = subprocess.run([wandb, "leet", "inspect", "--json", file], capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in output.stdout.splitlines() if line.startswith("{")]
+    logged: dict[tuple[int, str], float] = {}
+    for record in records:
+        row = record["history"]["item"] if record["type"] == "history" else {}
+        logged |= {(row.get("trainer/global_step", -1), name): value for name, value in row.items()}
+    with (run / "metrics.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    compared = 0
+    for row in rows:
+        for name, value in row.items():
+            if value and name not in ("step", "epoch"):
+                assert logged[int(row["step"]), name] == pytest.approx(float(value), rel=1e-5)
+                compared += 1
+    assert compared > 30
+    config = next(record["config"]["update"] for record in records if record["type"] == "config")
+    assert config["model"]["latent_dim"] == 32  # the whole configuration, not the model's part alone
+    assert config["trainer"]["limit_train_batches"] == 20
+    assert config["git"] == Results.read(run / "results.json").run.git
+    pictures = [file["path"] for record in records if record["type"] == "files" for file in record["files"]["files"]]
+    assert any("reconstructions" in path for path in pictures)
+
+
+def test_the_checkpoint_alone_rebuilds_the_model(run):
+    model = ConditionalELBO.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+    assert isinstance(model, ImageCVAE)
+    assert model.condition.attributes["digit"].values == tuple("0123456789")
+    assert model.sample({"digit": 3}, num_samples=2).shape == (2, 1, 1, 28, 28)
+
+
+def test_testing_the_saved_configuration_gives_the_same_figures_in_the_same_folder(run, run_script):
+    before = Results.read(run / "results.json")
+    scalars = (run / "metrics.csv").read_text().count("\n")
+    run_script(
+        "scripts/train_image.py", "test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/best.ckpt"
+    )
+    after = Results.read(run / "results.json")
+    assert after.run.started != before.run.started
+    for name, figure in before.metrics.items():
+        assert after.metrics[name].value == pytest.approx(figure.value, rel=1e-5, abs=1e-6), name
+    assert (run / "metrics.csv").read_text().count("\n") > scalars  # added to, not begun anew
+    assert after.run.seconds == pytest.approx(before.run.seconds, abs=1.0)
+
+
+def test_a_stopped_run_goes_on_from_its_last_checkpoint_in_its_own_folder(run, run_script):
+    run_script(
+        "scripts/train_image.py", "fit", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints/last.ckpt",
+        "--trainer.max_epochs", "2", "--run.test", "false",
+    )  # fmt: skip
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (state["epoch"], state["global_step"]) == (1, 40)
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    with (run / "metrics.csv").open(newline="") as handle:
+        steps = [int(row["step"]) for row in csv.DictReader(handle) if row["train/loss"]]
+    assert min(steps) < 20 <= max(steps)
+
+
+def test_predict_scores_every_test_example(run, run_script):
+    run_script(
+        "scripts/train_image.py", "predict", "--config", run / "config.yaml", "--ckpt_path",
+        run / "checkpoints/best.ckpt", "--trainer.limit_predict_batches", "null",
+    )  # fmt: skip
+    with (run / "predictions.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(row["index"]) for row in rows] == list(range(500))
+    first = rows[0]
+    assert float(first["elbo"]) == pytest.approx(float(first["reconstruction"]) - float(first["kl"]), abs=1e-2)
+
+
+def test_the_unconditional_model_is_one_option_away(run_script, tmp_path):
+    options = [
+        *QUICK,
+        *MLP,
+        "--run.root",
+        tmp_path,
+        "--model.condition.init_args.use",
+        "[]",
+        "--wandb.mode",
+        "disabled",
+    ]
+    run_script("scripts/train_image.py", "fit", *options)
+    results = Results.read(next(tmp_path.rglob("results.json")))
+    assert "test/condition_gain" not in results.metrics
+    assert results.metrics["test/control_accuracy"].value < 0.5  # it cannot know which digit is asked for
+
+
+def test_help_explains_and_print_config_prints(run_script):
+    assert "importance samples for the test NLL" in run_script("scripts/train_image.py", "fit", "--help").stdout
+    printed = run_script("scripts/train_image.py", "fit", *QUICK, "--print_config").stdout
+    assert yaml.safe_load(printed)["model"]["latent_dim"] == 32
+
+
+def test_a_wrong_option_names_itself(run_script):
+    result = run_script("scripts/train_image.py", "fit", *QUICK, "--model.latent_size", "3", check=False)
+    assert result.returncode != 0
+    assert "latent_size" in result.stderr
