@@ -120,8 +120,10 @@ class ConditionEncoder(Configurable, nn.Module):
         dropped = {}
         for name, field in fields.items():
             alone = torch.rand(len(field), device=field.device) < self.field_dropout
-            null = float("nan") if field.is_floating_point() else -1
-            dropped[name] = field.masked_fill(together | alone, null)
+            attribute = self.attributes.get(name)
+            continuous = isinstance(attribute, Continuous) or (attribute is None and field.is_floating_point())
+            field = field.float() if continuous else field
+            dropped[name] = field.masked_fill(together | alone, float("nan") if continuous else -1)
         return dropped
 
     def parse(self, texts: Mapping[str, str]) -> Fields:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ class Configurable:
         # bind_partial: copy and pickle call __new__ without arguments and restore __dict__ afterwards.
         bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
         # Through __dict__, because torch modules and frozen dataclasses guard setattr.
-        self.__dict__["_init_args"] = dict(list(bound.arguments.items())[1:])
+        arguments = dict(list(bound.arguments.items())[1:])
+        for parameter in bound.signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments |= arguments.pop(parameter.name, {})
+        self.__dict__["_init_args"] = arguments
         return self
 
 
@@ -28,11 +33,14 @@ def to_config(value: Any) -> Any:
     Raises:
         TypeError: if some part is neither plain data nor `Configurable`.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    for plain in (int, float, str):  # NumPy's numbers and texts derive from these, but do not load with weights_only
+        if isinstance(value, plain):
+            return plain(value)
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence):
         return [to_config(item) for item in value]
     if isinstance(value, dict):
         return {key: to_config(item) for key, item in value.items()}

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Independent, MixtureSameFamily
 
 from common.batch import Batch
 from common.conditions import Fields
+from common.flows import Flow
 from common.likelihoods import log_prob
 from common.posterior import example_noise, reparameterize
 
@@ -43,7 +44,7 @@ def log_likelihood(model: Any, batch: Batch, num_samples: int, seed: int = 0) ->
         num_samples: K.
         seed: with each example's index it fixes the noise.
     """
-    rows_at_once = max(1, min(len(batch), NOISE_NUMBERS // max(num_samples * _latent_dim(model, batch), 1)))
+    rows_at_once = max(1, min(len(batch), DECODES, NOISE_NUMBERS // max(num_samples * _latent_dim(model, batch), 1)))
     parts = []
     for start in range(0, len(batch), rows_at_once):
         parts.append(_log_weights(model, batch[slice(start, start + rows_at_once)], num_samples, seed, start))
@@ -74,18 +75,21 @@ def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int, start: i
 
 @torch.no_grad()
 def condition_gain(
-    model: Any, batch: Batch, candidates: Fields, weights: Tensor, num_samples: int, seed: int = 0
+    model: Any, batch: Batch, candidates: Fields, weights: Tensor, exact: bool, num_samples: int, seed: int = 0
 ) -> Tensor:
     """Log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
 
     The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
     its frequency among the candidates, the mean over the data is the mutual information of x and c under the model.
+    With M drawn conditions, each example's own joins them: a lower bound, at most log (M + 1), which is InfoNCE with
+    the model's likelihood as critic (Poole et al. 2019, equation 10).
 
     Args:
         model: the model, in evaluation mode.
         batch: B examples.
         candidates: raw fields of M conditions, each [M].
         weights: [M], summing to one.
+        exact: whether the candidates are all the conditions there are.
         num_samples: importance samples for each log p(x | c).
         seed: seed of the noise.
     """
@@ -94,6 +98,9 @@ def condition_gain(
     for row in range(len(weights)):
         condition = {name: field[row].expand(len(batch)).to(batch.x.device) for name, field in candidates.items()}
         under.append(log_likelihood(model, batch.replace(condition=condition), num_samples, seed).log_likelihood)
+    if not exact:
+        under.append(own)
+        weights = torch.full((len(under),), 1 / len(under))
     log_weights = weights.to(own.device, torch.float32).log().unsqueeze(1)
     return own - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
 
@@ -104,6 +111,7 @@ def condition_candidates(fields: Fields, limit: int = 32, seed: int = 0) -> tupl
     Up to `limit` distinct rows are all taken with their frequencies (exact); of more, `limit` are drawn.
     """
     table = torch.stack([field.double().reshape(len(field)) for field in fields.values()], dim=1)
+    table = table.nan_to_num(nan=float("-inf"))  # NaN equals nothing, itself included
     rows, inverse, counts = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
     if len(rows) <= limit:
         first = torch.stack([(inverse == row).nonzero()[0, 0] for row in range(len(rows))])
@@ -153,17 +161,27 @@ def random_latent_cost(model: Any, batch: Batch, posterior: Independent, c: Tens
     Close to zero means that the decoder ignores z, however many units look active.
     """
     index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
-    noise = example_noise(seed, index, (2, posterior.event_shape[-1]))
-    prior = model.prior(c)
-    if isinstance(prior, Independent):
-        random = reparameterize(prior, noise[1])
-    else:  # a mixture draws its component too: seeded as a whole
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            random = prior.sample()
+    noise = example_noise(seed, index, (3, posterior.event_shape[-1]))
+    random = _prior_draw(model.prior(c), noise[1], noise[2, :, 0])
     z = torch.stack([reparameterize(posterior, noise[0]), random])
     own, other = log_prob(model.decode(z, c), batch.x, batch.mask)
     return own - other
+
+
+def _prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
+    """A draw from the prior, [B, D], made of noise [B, D] and, for a mixture, standard normal numbers [B]."""
+    if isinstance(prior, Independent):
+        return reparameterize(prior, noise)
+    if isinstance(prior, Flow):
+        return prior.push(noise)
+    if not isinstance(prior, MixtureSameFamily):
+        raise TypeError(f"cannot draw reproducibly from {prior}")
+    cumulative = prior.mixture_distribution.probs.cumsum(-1)
+    uniform = torch.special.ndtr(choice).unsqueeze(-1)
+    component = (cumulative < uniform).sum(-1).clamp_max(cumulative.shape[-1] - 1)
+    base: Any = prior.component_distribution.base_dist  # type: ignore[attr-defined]
+    rows = torch.arange(len(component), device=component.device)
+    return base.loc[rows, component] + base.scale[rows, component] * noise
 
 
 def latent_leakage(mean: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:

@@ -74,11 +74,11 @@ def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
     columns["nll"], columns["effective_sample_size"] = _of_first(evaluation.nll_examples, batch, nll, 2)
     candidates = _candidates(model)
     if candidates is not None:
-        fields, weights, _ = candidates
+        fields, weights, exact = candidates
 
         def gain(part: Batch) -> tuple[Tensor, ...]:
             samples, seed = evaluation.gain_samples, evaluation.seed
-            return (estimators.condition_gain(model, part, fields, weights, samples, seed),)
+            return (estimators.condition_gain(model, part, fields, weights, exact, samples, seed),)
 
         (columns["condition_gain"],) = _of_first(evaluation.gain_examples, batch, gain, 1)
     return columns

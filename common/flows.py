@@ -75,8 +75,7 @@ class FlowPrior(Prior):
 
     def forward(self, c: Tensor) -> "Flow":
         """The flow under each row of c."""
-        assert self.latent_dim is not None
-        return Flow(self.couplings, c, self.latent_dim)
+        return Flow(self.couplings, c, self.size)
 
 
 class Flow(Distribution):
@@ -101,14 +100,16 @@ class Flow(Distribution):
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Base noise through the inverse layers."""
-        return self._push(self.base.rsample(torch.Size(sample_shape)))
+        return self.push(self.base.rsample(torch.Size(sample_shape)))
 
     @property
     def mean(self) -> Tensor:
         """Where the base's mean goes: a central point of the distribution, not its expectation."""
-        return self._push(self.base.mean)
+        return self.push(self.base.mean)
 
-    def _push(self, u: Tensor) -> Tensor:
+    def push(self, u: Tensor) -> Tensor:
+        """Z [..., B, D] from base noise [..., B, D]."""
         for coupling in reversed(self.couplings):
+            assert isinstance(coupling, Coupling)
             u = coupling.inverse(u, self.c)
         return u

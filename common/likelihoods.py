@@ -89,9 +89,10 @@ class _OptimalNormal(Normal):
     def expand(self, batch_shape: Size, _instance: object = None) -> "_OptimalNormal":
         return _OptimalNormal(self.loc.expand(batch_shape), self.likelihood)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         squared = (value - self.loc) ** 2
-        variance = squared.mean().clamp_min(1e-8)
+        seen = squared if mask is None else squared[mask.expand_as(squared)]
+        variance = seen.mean().clamp_min(1e-8)
         self.likelihood.observe(variance)
         return -0.5 * (squared / variance + variance.log() + LOG_2PI)
 
@@ -188,5 +189,7 @@ def log_prob(likelihood: Distribution, x: Tensor, mask: Tensor | None = None) ->
         return likelihood.log_prob(x)
     if not isinstance(likelihood, Independent):
         raise TypeError(f"a mask needs a likelihood that factorises (Independent); got {likelihood}")
-    values = likelihood.base_dist.log_prob(x)
+    base = likelihood.base_dist
+    x = torch.where(mask, x, 0.0)  # a hidden NaN would reach the decoder's gradient through the product with zero
+    values = base.log_prob(x, mask) if isinstance(base, _OptimalNormal) else base.log_prob(x)
     return torch.where(mask, values, 0.0).flatten(-likelihood.reinterpreted_batch_ndims).sum(-1)

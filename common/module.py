@@ -28,6 +28,7 @@ from common.objectives import ELBO, Draws, ElboTerms, Objective
 from common.posterior import example_noise, reparameterize
 from common.priors import Prior, StandardNormal
 from common.results import Measurement
+from common.schedules import WarmupCosine
 
 # Arguments that do not shape the network: a checkpoint leaves them to whoever trains on.
 TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
@@ -114,6 +115,8 @@ class ConditionalELBO(Configurable, LightningModule):
         c = self.condition(batch.condition).expand(len(batch), -1)
         posterior = self.encode(batch.x, c)
         if self.prior.latent_dim is None:
+            if not isinstance(self.prior, StandardNormal):
+                raise RuntimeError(f"{type(self.prior).__name__} has parameters: pass latent_dim to the model")
             self._build_prior(posterior.event_shape[-1])
         with torch.autocast(batch.x.device.type, enabled=False):
             z_KBD = self._sample_posterior(posterior, batch, num_samples, seed)
@@ -158,7 +161,9 @@ class ConditionalELBO(Configurable, LightningModule):
             draw: draws x from p(x | z, c) instead of taking its mean.
         """
         with in_evaluation(self):
-            c = self.condition(self._fields(condition))
+            fields = self._fields(condition)
+            c = self.condition(fields)
+            c = c.expand(max([len(c), *map(len, fields.values())]), -1)  # an unconditional model ignores the fields
             prior = self.prior(c)
             if guidance != 1.0:
                 prior = extrapolate(prior, self.prior(self._null(c)), guidance)
@@ -305,10 +310,10 @@ class ConditionalELBO(Configurable, LightningModule):
         if self.factories.scheduler is None:
             return optimizer
         scheduler = self.factories.scheduler(optimizer)
-        total = getattr(scheduler, "total_steps", None)
-        if total == 0:
-            scheduler.total_steps = int(self.trainer.estimated_stepping_batches)  # type: ignore[attr-defined]
-        config = {"scheduler": scheduler, "interval": "epoch" if total is None else "step", "monitor": "val/elbo"}
+        if isinstance(scheduler, WarmupCosine) and scheduler.total_steps == 0:
+            scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
+        interval = "step" if hasattr(scheduler, "total_steps") else "epoch"
+        config = {"scheduler": scheduler, "interval": interval, "monitor": "val/elbo"}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def setup(self, stage: str) -> None:
@@ -364,7 +369,8 @@ class ConditionalELBO(Configurable, LightningModule):
         if name and name.rpartition(".")[2] != cls.__name__:
             model_class = import_class(name)
         elif cls is ConditionalELBO:
-            raise ValueError(f"{checkpoint_path}: call load_from_checkpoint on the model's own class")
+            problem = checkpoint.get("model_problem", "it does not say how its model is built")
+            raise ValueError(f"{checkpoint_path}: {problem}; call load_from_checkpoint on the model's own class")
         init_args = {key: from_config(value) for key, value in stored["init_args"].items()} | arguments
         if not stored["init_args"] and not arguments and "model_problem" in checkpoint:
             raise ValueError(

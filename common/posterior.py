@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-# Two odd constants spread neighbouring (seed, index) pairs over 63 bits.
-_SEED_FACTOR = 0x9E3779B97F4A7C15
-_INDEX_FACTOR = 0xD1B54A32D192ED03
+# Two odd constants spread neighbouring (seed, index) pairs over the 32 bits that torch's CPU generator takes.
+_SEED_FACTOR = 0x9E3779B1
+_INDEX_FACTOR = 0x85EBCA6B
 
 
 def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -22,7 +22,7 @@ def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
     generator = torch.Generator()
     draws = []
     for position in index.tolist():
-        generator.manual_seed((seed * _SEED_FACTOR + position * _INDEX_FACTOR) % 2**63)
+        generator.manual_seed((seed * _SEED_FACTOR + position * _INDEX_FACTOR) % 2**32)
         draws.append(torch.randn(shape, generator=generator))
     return torch.stack(draws, dim=1).to(index.device)
 

@@ -17,6 +17,17 @@ class Prior(Configurable, nn.Module):
 
     latent_dim: int | None = None
 
+    @property
+    def size(self) -> int:
+        """D.
+
+        Raises:
+            RuntimeError: before `build`.
+        """
+        if self.latent_dim is None:
+            raise RuntimeError("the size of z is not known: pass latent_dim to the model")
+        return self.latent_dim
+
     def build(self, latent_dim: int, condition_dim: int, encode: Encode, shape: tuple[int, ...] | None) -> None:
         """Creates the parameters.
 
@@ -28,6 +39,11 @@ class Prior(Configurable, nn.Module):
         """
         self.latent_dim = latent_dim
 
+    def __call__(self, c: Tensor) -> Distribution:
+        """p(z | c), once built."""
+        _ = self.size
+        return super().__call__(c)
+
     def forward(self, c: Tensor) -> Distribution:
         """p(z | c): batch shape [B], event shape [D], for c [B, C]."""
         raise NotImplementedError
@@ -38,9 +54,7 @@ class StandardNormal(Prior):
 
     def forward(self, c: Tensor) -> Independent:
         """N(0, I) for each row of c."""
-        if self.latent_dim is None:
-            raise RuntimeError("the size of z is not known before the first encode: pass latent_dim to the model")
-        zeros = c.new_zeros(len(c), self.latent_dim, dtype=torch.float32)
+        zeros = c.new_zeros(len(c), self.size, dtype=torch.float32)
         return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1)
 
 

@@ -91,6 +91,13 @@ class WarmupCosine(LRScheduler):
         self.total_steps = total_steps
         super().__init__(optimizer)
 
+    def set_total_steps(self, total_steps: int) -> None:
+        """Fills in the length of the run, and the rates of the step at hand."""
+        self.total_steps = total_steps
+        self._last_lr = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
     def factor(self, step: int) -> float:
         """Share of the highest learning rate at a step."""
         total = max(self.total_steps, 1)

@@ -6,5 +6,11 @@ from modalities.image.data import ImageData
 
 LINKS = {"attributes": "condition.init_args.attributes", "shape": "shape"}
 
+
+def main(args: list[str] | None = None) -> SuiteCLI:
+    """Runs a command line, that of the process where none is given."""
+    return SuiteCLI(ImageCVAE, ImageData, "image", LINKS, args)
+
+
 if __name__ == "__main__":
-    SuiteCLI(ImageCVAE, ImageData, "image", LINKS)
+    main()

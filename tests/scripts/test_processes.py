@@ -14,15 +14,16 @@ from tests.scripts.test_train_image import QUICK
 COMPLETE = ["--trainer.limit_test_batches", "null", "--wandb.mode", "disabled"]
 
 
-def test_two_processes_test_like_one_and_make_one_run(run_script, tmp_path):
-    options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--trainer.limit_train_batches", "10"]
+def test_two_processes_test_like_one_and_make_one_run(run_script, train_image, tmp_path):
+    options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--trainer.limit_train_batches", "60"]
+    options += ["--model.evaluation.control_samples", "400"]  # more than judge features: a covariance of full rank
     two = ["--config", "configs/trainer/ddp.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
     run_script("scripts/train_image.py", "fit", *options, *two, "--wandb.mode", "offline")
     (folder,) = (tmp_path / "image" / "digits").iterdir()
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
     parallel = json.loads((folder / "results.json").read_text())["metrics"]
     checkpoint = folder / "checkpoints" / "best.ckpt"
-    run_script("scripts/train_image.py", "test", *options, "--ckpt_path", checkpoint)
+    train_image("test", *options, "--ckpt_path", checkpoint)
     single = json.loads((folder / "results.json").read_text())["metrics"]
     assert single.keys() == parallel.keys()
     for name, figure in single.items():
@@ -47,17 +48,17 @@ def test_elbo_terms_are_float32_under_autocast_and_close_to_full_precision(model
     assert half.kl.mean().item() == pytest.approx(full.kl.mean().item(), rel=2e-2)
 
 
-def test_a_mixed_precision_run_trains(run_script, tmp_path):
+def test_a_mixed_precision_run_trains(train_image, tmp_path):
     options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--trainer.precision", "bf16-mixed"]
-    run_script("scripts/train_image.py", "fit", *options, "--run.test", "false")
+    train_image("fit", *options, "--run.test", "false")
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     weights = torch.load(checkpoint, weights_only=True)["state_dict"].values()
     assert {weight.dtype for weight in weights} == {torch.float32}
 
 
-def test_the_checkpoint_of_a_compiled_model_loads_uncompiled(run_script, tmp_path, digits):
+def test_the_checkpoint_of_a_compiled_model_loads_uncompiled(train_image, tmp_path, digits):
     options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--model.compile", "true"]
-    run_script("scripts/train_image.py", "fit", *options, "--run.test", "false")
+    train_image("fit", *options, "--run.test", "false")
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     model = ConditionalELBO.load_from_checkpoint(checkpoint)
     assert not model.compile_networks

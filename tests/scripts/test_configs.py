@@ -1,0 +1,75 @@
+"""Every configuration file parses; those of data build their model through the real command line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.batch import Batch
+from common.cli import SuiteCLI
+from common.conditions import Categorical, Continuous
+from common.data import Table, random_split
+from modalities.image import ImageCVAE, data
+from scripts.train_image import LINKS
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+SHAPES = {"cifar10": (3, 32, 32), "celeba": (3, 64, 64), "utkface": (3, 64, 64), "folder": (3, 64, 64)}
+
+
+class BuildOnly(SuiteCLI):
+    """Builds everything and runs nothing."""
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+class ParseOnly(BuildOnly):
+    """Builds nothing either: a configuration may ask for a device that is not there."""
+
+    def instantiate_classes(self):
+        pass
+
+
+def command_line(cli, *files):
+    arguments = ["fit", "--wandb.mode", "disabled"] + [part for file in files for part in ("--config", str(file))]
+    return cli(ImageCVAE, data.ImageData, "image", LINKS, args=arguments)
+
+
+def stand_in(shape, names):
+    """Loads a small table in place of data that would have to be downloaded."""
+    fields = {name: torch.arange(40) % 2 for name in names}
+    attributes = {name: Categorical(("a", "b")) for name in names}
+    if "age" in names:
+        fields["age"], attributes["age"] = torch.arange(40).float(), Continuous(20.0, 10.0, 0.0, 39.0)
+    x = torch.zeros(40, *shape, dtype=torch.uint8)
+    return lambda self: Table(x, fields, attributes, random_split(40, (0.2, 0.2), 0))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("image/*.yaml")), ids=lambda path: path.stem)
+def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, monkeypatch):
+    shape = SHAPES.get(path.stem, (1, 28, 28))
+    parsed = command_line(ParseOnly, path).config.fit.data
+    names = parsed.init_args.condition or ["class"]
+    monkeypatch.setattr(getattr(data, parsed.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
+    cli = command_line(BuildOnly, path)
+    assert cli.model.image_shape == shape
+    assert list(cli.model.condition.attributes) == names
+    condition = {name: torch.tensor([0, 1]) for name in names}
+    batch = Batch(torch.zeros(2, *shape), condition)
+    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
+    assert cli.model.sample(condition).shape == (1, 2, *shape)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("objective/*.yaml")), ids=lambda path: path.stem)
+def test_every_objective_stacks_on_a_configuration(path):
+    cli = command_line(BuildOnly, CONFIGS / "image" / "digits.yaml", path)
+    draws = cli.model.draws(cli.datamodule.batch("train", 16), cli.model.objective.num_samples)
+    object.__setattr__(draws, "dataset_size", 4000)
+    assert cli.model.objective(draws, step=100).isfinite()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("trainer/*.yaml")), ids=lambda path: path.stem)
+def test_every_trainer_stacks_on_a_configuration(path):
+    config = command_line(ParseOnly, CONFIGS / "image" / "digits.yaml", path).config.fit
+    assert config.data.class_path == "modalities.image.data.Digits"
+    assert config.trainer.max_epochs >= 1
