@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL import Image
 
@@ -40,7 +41,7 @@ class SampleLogger(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pictures of the present weights."""
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if due and not trainer.sanity_checking and trainer.training:
+        if due and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
             self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +91,9 @@ class CollapseMonitor(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks at the validation table."""
-        if trainer.sanity_checking or trainer.current_epoch + 1 < self.from_epoch or not trainer.training:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if trainer.current_epoch + 1 < self.from_epoch:
             return
         assert isinstance(pl_module, ConditionalELBO)
         message = self.verdict(pl_module.validation)
@@ -121,18 +124,14 @@ class NonFiniteGuard(Callback):
     def __init__(self, every_n_steps: int = 20) -> None:
         self.every_n_steps = every_n_steps
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    # Before the backward pass, because the optimiser's step would spread the NaN to all weights.
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
         """Looks at the loss.
 
         Raises:
             FloatingPointError: if it is NaN or infinite.
         """
-        if trainer.global_step % self.every_n_steps:
-            return
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and not torch.isfinite(loss):
+        if trainer.global_step % self.every_n_steps == 0 and not torch.isfinite(loss):
             terms = {
                 name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")
             }

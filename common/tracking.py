@@ -123,7 +123,7 @@ class MetricsCSV(CSVLogger):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(save_dir=folder, name="", version="")
+        super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=1)
 
     @property
     def log_dir(self) -> str:

@@ -22,7 +22,9 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     In the features of the suite's own judges: comparable within one data set and judge, never with an Inception FID.
     Source: Heusel et al. 2017, equation 6.
     """
-    metric = FrechetInceptionDistance(feature=_Features(real.shape[1])).set_dtype(torch.float64)
+    # Every process has all features already: a sum over processes would count them twice.
+    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
+    metric.set_dtype(torch.float64)
     metric.update(real.double(), real=True)
     metric.update(generated.double(), real=False)
     return float(metric.compute())

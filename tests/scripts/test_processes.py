@@ -16,7 +16,6 @@ COMPLETE = ["--trainer.limit_test_batches", "null", "--wandb.mode", "disabled"]
 
 def test_two_processes_test_like_one_and_make_one_run(run_script, train_image, tmp_path):
     options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--trainer.limit_train_batches", "60"]
-    options += ["--model.evaluation.control_samples", "400"]  # more than judge features: a covariance of full rank
     two = ["--config", "configs/trainer/ddp.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
     run_script("scripts/train_image.py", "fit", *options, *two, "--wandb.mode", "offline")
     (folder,) = (tmp_path / "image" / "digits").iterdir()
