@@ -94,7 +94,9 @@ def random_split(
         parts["val"].append(rows[:val])
         parts["test"].append(rows[val : val + test])
         parts["train"].append(rows[val + test :])
-    return {name: torch.cat(rows).sort().values for name, rows in parts.items()}
+    # In random order, so that the first examples of a split stand for all of it.
+    joined = {name: torch.cat(rows) for name, rows in parts.items()}
+    return {name: rows[torch.randperm(len(rows), generator=generator)] for name, rows in joined.items()}
 
 
 def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
@@ -110,7 +112,8 @@ def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, T
         "test": (position >= val) & (position < val + test),
         "train": position >= val + test,
     }
-    splits: dict[Split, Tensor] = {name: mask.nonzero()[:, 0] for name, mask in masks.items()}  # type: ignore[misc]
+    order = position.argsort(stable=True)  # files are sorted by class or name: their hashes are not
+    splits: dict[Split, Tensor] = {name: order[mask[order]] for name, mask in masks.items()}  # type: ignore[misc]
     for name, rows in splits.items():
         if len(rows) == 0:
             raise ValueError(f"{len(names)} examples leave none for {name}: give more data or larger shares")

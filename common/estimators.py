@@ -162,13 +162,13 @@ def random_latent_cost(model: Any, batch: Batch, posterior: Independent, c: Tens
     """
     index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
     noise = example_noise(seed, index, (3, posterior.event_shape[-1]))
-    random = _prior_draw(model.prior(c), noise[1], noise[2, :, 0])
+    random = prior_draw(model.prior(c), noise[1], noise[2, :, 0])
     z = torch.stack([reparameterize(posterior, noise[0]), random])
     own, other = log_prob(model.decode(z, c), batch.x, batch.mask)
     return own - other
 
 
-def _prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
+def prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
     """A draw from the prior, [B, D], made of noise [B, D] and, for a mixture, standard normal numbers [B]."""
     if isinstance(prior, Independent):
         return reparameterize(prior, noise)

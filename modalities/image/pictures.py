@@ -1,7 +1,5 @@
 """Pictures of an image model, and images as files."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.estimators import prior_draw
 from common.inference import in_evaluation
 from common.media import image_grid, labelled
 
@@ -33,35 +32,40 @@ def reconstructions_picture(images: Tensor, reconstructed: Tensor) -> Image.Imag
 def conditions_picture(model: "ImageCVAE", seed: int = 0) -> Image.Image:
     """What each condition looks like: a row for each combination of categories.
 
-    Columns are samples of z; where there is a continuous attribute they sweep its range instead, at the same z.
+    Every row shows the same noise from left to right, so that a column differs by its condition alone. Where there is a
+    continuous attribute, the columns sweep its range instead, and each row keeps its own noise.
     """
     attributes = model.condition.attributes
     swept = next((name for name, attribute in attributes.items() if isinstance(attribute, Continuous)), None)
-    rows, names = _rows({name: attribute for name, attribute in attributes.items() if name != swept})
-    count = len(names)
-    if swept is not None:
-        repeats = max(1, 4 // count)  # several z for each row of a short grid
-        rows = {name: field.repeat_interleave(repeats) for name, field in rows.items()}
+    fields, names = _rows({name: attribute for name, attribute in attributes.items() if name != swept})
+    if swept is not None or not fields:
+        repeats = max(1, MAX_ROWS // 3 // len(names))  # several kinds of noise for each row of a short grid
+        fields = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
         names = [name for name in names for _ in range(repeats)]
-        count = len(names)
-        values = _sweep(attributes[swept], COLUMNS)
-        with _fixed_noise(seed):
-            z = model.prior(_embedding(model, rows, count)).sample()  # [rows, D], kept along the sweep
-        cells = []
-        for value in values:
-            c = _embedding(model, {**rows, swept: torch.full((count,), value)}, count)
-            with in_evaluation(model):
-                cells.append(model.decode(z, c).mean)
-        samples = torch.stack(cells, dim=1)
-        title, columns = f"samples: {swept} from left to right, one z a row", [f"{value:.0f}" for value in values]
-    else:
-        with _fixed_noise(seed):
-            samples = model.sample(rows, num_samples=COLUMNS * (1 if rows else MAX_ROWS // 2)).transpose(0, 1)
-        title, columns = "samples by condition", []
-        if not rows:
-            names = ["samples"]
-    grid = image_grid(samples.flatten(0, 1), COLUMNS, _scale(samples[0]))
-    return labelled(grid, names, title, columns)
+    values = [None] * COLUMNS if swept is None else _sweep(attributes[swept], COLUMNS)
+    noise = _noise(len(names), model.prior.size + 1, swept is not None, bool(fields), seed).to(model.device)
+    cells = []
+    with in_evaluation(model):
+        for column, value in enumerate(values):
+            if swept is not None and value is not None:
+                fields[swept] = torch.full((len(names),), value)
+            moved = {name: field.to(model.device) for name, field in fields.items()}
+            c = model.condition(moved).expand(len(names), -1)
+            z = prior_draw(model.prior(c), noise[:, column, 1:], noise[:, column, 0])
+            cells.append(model.decode(z, c).mean)
+    samples = torch.stack(cells, dim=1).flatten(0, 1)
+    title = "samples by condition, the same noise in every row"
+    if swept is not None:
+        title = f"samples, {swept} from left to right at the same noise"
+    columns = [] if swept is None else [f"{value:.0f}" for value in values]
+    return labelled(image_grid(samples, COLUMNS, _scale(samples)), names, title, columns)
+
+
+def _noise(rows: int, size: int, by_row: bool, by_column: bool, seed: int) -> Tensor:
+    """Standard normal noise [rows, COLUMNS, size], the same along a row or along a column where asked for."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (rows, 1, size) if by_row else (1, COLUMNS, size) if by_column else (rows, COLUMNS, size)
+    return torch.randn(shape, generator=generator).expand(rows, COLUMNS, size)
 
 
 def traversal_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:
@@ -117,20 +121,6 @@ def _sweep(attribute: Attribute, count: int) -> list[float]:
     return torch.linspace(low, high, count).tolist()
 
 
-def _embedding(model: "ImageCVAE", fields: Fields, count: int) -> Tensor:
-    with in_evaluation(model):
-        moved = {name: field.to(model.device) for name, field in fields.items()}
-        return model.condition(moved).expand(count, -1)
-
-
 def _scale(images: Tensor) -> int:
     """Small images are enlarged."""
     return max(1, 56 // images.shape[-1])
-
-
-@contextmanager
-def _fixed_noise(seed: int) -> Iterator[None]:
-    """The same z in every picture of a run, so that pictures differ by the weights alone."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        yield

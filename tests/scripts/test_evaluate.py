@@ -1,0 +1,48 @@
+import re
+
+import pytest
+
+from common.results import Results
+from tests.scripts.test_train_image import MLP, QUICK
+
+
+@pytest.fixture(scope="module")
+def run(train_image, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    options = [*QUICK, *MLP, "--run.root", root, "--wandb.mode", "disabled", "--trainer.limit_test_batches", "null"]
+    train_image("fit", *options)
+    (results,) = root.rglob("results.json")
+    return results.parent
+
+
+def test_evaluate_gives_the_nll_of_the_test_whatever_the_script(run, run_script):
+    result = run_script("scripts/evaluate.py", "nll", "--ckpt", run / "checkpoints" / "best.ckpt", "--num-samples", 10)
+    value, error, count = re.search(r"test NLL ([\d.]+) ± ([\d.]+) nats on (\d+)", result.stdout).groups()
+    tested = Results.read(run / "results.json").metrics["test/nll"]
+    assert float(value) == pytest.approx(tested.value, abs=2e-3)
+    assert float(error) == pytest.approx(tested.stderr, abs=2e-3)
+    assert int(count) == tested.n == 500
+
+
+def test_evaluate_takes_a_split_and_a_limit(run, run_script):
+    result = run_script(
+        "scripts/evaluate.py", "nll", "--ckpt", run / "checkpoints" / "best.ckpt", "--num-samples", 5, "--split", "val",
+        "--limit", 70,
+    )  # fmt: skip
+    assert "val NLL" in result.stdout
+    assert "on 70 examples" in result.stdout
+
+
+def test_a_checkpoint_outside_of_a_run_asks_for_its_configuration(tmp_path, run_script):
+    result = run_script("scripts/evaluate.py", "nll", "--ckpt", tmp_path / "x.ckpt", check=False)
+    assert result.returncode != 0
+    assert "--config" in result.stderr
+
+
+def test_report_prints_means_over_runs(run, run_script):
+    result = run_script("scripts/report.py", run.parent, "--metrics", "test/nll", "test/kl")
+    assert "digits" in result.stdout
+    assert f"{Results.read(run / 'results.json').metrics['test/nll'].value:.4g}" in result.stdout
+    wrong = run_script("scripts/report.py", run.parent, "--metrics", "test/beauty", check=False)
+    assert wrong.returncode != 0
+    assert "no result has test/beauty; there are: " in wrong.stderr
