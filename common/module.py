@@ -17,8 +17,9 @@ from torch.distributions import Distribution, Independent
 
 from common import estimators
 from common.batch import Batch
+from common.checkpoint import description, rebuild
 from common.conditions import ConditionEncoder
-from common.configurable import Configurable, from_config, import_class, to_config
+from common.configurable import Configurable
 from common.evaluation import Evaluation, ExampleTable, columns_of, test_columns
 from common.guidance import extrapolate
 from common.inference import in_evaluation
@@ -69,7 +70,7 @@ class ConditionalELBO(Configurable, LightningModule):
         for name in TRAINING_ARGUMENTS:
             self.__dict__["_init_args"].pop(name, None)
         self.condition = condition
-        self.prior = prior or StandardNormal()
+        self.latent_prior = prior or StandardNormal()
         self.objective = objective
         self.factories = _Factories(optimizer, scheduler)
         self.compile_networks = compile
@@ -78,7 +79,7 @@ class ConditionalELBO(Configurable, LightningModule):
         self.table = ExampleTable()
         self.results: dict[str, Measurement] = {}
         if latent_dim is not None:
-            self._build_prior(latent_dim)
+            self.build_prior(latent_dim)
 
     # What a subclass supplies.
 
@@ -89,6 +90,10 @@ class ConditionalELBO(Configurable, LightningModule):
     def decode(self, z: Tensor, c: Tensor) -> Distribution:
         """p(x | z, c) for z [..., B, D] and c [B, C]: batch shape [..., B]."""
         raise NotImplementedError(f"{type(self).__name__} must define decode(z, c)")
+
+    def prior(self, c: Tensor) -> Distribution:
+        """p(z | c) with batch shape [B] and event shape [D]: the injected prior."""
+        return self.latent_prior(c)
 
     def media(self, batch: Batch) -> Media:
         """What a person looks at, made from a validation batch."""
@@ -114,10 +119,10 @@ class ConditionalELBO(Configurable, LightningModule):
         """
         c = self.condition(batch.condition).expand(len(batch), -1)
         posterior = self.encode(batch.x, c)
-        if self.prior.latent_dim is None:
-            if not isinstance(self.prior, StandardNormal):
-                raise RuntimeError(f"{type(self.prior).__name__} has parameters: pass latent_dim to the model")
-            self._build_prior(posterior.event_shape[-1])
+        if self.latent_prior.latent_dim is None:
+            if not isinstance(self.latent_prior, StandardNormal):
+                raise RuntimeError(f"{type(self.latent_prior).__name__} has parameters: pass latent_dim to the model")
+            self.build_prior(posterior.event_shape[-1])
         with torch.autocast(batch.x.device.type, enabled=False):
             z_KBD = self._sample_posterior(posterior, batch, num_samples, seed)
         likelihood = self.decode(z_KBD, c)
@@ -157,7 +162,7 @@ class ConditionalELBO(Configurable, LightningModule):
             condition: raw fields, each a number or [B]. Fields left out take the null embedding.
             num_samples: samples for each of the B conditions.
             temperature: scale of z around the prior's mean; below 1 gives more typical samples.
-            guidance: weight of `common.guidance.extrapolate` against the null condition; 1 is none.
+            guidance: weight of p(x | z, c) against p(x | z, null), see `common.guidance.extrapolate`; 1 is none.
             draw: draws x from p(x | z, c) instead of taking its mean.
         """
         with in_evaluation(self):
@@ -165,8 +170,6 @@ class ConditionalELBO(Configurable, LightningModule):
             c = self.condition(fields)
             c = c.expand(max([len(c), *map(len, fields.values())]), -1)  # an unconditional model ignores the fields
             prior = self.prior(c)
-            if guidance != 1.0:
-                prior = extrapolate(prior, self.prior(self._null(c)), guidance)
             z = prior.sample((num_samples,))
             if temperature != 1.0:
                 z = prior.mean + temperature * (z - prior.mean)
@@ -329,22 +332,16 @@ class ConditionalELBO(Configurable, LightningModule):
         datamodule = getattr(trainer, "datamodule", None) if trainer is not None else None
         return getattr(datamodule, "train_size", None)
 
-    def _build_prior(self, latent_dim: int) -> None:
+    def build_prior(self, latent_dim: int) -> None:
+        """Gives the injected prior its parameters: called once, as soon as the size of z is known."""
         condition_dim = getattr(self.condition, "dim", 0)
-        self.prior.build(latent_dim, condition_dim, self.encode, self.shape)
+        self.latent_prior.build(latent_dim, condition_dim, self.encode, self.shape)
 
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores how to build this model, as plain data."""
-        checkpoint["latent_dim"] = self.prior.latent_dim
-        try:
-            config = to_config(self)
-        except TypeError as error:
-            # A part of the user's own: load_from_checkpoint then asks for it.
-            checkpoint["model_problem"] = str(error)
-        else:
-            checkpoint["model"] = config
+        checkpoint |= description(self)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -360,27 +357,7 @@ class ConditionalELBO(Configurable, LightningModule):
         Raises:
             ValueError: if the file is no checkpoint of the suite, or lacks what rebuilds the model.
         """
-        checkpoint = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
-        if "state_dict" not in checkpoint:
-            raise ValueError(f"{checkpoint_path} is not a checkpoint of the suite: it has no state_dict")
-        stored = checkpoint.get("model", {"class_path": "", "init_args": {}})
-        name = stored["class_path"]
-        model_class: Any = cls
-        if name and name.rpartition(".")[2] != cls.__name__:
-            model_class = import_class(name)
-        elif cls is ConditionalELBO:
-            problem = checkpoint.get("model_problem", "it does not say how its model is built")
-            raise ValueError(f"{checkpoint_path}: {problem}; call load_from_checkpoint on the model's own class")
-        init_args = {key: from_config(value) for key, value in stored["init_args"].items()} | arguments
-        if not stored["init_args"] and not arguments and "model_problem" in checkpoint:
-            raise ValueError(
-                f"{checkpoint_path} cannot rebuild its model; pass its arguments: {checkpoint['model_problem']}"
-            )
-        model = model_class(**init_args)
-        if model.prior.latent_dim is None and checkpoint.get("latent_dim"):
-            model._build_prior(checkpoint["latent_dim"])
-        model.load_state_dict(checkpoint["state_dict"])
-        return model.eval()
+        return rebuild(cls, Path(checkpoint_path), map_location, arguments)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def conditions_picture(model: "ImageCVAE", seed: int = 0) -> Image.Image:
         fields = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
         names = [name for name in names for _ in range(repeats)]
     values = [None] * COLUMNS if swept is None else _sweep(attributes[swept], COLUMNS)
-    noise = _noise(len(names), model.prior.size + 1, swept is not None, bool(fields), seed).to(model.device)
+    noise = _noise(len(names), model.latent_prior.size + 1, swept is not None, bool(fields), seed).to(model.device)
     cells = []
     with in_evaluation(model):
         for column, value in enumerate(values):

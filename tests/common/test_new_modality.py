@@ -2,6 +2,7 @@
 
 import inspect
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
@@ -27,10 +28,10 @@ class BlobCVAE(ConditionalELBO):
     """Points in the plane, conditioned on the cluster they belong to."""
 
     def __init__(self, condition, hidden=32):
-        super().__init__(condition, latent_dim=2)
+        super().__init__(condition, latent_dim=2, optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01))
         self.encoder = nn.Sequential(nn.Linear(2 + condition.dim, hidden), nn.SiLU(), nn.Linear(hidden, 4))
         self.decoder = nn.Sequential(nn.Linear(2 + condition.dim, hidden), nn.SiLU(), nn.Linear(hidden, 2))
-        self.likelihood = Gaussian(0.3)
+        self.likelihood = Gaussian()
 
     def encode(self, x, c):
         return diagonal_normal(self.encoder(torch.cat([x, c], -1)))
@@ -52,9 +53,9 @@ class Blobs(ConditionalDataModule):
 
 
 def train(folder):
-    data = Blobs(batch_size=10)
+    data = Blobs(batch_size=30)
     model = BlobCVAE(Label(data.attributes))
-    trainer = Trainer(max_epochs=40, default_root_dir=folder, logger=False, enable_progress_bar=False, devices=1)
+    trainer = Trainer(max_epochs=30, default_root_dir=folder, logger=False, enable_progress_bar=False, devices=1)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     return trainer, model, data
@@ -63,14 +64,19 @@ def train(folder):
 # --- what the suite promises
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("blobs"))
+
+
 def test_a_new_cvae_takes_under_60_lines():
     source = inspect.getsource(inspect.getmodule(train))
     own = source.split("# --- what the user writes")[1].split("# --- what the suite promises")[0]
     assert len([line for line in own.splitlines() if line.strip()]) < 60
 
 
-def test_a_new_cvae_trains_generates_scores_and_comes_back_from_its_checkpoint(tmp_path):
-    trainer, model, data = train(tmp_path)
+def test_a_new_cvae_trains_generates_scores_and_comes_back_from_its_checkpoint(trained, tmp_path):
+    trainer, model, data = trained
     # the entropy of a cluster, log(2 pi e 0.25), is the best that any model can do
     assert model.results["test/nll"].value < 1.45 + 0.35
     assert model.results["test/condition_gain"].value > 0.8  # knowing one of three clusters is worth log 3 = 1.10
@@ -83,8 +89,8 @@ def test_a_new_cvae_trains_generates_scores_and_comes_back_from_its_checkpoint(t
     assert isinstance(again.condition, Label)
 
 
-def test_a_hole_in_x_is_filled_from_what_is_observed(tmp_path):
-    _, model, data = train(tmp_path)
+def test_a_hole_in_x_is_filled_from_what_is_observed(trained):
+    _, model, data = trained
     batch = data.batch("test", 60)
     mask = torch.tensor([True, False]).expand(60, 2)
     hidden = batch.replace(x=torch.where(mask, batch.x, 1000.0), mask=mask)
@@ -95,7 +101,7 @@ def test_a_hole_in_x_is_filled_from_what_is_observed(tmp_path):
     assert error < 0.75  # the cluster's own deviation is 0.5
 
 
-def test_a_model_without_declared_sizes_works(tmp_path):
+def test_a_model_without_declared_sizes_works():
     class Bare(BlobCVAE):
         def __init__(self, condition):
             ConditionalELBO.__init__(self, condition)
