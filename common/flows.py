@@ -55,12 +55,15 @@ class FlowPrior(Prior):
     Args:
         layers: number of coupling layers.
         hidden: width of their hidden layers.
+        conditional: whether the density depends on c. If not, z has no way to tell conditions apart at no cost: less of
+            the condition leaks into it.
     """
 
-    def __init__(self, layers: int = 6, hidden: int = 128) -> None:
+    def __init__(self, layers: int = 6, hidden: int = 128, conditional: bool = True) -> None:
         super().__init__()
         self.layers = layers
         self.hidden = hidden
+        self.conditional = conditional
 
     def build(self, latent_dim: int, condition_dim: int, encode: Encode, shape: tuple[int, ...] | None) -> None:
         """Creates the layers.
@@ -71,11 +74,12 @@ class FlowPrior(Prior):
         super().build(latent_dim, condition_dim, encode, shape)
         if latent_dim < 2:
             raise ValueError("FlowPrior needs at least two latent dimensions; use ConditionalNormal or VampPrior")
-        self.couplings = nn.ModuleList(Coupling(latent_dim, condition_dim, self.hidden) for _ in range(self.layers))
+        inputs = condition_dim if self.conditional else 0
+        self.couplings = nn.ModuleList(Coupling(latent_dim, inputs, self.hidden) for _ in range(self.layers))
 
     def forward(self, c: Tensor) -> "Flow":
         """The flow under each row of c."""
-        return Flow(self.couplings, c, self.size)
+        return Flow(self.couplings, c if self.conditional else c[:, :0], self.size)
 
 
 class Flow(Distribution):

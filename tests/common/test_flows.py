@@ -60,6 +60,15 @@ def test_the_condition_moves_the_density(prior):
     assert prior(torch.ones(1, 3)).log_prob(z) != prior(-torch.ones(1, 3)).log_prob(z)
 
 
+def test_an_unconditional_flow_ignores_the_condition():
+    flow = FlowPrior(layers=2, hidden=8, conditional=False)
+    flow.build(2, 3, encode=None, shape=None)
+    disturbed(flow)
+    z = torch.zeros(1, 2)
+    assert flow(torch.ones(1, 3)).log_prob(z) == flow(-torch.ones(1, 3)).log_prob(z)
+    assert flow(torch.ones(4, 3)).sample((5,)).shape == (5, 4, 2)
+
+
 def test_a_single_latent_dimension_is_refused():
     with pytest.raises(ValueError, match="at least two latent dimensions"):
         FlowPrior().build(1, 3, encode=None, shape=None)
