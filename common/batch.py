@@ -27,6 +27,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def positions(self) -> Tensor:
+        """`index`, or 0 ... B-1 where there is none."""
+        return torch.arange(len(self), device=self.x.device) if self.index is None else self.index
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `function` applied to each of its tensors."""
 

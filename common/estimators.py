@@ -47,7 +47,8 @@ def log_likelihood(model: Any, batch: Batch, num_samples: int, seed: int = 0) ->
     rows_at_once = max(1, min(len(batch), DECODES, NOISE_NUMBERS // max(num_samples * _latent_dim(model, batch), 1)))
     parts = []
     for start in range(0, len(batch), rows_at_once):
-        parts.append(_log_weights(model, batch[slice(start, start + rows_at_once)], num_samples, seed, start))
+        part = batch.replace(index=batch.positions)[slice(start, start + rows_at_once)]
+        parts.append(_log_weights(model, part, num_samples, seed))
     log_weights = torch.cat(parts, dim=1)
     total = torch.logsumexp(log_weights, dim=0)
     effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
@@ -59,12 +60,11 @@ def _latent_dim(model: Any, batch: Batch) -> int:
     return int(model.encode(first.x, model.condition(first.condition)).event_shape[-1])
 
 
-def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int, start: int) -> Tensor:
+def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int) -> Tensor:
     """Log importance weights, [K, B]."""
     c = model.condition(batch.condition).expand(len(batch), -1)
     posterior, prior = model.encode(batch.x, c), model.prior(c)
-    index = batch.index if batch.index is not None else start + torch.arange(len(batch), device=batch.x.device)
-    noise = example_noise(seed, index, (num_samples, posterior.event_shape[-1]))
+    noise = example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1]))
     chunks = []
     for eps in noise.split(max(1, DECODES // len(batch))):
         z = reparameterize(posterior, eps)
@@ -160,8 +160,7 @@ def random_latent_cost(model: Any, batch: Batch, posterior: Independent, c: Tens
 
     Close to zero means that the decoder ignores z, however many units look active.
     """
-    index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
-    noise = example_noise(seed, index, (3, posterior.event_shape[-1]))
+    noise = example_noise(seed, batch.positions, (3, posterior.event_shape[-1]))
     random = prior_draw(model.prior(c), noise[1], noise[2, :, 0])
     z = torch.stack([reparameterize(posterior, noise[0]), random])
     own, other = log_prob(model.decode(z, c), batch.x, batch.mask)

@@ -88,8 +88,7 @@ def _of_first(
     limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
 ) -> tuple[Tensor, ...]:
     """Figures [B] of the examples whose index is below the limit; NaN for the others."""
-    index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
-    chosen = index >= 0 if limit is None else index < limit
+    chosen = batch.positions >= 0 if limit is None else batch.positions < limit
     columns = tuple(torch.full(chosen.shape, float("nan"), device=batch.x.device) for _ in range(count))
     if chosen.any():
         for column, values in zip(columns, figures(batch[chosen]), strict=True):

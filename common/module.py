@@ -134,8 +134,7 @@ class ConditionalELBO(Configurable, LightningModule):
     def _sample_posterior(self, posterior: Independent, batch: Batch, num_samples: int, seed: int | None) -> Tensor:
         if seed is None:
             return posterior.rsample((num_samples,))
-        index = batch.index if batch.index is not None else torch.arange(len(batch), device=batch.x.device)
-        return reparameterize(posterior, example_noise(seed, index, (num_samples, posterior.event_shape[-1])))
+        return reparameterize(posterior, example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1])))
 
     def elbo(self, batch: Batch) -> ElboTerms:
         """Reconstruction, KL and ELBO of each example, [B], from one draw of z."""
@@ -294,8 +293,7 @@ class ConditionalELBO(Configurable, LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Index, ELBO terms and raw condition of each example."""
         draws = self.draws(batch, 1, self.evaluation.seed)
-        index = batch.index if batch.index is not None else torch.arange(len(batch))
-        return {"index": index, **columns_of(draws), **batch.condition}
+        return {"index": batch.positions, **columns_of(draws), **batch.condition}
 
     def _check_support(self, batch: Batch, draws: Draws) -> None:
         """Data outside of the likelihood's support has no density: better to stop at the first batch."""
