@@ -66,8 +66,7 @@ class SampleLogger(Callback):
 
     def _latent_maps(self, model: ConditionalELBO, batch: Batch, data: Any) -> dict[str, Image.Image]:
         with in_evaluation(model):
-            c = model.condition(batch.condition).expand(len(batch), -1)
-            means = model.encode(batch.x, c).base_dist.loc.cpu()
+            means = model.encode(batch.x, model.embed(batch)).base_dist.loc.cpu()
         maps = {}
         for name, attribute in list(data.attributes.items())[:3]:
             values = attribute.values if isinstance(attribute, Categorical) else None

@@ -16,6 +16,7 @@ from common.metrics.control import control_figures
 from common.objectives import Draws, factorises
 from common.results import Measurement
 
+Candidates = tuple[Fields, Tensor, bool]  # fields [M], weights [M], and whether they are all the conditions there are
 CONDITION = "condition/"  # prefix of the raw condition fields among the columns
 
 
@@ -60,10 +61,8 @@ def columns_of(draws: Draws) -> dict[str, Tensor]:
 def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
     """The per-example figures of a test beyond the ELBO; NaN where an example is beyond the configured number."""
     evaluation: Evaluation = model.evaluation
-    c = model.condition(batch.condition).expand(len(batch), -1)
-    columns = {
-        "random_latent_cost": estimators.random_latent_cost(model, batch, draws.posterior, c, evaluation.seed),
-    }
+    cost = estimators.random_latent_cost(model, batch, draws.posterior, model.embed(batch), evaluation.seed)
+    columns = {"random_latent_cost": cost}
     if factorises(draws.prior):
         columns["kl_per_unit"] = draws.kl_per_unit()
 
@@ -72,9 +71,8 @@ def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         return -estimate.log_likelihood, estimate.effective_sample_size
 
     columns["nll"], columns["effective_sample_size"] = _of_first(evaluation.nll_examples, batch, nll, 2)
-    candidates = _candidates(model)
-    if candidates is not None:
-        fields, weights, exact = candidates
+    if model.candidates is not None:
+        fields, weights, exact = model.candidates
 
         def gain(part: Batch) -> tuple[Tensor, ...]:
             samples, seed = evaluation.gain_samples, evaluation.seed
@@ -96,7 +94,7 @@ def _of_first(
     return columns
 
 
-def _candidates(model: Any) -> tuple[Fields, Tensor, bool] | None:
+def training_candidates(model: Any) -> Candidates | None:
     """Conditions of the training split that the condition gain compares with; None for an unconditional model."""
     datamodule = model.trainer.datamodule
     used = getattr(model.condition, "attributes", {})
@@ -127,7 +125,8 @@ class Evaluation(Configurable):
     seed: int = 0
 
     def measure(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
-        """The figures of a test from its gathered table, by name (`test/...`). Draws on process 0's model alone."""
+        """The figures of a test from its gathered table, by name (`test/...`): the same in every process."""
+        exact = model.candidates is not None and model.candidates[2]
         importance = f"importance sampling, {self.num_samples} samples"
         estimators_of = {
             "elbo": "one posterior draw",
@@ -136,7 +135,7 @@ class Evaluation(Configurable):
             "nll": importance,
             "random_latent_cost": "one posterior and one prior draw",
             "condition_gain": f"{importance.split(',')[0]}, {self.gain_samples} samples, "
-            + ("all conditions" if _exact(model) else "own and 32 drawn conditions"),
+            + ("all conditions" if exact else "own and 32 drawn conditions"),
         }
         figures = {}
         for name, estimator in estimators_of.items():
@@ -186,8 +185,3 @@ class Evaluation(Configurable):
             mean = Measurement(values.mean().item(), None, first.n, first.unit, f"{first.estimator}, mean over fields")
             figures["test/leakage"] = mean if len(figures) > 1 else first
         return figures
-
-
-def _exact(model: Any) -> bool:
-    candidates = _candidates(model)
-    return candidates is not None and candidates[2]

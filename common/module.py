@@ -20,7 +20,7 @@ from common.batch import Batch
 from common.checkpoint import description, rebuild
 from common.conditions import ConditionEncoder
 from common.configurable import Configurable
-from common.evaluation import Evaluation, ExampleTable, columns_of, test_columns
+from common.evaluation import Candidates, Evaluation, ExampleTable, columns_of, test_columns, training_candidates
 from common.guidance import extrapolate
 from common.inference import in_evaluation
 from common.likelihoods import Likelihood, log_prob
@@ -78,6 +78,7 @@ class ConditionalELBO(Configurable, LightningModule):
         self.evaluation = evaluation
         self.table = ExampleTable()
         self.results: dict[str, Measurement] = {}
+        self.candidates: Candidates | None = None
         if latent_dim is not None:
             self.build_prior(latent_dim)
 
@@ -117,7 +118,7 @@ class ConditionalELBO(Configurable, LightningModule):
             num_samples: K.
             seed: fixes the noise of each example by its index; None draws from torch's generator.
         """
-        c = self.condition(batch.condition).expand(len(batch), -1)
+        c = self.embed(batch)
         posterior = self.encode(batch.x, c)
         if self.latent_prior.latent_dim is None:
             if not isinstance(self.latent_prior, StandardNormal):
@@ -188,9 +189,9 @@ class ConditionalELBO(Configurable, LightningModule):
             draw: as in `sample`.
         """
         with in_evaluation(self):
-            z = self.encode(batch.x, self._embed(batch)).base_dist.loc
+            z = self.encode(batch.x, self.embed(batch)).base_dist.loc
             changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
-            c = self._embed(batch.replace(condition={**batch.condition, **changed}))
+            c = self.embed(batch.replace(condition={**batch.condition, **changed}))
             return self._observe(z, c, guidance, draw)
 
     def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:
@@ -198,7 +199,7 @@ class ConditionalELBO(Configurable, LightningModule):
         with in_evaluation(self):
             ends = []
             for batch in (first, second):
-                c = self._embed(batch)
+                c = self.embed(batch)
                 ends.append((self.encode(batch.x, c).base_dist.loc, c))
             (z_first, c_first), (z_second, c_second) = ends
             path = []
@@ -231,9 +232,10 @@ class ConditionalELBO(Configurable, LightningModule):
             draws = self.draws(observed, proposals)
             chosen = torch.distributions.Categorical(logits=draws.log_weights().T).sample((num_samples,))
             z = draws.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, draws.z.shape[-1]))
-            return torch.where(mask, batch.x, self._observe(z, self._embed(batch), draw=draw))
+            return torch.where(mask, batch.x, self._observe(z, self.embed(batch), draw=draw))
 
-    def _embed(self, batch: Batch) -> Tensor:
+    def embed(self, batch: Batch) -> Tensor:
+        """Condition embedding of each example, [B, C]."""
         return self.condition(batch.condition).expand(len(batch), -1)
 
     def _null(self, c: Tensor) -> Tensor:
@@ -278,6 +280,10 @@ class ConditionalELBO(Configurable, LightningModule):
         values["val/active_units"] = float(estimators.active_units(self.validation["mean"]))
         self.log_dict(values, sync_dist=True, prog_bar=True)
 
+    def on_test_start(self) -> None:
+        """Chooses once what the condition gain compares with."""
+        self.candidates = training_candidates(self)
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects every per-example figure of the test."""
         draws = self.draws(batch, 1, self.evaluation.seed)
@@ -298,7 +304,7 @@ class ConditionalELBO(Configurable, LightningModule):
     def _check_support(self, batch: Batch, draws: Draws) -> None:
         """Data outside of the likelihood's support has no density: better to stop at the first batch."""
         with torch.no_grad():
-            support = self.decode(draws.z[:1].detach(), self._embed(batch)).support
+            support = self.decode(draws.z[:1].detach(), self.embed(batch)).support
         if support is not None and not support.check(batch.x).all():
             raise ValueError(
                 f"the data lies outside of the likelihood's support ({support}): values from "

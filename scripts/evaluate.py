@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
@@ -44,8 +45,6 @@ def run_data(checkpoint: Path, config: Path | None) -> ConditionalDataModule:
         raise FileNotFoundError(f"{config} does not exist: name the run's configuration with --config")
     data_parser = ArgumentParser(exit_on_error=False)
     data_parser.add_subclass_arguments(LightningDataModule, "data")
-    import yaml
-
     data = yaml.safe_load(config.read_text())["data"]
     return data_parser.instantiate_classes(data_parser.parse_object({"data": data})).data  # type: ignore[no-any-return]
 

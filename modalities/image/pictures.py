@@ -72,8 +72,8 @@ def traversal_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:
     """One example along its most used latent units: each row moves one unit from -3 to 3."""
     one = batch[slice(0, 1)]
     with in_evaluation(model):
-        everyone = model.encode(batch.x, model.condition(batch.condition).expand(len(batch), -1)).base_dist
-        c = model.condition(one.condition).expand(1, -1)
+        everyone = model.encode(batch.x, model.embed(batch)).base_dist
+        c = model.embed(one)
         units = everyone.loc.var(dim=0).argsort(descending=True)[: MAX_ROWS // 2]
         path = torch.linspace(-3, 3, COLUMNS, device=c.device)
         z = everyone.loc[:1].expand(len(units), COLUMNS, -1).clone()
