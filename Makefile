@@ -19,6 +19,9 @@ train: venv ## train the image CVAE on the embedded digits, test it, draw pictur
 test: venv ## the default tests
 	$(BIN)/python -m pytest
 
+bench: venv ## time writing with and without the cache
+	$(BIN)/python scripts/benchmark.py decoding
+
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
 

@@ -23,7 +23,7 @@ from common.results import Results, RunInfo
 
 
 class SampleLogger(Callback):
-    """Pictures of the model's doing, as files in `samples/` and in W&B: the modality's media and a latent map.
+    """The model's doing, as files in `samples/` and in W&B: the modality's pictures and texts, and a latent map.
 
     Args:
         every_n_epochs: how often during training; the test of the best checkpoint makes them once more.
@@ -54,15 +54,21 @@ class SampleLogger(Callback):
             return
         assert isinstance(pl_module, ConditionalELBO)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        pictures = pl_module.media(data.batch("val", self.examples).to(pl_module.device)).pictures
-        pictures |= self._latent_maps(pl_module, data.batch("val", self.map_examples).to(pl_module.device), data)
+        device = pl_module.device
+        media = pl_module.media(data.batch("val", self.examples).to(device))
+        maps = self._latent_maps(pl_module, data.batch("val", self.map_examples).to(device), data)
+        pictures = media.pictures | maps
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
             picture.save(self.folder / f"{when}-{name}.png")
+        for name, table in media.tables.items():
+            table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 for name, picture in pictures.items():
                     logger.log_image(f"media/{name}", [picture], caption=[when])
+                for name, table in media.tables.items():
+                    logger.log_table(f"media/{name}", dataframe=table)
 
     def _latent_maps(self, model: ConditionalELBO, batch: Batch, data: Any) -> dict[str, Image.Image]:
         with in_evaluation(model):

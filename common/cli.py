@@ -43,7 +43,7 @@ class SuiteCLI(LightningCLI):
         model_class: the modality's model.
         data_class: base of the modality's DataModules.
         modality: folder of its runs below `run.root`.
-        links: arguments of the model that come from the data, as pairs (attribute of the data, argument).
+        links: pairs (attribute of the data, argument of the model that comes from it).
         args: command line; None takes that of the process.
     """
 
@@ -52,7 +52,7 @@ class SuiteCLI(LightningCLI):
         model_class: type[ConditionalELBO],
         data_class: type[LightningDataModule],
         modality: str,
-        links: dict[str, str],
+        links: list[tuple[str, str]],
         args: list[str] | None = None,
     ) -> None:
         self.modality = modality
@@ -74,7 +74,7 @@ class SuiteCLI(LightningCLI):
         parser.add_argument("--run", type=RunConfig, default=RunConfig(), help="where the run is kept")
         parser.add_argument("--wandb", type=WandbConfig, default=WandbConfig(), help="Weights & Biases")
         parser.add_lightning_class_args(SampleLogger, "samples")
-        for source, target in self.links.items():
+        for source, target in self.links:
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -96,7 +96,7 @@ class SuiteCLI(LightningCLI):
         checkpoint = ModelCheckpoint(
             dirpath=self.folder / "checkpoints",
             filename="best",
-            monitor="val/elbo",
+            monitor="val/elbo" if run.keep == "best" else None,
             mode="max",
             save_last=True,
             enable_version_counter=False,

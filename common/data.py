@@ -53,7 +53,7 @@ class Table:
     splits: dict[Split, Tensor]
 
     def restrict(self, names: list[str]) -> "Table":
-        """The table with only some of its condition fields.
+        """The table with only some of its attributes; fields that are no attributes stay.
 
         Raises:
             ValueError: for an unknown name.
@@ -61,7 +61,8 @@ class Table:
         unknown = [name for name in names if name not in self.attributes]
         if unknown:
             raise ValueError(f"no condition named {', '.join(unknown)}; the data has: {', '.join(self.attributes)}")
-        fields = {name: self.fields[name] for name in names}
+        others = {name: field for name, field in self.fields.items() if name not in self.attributes}
+        fields = {name: self.fields[name] for name in names} | others
         return Table(self.x, fields, {name: self.attributes[name] for name in names}, self.splits)
 
     def fingerprint(self) -> str:

@@ -97,7 +97,8 @@ def condition_gain(
     under = []
     for row in range(len(weights)):
         condition = {name: field[row].expand(len(batch)).to(batch.x.device) for name, field in candidates.items()}
-        under.append(log_likelihood(model, batch.replace(condition=condition), num_samples, seed).log_likelihood)
+        other = batch.replace(condition=batch.condition | condition)
+        under.append(log_likelihood(model, other, num_samples, seed).log_likelihood)
     if not exact:
         under.append(own)
         weights = torch.full((len(under),), 1 / len(under))
@@ -183,14 +184,14 @@ def prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
     return base.loc[rows, component] + base.scale[rows, component] * noise
 
 
-def latent_leakage(mean: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:
+def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:
     """What a linear probe reads of a categorical condition from z: accuracy above the majority rate, and its error.
 
-    Five-fold cross-validated logistic regression on standardised posterior means; a value near zero says that z is free
+    Five-fold cross-validated logistic regression on standardised posterior draws; a value near zero says that z is free
     of the condition. Classes with fewer examples than folds are left out.
 
     Args:
-        mean: posterior means [N, D].
+        z: posterior draws [N, D].
         field: categories [N]; missing ones (-1) are left out.
         seed: seed of the folds.
         folds: number of folds.
@@ -206,7 +207,7 @@ def latent_leakage(mean: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    labels, features = field.numpy(), mean.numpy()
+    labels, features = field.numpy(), z.numpy()
     values, counts = np.unique(labels[labels >= 0], return_counts=True)
     kept = np.isin(labels, values[counts >= folds])
     labels, features = labels[kept], features[kept]

@@ -14,6 +14,7 @@ from common.conditions import Categorical, Fields
 from common.configurable import Configurable
 from common.metrics.control import control_figures
 from common.objectives import Draws, factorises
+from common.posterior import example_noise
 from common.results import Measurement
 
 Candidates = tuple[Fields, Tensor, bool]  # fields [M], weights [M], and whether they are all the conditions there are
@@ -30,7 +31,7 @@ class ExampleTable:
         """Keeps a batch's columns, each [B, ...], with the index and the condition of its examples."""
         start = sum(len(part["index"]) for part in self.parts)
         index = batch.index if batch.index is not None else torch.arange(start, start + len(batch))
-        condition = {CONDITION + name: field for name, field in batch.condition.items()}
+        condition = {CONDITION + name: field for name, field in batch.condition.items() if field.dim() == 1}
         self.parts.append(
             {key: value.detach().cpu() for key, value in ({"index": index} | columns | condition).items()}
         )
@@ -148,7 +149,8 @@ class Evaluation(Configurable):
         figures |= self._leakage(model, table)
         judge = model.trainer.datamodule.judge() if hasattr(model.trainer.datamodule, "judge") else None
         if judge is not None:
-            figures |= control_figures(model, judge, conditions_of(table), self.control_samples, self.seed)
+            conditions = model.trainer.datamodule.conditions("test")
+            figures |= control_figures(model, judge, conditions, self.control_samples, self.seed)
         return figures
 
     def _latent_figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:
@@ -169,15 +171,18 @@ class Evaluation(Configurable):
     def _leakage(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
         """Leakage of each categorical field of the data, and their mean."""
         attributes = getattr(model.trainer.datamodule, "attributes", {})
+        # Draws, not means: the mean of a unit that the decoder ignores can tell a condition that z does not.
+        noise = example_noise(self.seed, table["index"], (1, table["mean"].shape[1]))[0]
+        z = table["mean"] + table["std"] * noise
         figures = {}
         for name, field in conditions_of(table).items():
             if not isinstance(attributes.get(name), Categorical):
                 continue
             try:
-                value, stderr = estimators.latent_leakage(table["mean"], field, self.seed)
+                value, stderr = estimators.latent_leakage(z, field, self.seed)
             except ValueError:  # too few examples of all classes but one: there is nothing to tell apart
                 continue
-            text = "5-fold linear probe on posterior means, accuracy above the majority rate"
+            text = "5-fold linear probe on posterior draws, accuracy above the majority rate"
             figures[f"test/leakage/{name}"] = Measurement(value, stderr, len(field), "accuracy", text)
         if figures:
             values = torch.tensor([figure.value for figure in figures.values()])

@@ -1,9 +1,19 @@
 """Guidance: moving a conditional distribution away from the one under the null condition."""
 
+from typing import Any, Protocol, runtime_checkable
+
 import torch
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from common.likelihoods import GridLogistic
+
+
+@runtime_checkable
+class Guidable(Protocol):
+    """A distribution of a modality's own that knows how to move away from another of its kind."""
+
+    def extrapolate(self, null: Any, weight: float) -> Distribution:
+        """As `extrapolate` below."""
 
 
 def extrapolate(conditional: Distribution, null: Distribution, weight: float) -> Distribution:
@@ -18,6 +28,8 @@ def extrapolate(conditional: Distribution, null: Distribution, weight: float) ->
     """
     if weight == 1.0:
         return conditional
+    if isinstance(conditional, Guidable) and type(null) is type(conditional):
+        return conditional.extrapolate(null, weight)
     if isinstance(conditional, Independent) and isinstance(null, Independent):
         base = extrapolate(conditional.base_dist, null.base_dist, weight)
         return Independent(base, conditional.reinterpreted_batch_ndims, validate_args=False)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,9 +14,10 @@ from torch import Tensor
 
 @dataclass
 class Media:
-    """Pictures by name. Modalities that sound or read add kinds of their own."""
+    """Pictures and tables of text by name."""
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:

@@ -28,6 +28,7 @@ from common.media import Media
 from common.objectives import ELBO, Draws, ElboTerms, Objective
 from common.posterior import example_noise, reparameterize
 from common.priors import Prior, StandardNormal
+from common.removal import Removal
 from common.results import Measurement
 from common.schedules import WarmupCosine
 
@@ -52,6 +53,7 @@ class ConditionalELBO(Configurable, LightningModule):
         latent_dim: D. Needed by priors with parameters; otherwise read off the first posterior.
         shape: shape of one example, where it is fixed. Needed by VampPrior.
         evaluation: sample counts and seed of validation and test.
+        removal: takes the condition out of z by a further term of the training loss.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ConditionalELBO(Configurable, LightningModule):
         latent_dim: int | None = None,
         shape: tuple[int, ...] | None = None,
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+        removal: Removal | None = None,
     ) -> None:
         super().__init__()
         for name in TRAINING_ARGUMENTS:
@@ -76,6 +79,7 @@ class ConditionalELBO(Configurable, LightningModule):
         self.compile_networks = compile
         self.shape = shape
         self.evaluation = evaluation
+        self.removal = removal
         self.table = ExampleTable()
         self.results: dict[str, Measurement] = {}
         self.candidates: Candidates | None = None
@@ -108,6 +112,18 @@ class ConditionalELBO(Configurable, LightningModule):
         """Reads one example [1, ...] from a person's file."""
         raise NotImplementedError(f"{type(self).__name__} does not define read(path)")
 
+    def realise(self, likelihood: Distribution, draw: bool) -> Tensor:
+        """X from p(x | z, c): a draw, or what stands for the whole of it, the mean."""
+        return likelihood.sample() if draw else likelihood.mean
+
+    def auxiliary(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Further terms of the training loss by name, each a number in nats per example."""
+        return {}
+
+    def figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:
+        """Figures that only this modality has, by name (`test/...`), from the test's table; alike in all processes."""
+        return {}
+
     # The ELBO.
 
     def draws(self, batch: Batch, num_samples: int = 1, seed: int | None = None) -> Draws:
@@ -119,7 +135,8 @@ class ConditionalELBO(Configurable, LightningModule):
             seed: fixes the noise of each example by its index; None draws from torch's generator.
         """
         c = self.embed(batch)
-        posterior = self.encode(batch.x, c)
+        evidence = self.evidence(batch)
+        posterior = self.encode(evidence.x, c if evidence is batch else self.embed(evidence))
         if self.latent_prior.latent_dim is None:
             if not isinstance(self.latent_prior, StandardNormal):
                 raise RuntimeError(f"{type(self.latent_prior).__name__} has parameters: pass latent_dim to the model")
@@ -136,6 +153,10 @@ class ConditionalELBO(Configurable, LightningModule):
         if seed is None:
             return posterior.rsample((num_samples,))
         return reparameterize(posterior, example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1])))
+
+    def evidence(self, batch: Batch) -> Batch:
+        """What z is read from: the batch. Read from anything else, it gives a lower bound of log p(x | c) as well."""
+        return batch
 
     def elbo(self, batch: Batch) -> ElboTerms:
         """Reconstruction, KL and ELBO of each example, [B], from one draw of z."""
@@ -190,7 +211,8 @@ class ConditionalELBO(Configurable, LightningModule):
         """
         with in_evaluation(self):
             z = self.encode(batch.x, self.embed(batch)).base_dist.loc
-            changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
+            fields = self._fields(condition).items()
+            changed = {name: field.expand(len(batch), *field.shape[1:]) for name, field in fields}
             c = self.embed(batch.replace(condition={**batch.condition, **changed}))
             return self._observe(z, c, guidance, draw)
 
@@ -204,9 +226,13 @@ class ConditionalELBO(Configurable, LightningModule):
             (z_first, c_first), (z_second, c_second) = ends
             path = []
             for share in torch.linspace(0, 1, steps).tolist():
-                z, c = torch.lerp(z_first, z_second, share), torch.lerp(c_first, c_second, share)
+                z, c = torch.lerp(z_first, z_second, share), self.between(c_first, c_second, share)
                 path.append(self._observe(z, c))
             return torch.stack(path)
+
+    def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
+        """The condition embedding that lies a share of the way from one [B, C] to another."""
+        return torch.lerp(first, second, share)
 
     def impute(self, batch: Batch, num_samples: int = 1, proposals: int = 50, draw: bool = False) -> Tensor:
         """X with its unobserved values filled in, [num_samples, B, ...]; observed values stay as they are.
@@ -245,13 +271,15 @@ class ConditionalELBO(Configurable, LightningModule):
         likelihood = self.decode(z, c)
         if guidance != 1.0:
             likelihood = extrapolate(likelihood, self.decode(z, self._null(c)), guidance)
-        return likelihood.sample() if draw else likelihood.mean
+        return self.realise(likelihood, draw)
 
     def _fields(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Raw fields on the model's device, each [B]."""
-        fields = {name: torch.as_tensor(value, device=self.device) for name, value in condition.items()}
-        size = max((field.numel() for field in fields.values()), default=1)
-        return {name: field.expand(size) if field.numel() == 1 else field for name, field in fields.items()}
+        """Raw fields on the model's device, each [B, ...]."""
+        fields = {
+            name: torch.atleast_1d(torch.as_tensor(value, device=self.device)) for name, value in condition.items()
+        }
+        size = max(map(len, fields.values()), default=1)
+        return {name: field.expand(size, *field.shape[1:]) for name, field in fields.items()}
 
     # Training and evaluation.
 
@@ -262,6 +290,9 @@ class ConditionalELBO(Configurable, LightningModule):
         if batch_idx == 0 and self.current_epoch == 0:
             self._check_support(batch, draws)
         loss = objective(draws, self.global_step)
+        for name, term in self._auxiliary(batch, draws).items():
+            loss = loss + term
+            self.log(f"train/{name}", term, batch_size=len(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         terms = {name: column.mean() for name, column in columns_of(draws).items()}
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
@@ -293,13 +324,20 @@ class ConditionalELBO(Configurable, LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs the test's figures; `results` keeps them with their errors and sample counts."""
         table = self.table.gather()
-        self.results = self.evaluation.measure(self, table)
+        self.results = self.evaluation.measure(self, table) | self.figures(table)
         self.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Index, ELBO terms and raw condition of each example."""
         draws = self.draws(batch, 1, self.evaluation.seed)
         return {"index": batch.positions, **columns_of(draws), **batch.condition}
+
+    def _auxiliary(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        terms = self.auxiliary(batch, draws)
+        if self.removal is not None:
+            with torch.autocast(batch.x.device.type, enabled=False):
+                terms = terms | {"removal": self.removal(draws.z[0], draws.posterior, self.evidence(batch).condition)}
+        return terms
 
     def _check_support(self, batch: Batch, draws: Draws) -> None:
         """Data outside of the likelihood's support has no density: better to stop at the first batch."""
@@ -327,7 +365,7 @@ class ConditionalELBO(Configurable, LightningModule):
         """Compiles the networks in place, so that names of weights do not change."""
         if self.compile_networks:
             for child in self.children():
-                if not isinstance(child, Prior | Likelihood | ConditionEncoder):
+                if not isinstance(child, Prior | Likelihood | ConditionEncoder | Removal):
                     child.compile()
             self.compile_networks = False
 
@@ -336,10 +374,16 @@ class ConditionalELBO(Configurable, LightningModule):
         datamodule = getattr(trainer, "datamodule", None) if trainer is not None else None
         return getattr(datamodule, "train_size", None)
 
+    @property
+    def prior_condition_dim(self) -> int:
+        """Size of the condition that the injected prior sees."""
+        return getattr(self.condition, "dim", 0)
+
     def build_prior(self, latent_dim: int) -> None:
         """Gives the injected prior its parameters: called once, as soon as the size of z is known."""
-        condition_dim = getattr(self.condition, "dim", 0)
-        self.latent_prior.build(latent_dim, condition_dim, self.encode, self.shape)
+        self.latent_prior.build(latent_dim, self.prior_condition_dim, self.encode, self.shape)
+        if self.removal is not None:
+            self.removal.build(latent_dim, getattr(self.condition, "attributes", {}))
 
     # Checkpoints.
 

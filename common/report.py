@@ -67,3 +67,21 @@ def print_runs(root: Path, metrics: list[str]) -> None:
     for name, row in rows.items():
         table.add_row(name, *(str(row[metric]) if metric in row else "-" for metric in metrics))
     _console().print(table)
+
+
+def print_rows(title: str, rows: dict[str, dict[str, Measurement]]) -> None:
+    """Prints a table with a row for each system and a column for each figure."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table("", *columns, title=title, title_justify="left")
+    for name, row in rows.items():
+        cells = [row.get(column) for column in columns]
+        table.add_row(name, *("-" if cell is None else _with_error(cell) for cell in cells))
+    _console().print(table)
+    for estimator in dict.fromkeys(
+        f"{name}: {figure.estimator}" for row in rows.values() for name, figure in row.items()
+    ):
+        _console().print(estimator, highlight=False, soft_wrap=True)
+
+
+def _with_error(figure: Measurement) -> str:
+    return f"{figure.value:.4g}" + (f" ± {figure.stderr:.2g}" if figure.stderr is not None else "")

@@ -29,7 +29,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """From `start` to `end` in `steps` steps, then `end`.
+    """From `start` to `end` in `steps` steps after the first `delay`, then `end`.
 
     Source: KL annealing, Bowman et al. 2016, "Generating Sentences from a Continuous Space", section 3.1.
     """
@@ -37,9 +37,11 @@ class Linear(Schedule):
     start: float = 0.0
     end: float = 1.0
     steps: int = 1000
+    delay: int = 0
 
     def __call__(self, step: int) -> float:
-        done = 1.0 if self.steps <= 0 else min(max(step / self.steps, 0.0), 1.0)
+        risen = step - self.delay
+        done = float(risen >= 0) if self.steps <= 0 else min(max(risen / self.steps, 0.0), 1.0)
         return self.start + (self.end - self.start) * done
 
 

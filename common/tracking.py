@@ -26,13 +26,16 @@ class RunConfig:
         name: of the experiment; runs that differ in their seed alone share it.
         root: folder of all runs.
         id: of the run; made from the date and time where none is given.
-        test: lets `fit` end with a test of the best checkpoint, so that the run leaves results.json.
+        test: lets `fit` end with a test of the kept checkpoint, so that the run leaves results.json.
+        keep: which weights `best.ckpt` holds: those with the best validation ELBO, or the last ones, for trainings
+            that give up some ELBO on purpose (free bits, warm starts, terms beside the ELBO).
     """
 
     name: str = "default"
     root: Path = Path("runs")
     id: str | None = None
     test: bool = True
+    keep: Literal["best", "last"] = "best"
 
 
 @dataclass

@@ -1,9 +1,11 @@
-"""Evaluates a checkpoint on the data of its run."""
+"""Evaluates a checkpoint: its likelihood on the data of its run or on files, and the rewriting of text."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from jsonargparse import ArgumentParser
@@ -11,26 +13,53 @@ from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
 from common import estimators
+from common.arguments import condition_fields, read_batch
+from common.batch import Batch
 from common.data import ConditionalDataModule
 from common.inference import in_evaluation
 from common.module import ConditionalELBO
+from common.report import print_rows
 from common.results import Measurement
 
-EPILOG = "example: evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500"
+EPILOG = """examples:
+  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
+  evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
+  evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    raw = argparse.RawDescriptionHelpFormatter
+    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=raw)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--ckpt", type=Path, required=True, help="checkpoint inside of its run folder")
+    shared.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
+    shared.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config", type=Path, help="config.yaml with the data (default: that of the run folder)")
+    samples = argparse.ArgumentParser(add_help=False)
+    samples.add_argument("--num-samples", type=int, default=1000, help="importance samples (default: 1000)")
     commands = result.add_subparsers(dest="command", required=True)
-    nll = commands.add_parser("nll", help="negative log-likelihood by importance sampling", epilog=EPILOG)
-    nll.add_argument("--ckpt", type=Path, required=True, help="checkpoint inside of its run folder")
-    nll.add_argument("--config", type=Path, help="config.yaml with the data (default: that of the run folder)")
-    nll.add_argument("--num-samples", type=int, default=1000, help="importance samples (default: 1000)")
-    nll.add_argument("--split", default="test", choices=["train", "val", "test"], help="(default: test)")
-    nll.add_argument("--limit", type=int, help="only the first so many examples")
-    nll.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
-    nll.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
+
+    nll_ = commands.add_parser("nll", parents=[shared, config, samples], help="NLL of the run's data")
+    nll_.add_argument("--split", default="test", choices=["train", "val", "test"], help="(default: test)")
+    nll_.add_argument("--limit", type=int, help="only the first so many examples")
+    nll_.set_defaults(run=nll)
+
+    score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example of a person's files")
+    score_.add_argument("--in", dest="inputs", nargs="+", type=Path, required=True, metavar="FILE", help="input files")
+    score_.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the files")
+    score_.add_argument("--out", type=Path, help="CSV with one row an example")
+    score_.set_defaults(run=score)
+
+    transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite text and measure it")
+    transfer_.add_argument("--inputs", type=Path, required=True, help="text file, one sentence a line")
+    transfer_.add_argument("--source-style", required=True, help="style of the inputs, a value of --label")
+    transfer_.add_argument("--target-style", required=True, help="style they are rewritten in")
+    transfer_.add_argument("--label", default="style", help="the label that is changed (default: style)")
+    transfer_.add_argument("--references", nargs="+", type=Path, default=[], help="files parallel to the inputs")
+    transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
+    transfer_.set_defaults(run=transfer)
     return result
 
 
@@ -53,14 +82,13 @@ def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size."""
     data = run_data(arguments.ckpt, arguments.config)
     model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
-    values, sizes, seen = [], [], 0
+    values, sizes = [], []
     with in_evaluation(model):
         for batch in tqdm(data.loader(arguments.split), desc=f"NLL, {arguments.num_samples} samples", unit="batch"):
             if arguments.limit is not None:
-                batch = batch[slice(0, arguments.limit - seen)]
+                batch = batch[batch.positions < arguments.limit]
             if len(batch) == 0:
-                break
-            seen += len(batch)
+                continue
             batch = data.transform(batch.to(arguments.device), training=False)
             estimate = estimators.log_likelihood(model, batch, arguments.num_samples, arguments.seed)
             values.append(-estimate.log_likelihood.cpu())
@@ -72,8 +100,56 @@ def nll(arguments: argparse.Namespace) -> None:
     )
 
 
+def score(arguments: argparse.Namespace) -> None:
+    """Prints the mean NLL of files, and writes that of each example; of text, its perplexity a token as well."""
+    model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
+    batch = read_batch(model, arguments.inputs, condition_fields(model, arguments.condition)).to(arguments.device)
+    parts = []
+    for start in tqdm(range(0, len(batch), 20), desc=f"NLL, {arguments.num_samples} samples", unit="batch"):
+        part = batch.replace(index=batch.positions)[slice(start, start + 20)]
+        parts.append(-model.log_likelihood(part, arguments.num_samples, arguments.seed).cpu())
+    table = pd.DataFrame({"nll": torch.cat(parts).numpy()})
+    if hasattr(model, "texts"):
+        table.insert(0, "text", model.texts(batch.x))
+        table["tokens"] = model.lengths(batch.x).cpu().numpy()
+        table["perplexity"] = torch.exp(torch.cat(parts) / table["tokens"].to_numpy()).numpy()
+    figure = Measurement.mean(torch.cat(parts), "nats", f"importance sampling, {arguments.num_samples} samples")
+    print(f"NLL {figure.value:.3f} ± {figure.stderr or 0:.3f} nats on {figure.n} examples ({figure.estimator})")
+    if arguments.out:
+        table.to_csv(arguments.out, index=False)
+        print(f"{len(table)} scores written to {arguments.out}")
+
+
+def transfer(arguments: argparse.Namespace) -> None:
+    """Rewrites a file of sentences and prints style accuracy, content and fluency, beside copying and retrieving."""
+    from modalities.text.rewriting import rewriting_table
+
+    torch.manual_seed(arguments.seed)
+    data: Any = run_data(arguments.ckpt, arguments.config)
+    model: Any = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
+    if not hasattr(model, "texts"):
+        raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")
+    source = condition_fields(model, [f"{arguments.label}={arguments.source_style}"])
+    target = condition_fields(model, [f"{arguments.label}={arguments.target_style}"])
+    x = model.read(arguments.inputs)
+    references = [model.texts(model.read(path)) for path in arguments.references]
+    for path, lines in zip(arguments.references, references, strict=True):
+        if len(lines) != len(x):
+            raise ValueError(f"{path} has {len(lines)} lines, {arguments.inputs} has {len(x)}: they must be parallel")
+    condition = {name: field.expand(len(x)) for name, field in source.items()}
+    batch = Batch(x, condition).to(arguments.device)
+    outputs, rows = rewriting_table(model, data, batch, arguments.label, int(target[arguments.label]), references)
+    print_rows(f"{arguments.source_style} -> {arguments.target_style}, {len(x)} sentences", rows)
+    if arguments.out:
+        from modalities.text.files import write_texts
+
+        write_texts(outputs, arguments.out)
+        print(f"{len(outputs)} sentences written to {arguments.out}")
+
+
 if __name__ == "__main__":
     try:
-        nll(parser().parse_args())
+        arguments = parser().parse_args()
+        arguments.run(arguments)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"evaluate.py: {error}")

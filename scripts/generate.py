@@ -1,13 +1,14 @@
 """Generates with a checkpoint: samples under a condition, reconstructions, interpolations, transfers."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from common.batch import Batch
-from common.conditions import Fields
+from common.arguments import condition_fields, read_batch
 from common.module import ConditionalELBO
 
 EPILOG = """examples:
@@ -16,6 +17,8 @@ EPILOG = """examples:
   generate.py reconstruct --ckpt best.ckpt --in a.png b.png --condition digit=5 --out reconstructions.png
   generate.py transfer --ckpt best.ckpt --in face.jpg --source gender=male --condition gender=female --out other.png
   generate.py interpolate --ckpt best.ckpt --in a.png b.png --num 10 --out path.png
+  generate.py --ckpt best.ckpt --condition style=kjv --num 20 --top-p 0.95 --out verses.txt
+  generate.py transfer --ckpt best.ckpt --in mine.txt --source style=web --condition style=kjv --beams 4 --out -
 A condition that is not given is left open, if the model was trained with condition dropout."""
 
 
@@ -37,25 +40,30 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--temperature", type=float, default=1.0, help="scale of the latent's noise (default: 1)")
     result.add_argument("--guidance", type=float, default=1.0, help="above 1 exaggerates the condition (default: 1)")
     result.add_argument("--draw", action="store_true", help="draw from the likelihood instead of taking its mean")
+    text = result.add_argument_group("text", "sentences are read from text files, one a line; - is the standard input")
+    text.add_argument("--token-temperature", type=float, help="of drawn tokens; below 1 keeps to likelier ones")
+    text.add_argument("--top-p", type=float, help="draw from the fewest tokens that together have this probability")
+    text.add_argument("--beams", type=int, help="width of the beam search where nothing is drawn; 1 is greedy")
+    text.add_argument("--best-of", type=int, help="keep the likeliest of so many samples, by the model's own NLL")
     result.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
     return result
 
 
-def fields(model: ConditionalELBO, pairs: list[str]) -> Fields:
-    """Raw fields from `name=value` texts."""
-    texts = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"a condition is written name=value; got {pair!r}")
-        texts[name] = value
-    return model.condition.parse(texts)
+def set_decoding(model: ConditionalELBO, arguments: argparse.Namespace) -> Any:
+    """A text model with the options of the command line in its decoding; None for any other model.
 
-
-def read(model: ConditionalELBO, paths: list[Path], condition: Fields) -> Batch:
-    """The input files as a batch under one condition."""
-    x = torch.cat([model.read(path) for path in paths])
-    return Batch(x, {name: field.expand(len(x)) for name, field in condition.items()})
+    Raises:
+        ValueError: if such an option is given for another model.
+    """
+    options = {"temperature": arguments.token_temperature, "top_p": arguments.top_p, "beams": arguments.beams}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not hasattr(model, "decoding"):
+        if given or arguments.best_of:
+            raise ValueError(f"this is a {type(model).__name__}: --top-p and the like are for text")
+        return None
+    text: Any = model
+    text.decoding = dataclasses.replace(text.decoding, **given)
+    return text
 
 
 def generate(arguments: argparse.Namespace) -> None:
@@ -66,27 +74,35 @@ def generate(arguments: argparse.Namespace) -> None:
     """
     torch.manual_seed(arguments.seed)
     model = ConditionalELBO.load_from_checkpoint(arguments.ckpt)
-    condition = fields(model, arguments.condition)
+    decoding = set_decoding(model, arguments)
+    condition = condition_fields(model, arguments.condition)
     look = {"guidance": arguments.guidance, "draw": arguments.draw}
-    if arguments.verb == "sample":
+    if arguments.verb == "sample" and arguments.best_of:
+        repeated = {name: field.expand(arguments.num, *field.shape[1:]) for name, field in condition.items()}
+        x = decoding.best_of(repeated, arguments.best_of, seed=arguments.seed)
+    elif arguments.verb == "sample":
+        if decoding is not None:
+            look["draw"] = arguments.beams is None
         x = model.sample(condition, arguments.num, arguments.temperature, **look)[:, 0]
     else:
-        needed = 2 if arguments.verb == "interpolate" else 1
-        if len(arguments.inputs) < needed:
-            raise ValueError(f"{arguments.verb} needs --in with {needed} file(s) or more")
-        source = fields(model, arguments.source) if arguments.source else condition
-        batch = read(model, arguments.inputs, source)
+        if not arguments.inputs:
+            raise ValueError(f"{arguments.verb} needs --in with a file")
+        source = condition_fields(model, arguments.source) if arguments.source else condition
+        batch = read_batch(model, arguments.inputs, source)
         if arguments.verb == "reconstruct":
             x = model.reconstruct(batch, **look)
         elif arguments.verb == "transfer":
-            if not arguments.source or not condition:
+            translates = getattr(model.condition, "source", None) is not None
+            if not condition or not (arguments.source or translates):
                 raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
             x = model.transfer(batch, condition, **look)
         else:
+            if len(batch) < 2:
+                raise ValueError("interpolate needs --in with 2 files, or with a text file of 2 lines")
             first, last = batch[slice(0, 1)], batch[slice(len(batch) - 1, len(batch))]
             x = model.interpolate(first, last, arguments.num)[:, 0]
     model.write(x, arguments.out)
-    print(f"{len(x)} written to {arguments.out}")
+    print(f"{len(x)} written to {arguments.out}", file=sys.stderr if str(arguments.out) == "-" else sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from common.cli import SuiteCLI
 from modalities.image import ImageCVAE
 from modalities.image.data import ImageData
 
-LINKS = {"attributes": "condition.init_args.attributes", "shape": "shape"}
+LINKS = [("attributes", "condition.init_args.attributes"), ("shape", "shape")]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:

@@ -24,16 +24,30 @@ def digits():
     return Digits(batch_size=50, binarize="dynamic")
 
 
-@pytest.fixture(scope="session")
-def train_image():
-    """Runs scripts/train_image.py within this process: much sooner than a new one."""
-    from scripts.train_image import main
+def within_this_process(main):
+    """Runs a script's command line here: much sooner than in a new process."""
 
     def run(*arguments):
         os.environ.pop("CVAE_SUITE_RUN_ID", None)
         return main([str(argument) for argument in arguments])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train_image():
+    """Runs scripts/train_image.py."""
+    from scripts.train_image import main
+
+    return within_this_process(main)
+
+
+@pytest.fixture(scope="session")
+def train_text():
+    """Runs scripts/train_text.py."""
+    from scripts.train_text import main
+
+    return within_this_process(main)
 
 
 @pytest.fixture(scope="session")

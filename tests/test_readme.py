@@ -23,12 +23,14 @@ def test_every_make_target_in_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_image\.py .*)", README))
+@pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_\w+\.py .*)", README))
 def test_every_training_command_of_the_readme_parses(command):
     from common.cli import SuiteCLI
     from modalities.image import ImageCVAE
     from modalities.image.data import ImageData
-    from scripts.train_image import LINKS
+    from modalities.text import TextStyleCVAE
+    from modalities.text.data import TextData
+    from scripts import train_image, train_text
 
     class ParseOnly(SuiteCLI):
         def instantiate_classes(self):
@@ -37,8 +39,14 @@ def test_every_training_command_of_the_readme_parses(command):
         def _run_subcommand(self, subcommand):
             pass
 
-    words = command.split("#")[0].replace("RUN/config.yaml", "configs/image/digits.yaml").replace("\\", "").split()[1:]
-    assert ParseOnly(ImageCVAE, ImageData, "image", LINKS, args=words).config.subcommand in {"fit", "test", "predict"}
+    script, *words = (
+        command.split("#")[0].replace("RUN/config.yaml", "configs/image/digits.yaml").replace("\\", "").split()
+    )
+    kinds = {
+        "scripts/train_image.py": (ImageCVAE, ImageData, "image", train_image.LINKS),
+        "scripts/train_text.py": (TextStyleCVAE, TextData, "text", train_text.LINKS),
+    }
+    assert ParseOnly(*kinds[script], args=words).config.subcommand in {"fit", "test", "predict"}
 
 
 def test_the_commands_of_the_readme_that_generate_are_understood():

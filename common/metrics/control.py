@@ -81,7 +81,7 @@ def control_figures(
                 read[name].append(values)
     truth = {name: field[order] for name, field in conditions.items()}
     generated = scores(judge.attributes, {name: torch.cat(values) for name, values in read.items()}, truth)
-    how = "frozen judge, means of p(x|z,c) with z ~ p(z|c)"
+    how = f"frozen judge, {getattr(model, 'shown', 'means of p(x|z,c)')} with z ~ p(z|c)"
     figures = _by_field("control", judge.attributes, generated, how)
     figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data")
     distance = frechet_distance(judge.real.features, torch.cat(features))

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor
 
 from common.batch import Batch
+from common.columns import fit_continuous
 from common.conditions import Attribute, Categorical, Continuous, Fields
 from common.data import ConditionalDataModule, Table, cache_root, data_root, hashed_split, random_split
 from common.posterior import example_noise
@@ -364,10 +365,7 @@ class ImageFolder(ImageFiles):
             return Table(self.decode(files), fields, attributes, splits)
         files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
         splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
-        for name, attribute in attributes.items():
-            if isinstance(attribute, Continuous):
-                attributes[name] = Continuous.fit(fields[name][splits["train"]])
-        return Table(self.decode(files), fields, attributes, splits)
+        return Table(self.decode(files), fields, fit_continuous(attributes, fields, splits["train"]), splits)
 
     def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
         folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]

@@ -10,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.columns import condition_columns
+from common.conditions import Attribute, Fields
 from common.data import cache_root
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-MAX_CATEGORIES = 20
 
 
 def image_files(root: Path) -> list[Path]:
@@ -83,39 +83,9 @@ def attribute_columns(csv: Path, root: Path, continuous: list[str]) -> tuple[lis
     table = pd.read_csv(csv)
     if table.shape[1] < 2 or table.empty:
         raise ValueError(f"{csv} needs a column of file names, at least one of attributes, and rows")
-    unknown = [name for name in continuous if name not in table.columns]
-    if unknown:
-        raise ValueError(f"{csv} has no column {', '.join(unknown)}; it has: {', '.join(table.columns)}")
     files = [root / str(name) for name in table.iloc[:, 0]]
     for row, file in enumerate(files):
         if not file.is_file():
             raise ValueError(f"{csv}, row {row + 2}: {file} does not exist (column {table.columns[0]!r} names images)")
-    fields: Fields = {}
-    attributes: dict[str, Attribute] = {}
-    for name in table.columns[1:]:
-        column = table[name]
-        if name in continuous or _is_continuous(column):
-            numbers = pd.to_numeric(column, errors="coerce")
-            wrong = column[numbers.isna() & column.notna()]
-            if len(wrong):
-                raise ValueError(f"{csv}, row {wrong.index[0] + 2}, column {name}: {wrong.iloc[0]!r} is not a number")
-            fields[name] = torch.tensor(numbers.to_numpy(dtype="float32"))
-            attributes[name] = Continuous()
-        else:
-            values = sorted(column.dropna().unique())
-            positions = {value: position for position, value in enumerate(values)}
-            fields[name] = torch.tensor([positions.get(value, -1) for value in column])
-            attributes[name] = Categorical([_text(value) for value in values])
+    fields, attributes = condition_columns(table, table.columns[1:], csv, continuous)
     return files, fields, attributes
-
-
-def _is_continuous(column: pd.Series) -> bool:
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        return False
-    known = column.dropna()
-    return bool((known != known.round()).any() or known.nunique() > MAX_CATEGORIES)
-
-
-def _text(value: object) -> str:
-    """Whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

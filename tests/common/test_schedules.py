@@ -27,6 +27,11 @@ def test_linear_rises_and_stays(step, value):
 
 def test_linear_over_no_steps_is_its_end():
     assert Linear(2, 4, 0)(0) == 4
+    assert [Linear(2, 4, 0, delay=3)(step) for step in (2, 3)] == [2, 4]
+
+
+def test_a_delayed_rise_begins_when_the_delay_is_over():
+    assert [Linear(0, 1, 10, delay=100)(step) for step in (0, 100, 105, 110)] == [0, 0, 0.5, 1]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ from common.cli import SuiteCLI
 from common.conditions import Categorical, Continuous
 from common.data import Table, random_split
 from modalities.image import ImageCVAE, data
+from modalities.text import TextStyleCVAE
+from modalities.text.corpus import Corpus, bible
+from modalities.text.data import TextData
+from scripts import train_text
 from scripts.train_image import LINKS
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -35,6 +39,11 @@ def command_line(cli, *files):
     return cli(ImageCVAE, data.ImageData, "image", LINKS, args=arguments)
 
 
+def text_command_line(cli, *files):
+    arguments = ["fit", "--wandb.mode", "disabled"] + [part for file in files for part in ("--config", str(file))]
+    return cli(TextStyleCVAE, TextData, "text", train_text.LINKS, args=arguments)
+
+
 def stand_in(shape, names):
     """Loads a small table in place of data that would have to be downloaded."""
     fields = {name: torch.arange(40) % 2 for name in names}
@@ -58,6 +67,30 @@ def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, 
     batch = Batch(torch.zeros(2, *shape), condition)
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()
     assert cli.model.sample(condition).shape == (1, 2, *shape)
+
+
+TEXT_BASES = {path.stem: [path] for path in CONFIGS.glob("text/*.yaml")}
+TEXT_BASES |= {name: [CONFIGS / "text" / "bible.yaml", *files] for name, files in TEXT_BASES.items() if "_" in name}
+PRETRAINED = "bible_pretrained"  # needs models of the hub
+
+
+def test_the_configuration_of_pretrained_networks_parses():
+    parsed = text_command_line(ParseOnly, *TEXT_BASES[PRETRAINED]).config.fit
+    assert parsed.model.architecture.class_path == "modalities.text.pretrained.Pretrained"
+    assert parsed.data.init_args.tokenizer == parsed.model.architecture.init_args.decoder_model
+
+
+@pytest.mark.parametrize("name", sorted(set(TEXT_BASES) - {PRETRAINED}))
+def test_every_text_configuration_builds_a_model_that_scores_and_writes(name, monkeypatch, tmp_path):
+    whole = bible()
+    few = Corpus(whole.texts[:1500], whole.conditions[:1500], whole.groups[:1500], whole.file)
+    kind = text_command_line(ParseOnly, *TEXT_BASES[name]).config.fit.data.class_path.rpartition(".")[2]
+    monkeypatch.setattr(f"modalities.text.data.{kind}.corpus", lambda self: few)
+    cli = text_command_line(BuildOnly, *TEXT_BASES[name])
+    batch = cli.datamodule.batch("test", 3)
+    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
+    written = cli.model.texts(cli.model.sample(batch.condition)[0])
+    assert len(written) == 3
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("objective/*.yaml")), ids=lambda path: path.stem)

@@ -1,0 +1,30 @@
+"""What a person writes on the command line of a script, as fields and batches."""
+
+from pathlib import Path
+
+import torch
+
+from common.batch import Batch
+from common.conditions import Fields
+from common.module import ConditionalELBO
+
+
+def condition_fields(model: ConditionalELBO, pairs: list[str]) -> Fields:
+    """Raw fields, each [1, ...], from `name=value` texts.
+
+    Raises:
+        ValueError: for a text without an equals sign, or an unknown name or value; the message lists the valid ones.
+    """
+    texts = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"a condition is written name=value; got {pair!r}")
+        texts[name] = value
+    return model.condition.parse(texts)
+
+
+def read_batch(model: ConditionalELBO, paths: list[Path], condition: Fields) -> Batch:
+    """The examples of some files as a batch under one condition."""
+    x = torch.cat([model.read(path) for path in paths])
+    return Batch(x, {name: field.expand(len(x), *field.shape[1:]) for name, field in condition.items()})

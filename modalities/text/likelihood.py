@@ -1,0 +1,218 @@
+"""p(x | z, c) of a sentence, token by token: its likelihood, and ways to write one."""
+
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from modalities.text.networks import Cache, Memory
+from modalities.text.tokenizer import Tokenizer
+
+SCORED_TOKENS = 4096  # tokens at once where no gradient is needed: their log-probabilities stay near the processor
+Size = torch.Size | list[int] | tuple[int, ...]
+
+
+class Decoder(Protocol):
+    """A causal network of sentences of at most `length` tokens."""
+
+    length: int
+
+    def remember(
+        self, z: Tensor | None, c: Tensor, source: Tensor | None = None, source_tokens: Tensor | None = None
+    ) -> Memory:
+        """What it knows before the first token."""
+
+    def __call__(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """Log-probabilities of the next token after each of tokens [N, T], [N, T, V]."""
+
+    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
+        """Log-probability of each target [N, T] after tokens [N, T], [N, T]."""
+
+
+class TokenSequence(Distribution):
+    """A distribution over sentences: tokens up to the first `eos`, then padding, which has no probability to pay for.
+
+    Batch shape [..., B]; a value is [B, T] for any T that holds the sentence.
+
+    Args:
+        decoder: supplies the next token's log-probabilities.
+        memory: what it knows before the first token, for N = prod(batch_shape) rows.
+        batch_shape: [..., B].
+        tokenizer: for its special tokens.
+        word_dropout: share of the decoder's input tokens that are hidden (Bowman et al. 2016, section 3.1).
+        null: memory under the null condition, for guidance.
+        guidance: weight of this condition against the null one.
+    """
+
+    arg_constraints: ClassVar = {}
+    has_rsample = False
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        memory: Memory,
+        batch_shape: Size,
+        tokenizer: Tokenizer,
+        word_dropout: float = 0.0,
+        null: Memory | None = None,
+        guidance: float = 1.0,
+    ) -> None:
+        self.decoder, self.memory, self.tokenizer = decoder, memory, tokenizer
+        self.word_dropout, self.null, self.guidance = word_dropout, null, guidance
+        super().__init__(torch.Size(batch_shape), torch.Size([decoder.length]), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Tokens."""
+        return constraints.independent(constraints.integer_interval(0, len(self.tokenizer) - 1), 1)
+
+    def extrapolate(self, null: "TokenSequence", weight: float) -> "TokenSequence":
+        """Guidance: every step's log-probabilities moved away from those under the null condition, renormalised."""
+        return TokenSequence(
+            self.decoder, self.memory, self.batch_shape, self.tokenizer, 0.0, null=null.memory, guidance=weight
+        )
+
+    def _next(self, tokens: Tensor, rows: slice, caches: tuple[Cache, Cache] | None = None) -> Tensor:
+        own, other = caches or (None, None)
+        log_p = self.decoder(tokens, self.memory[rows], own)
+        if self.null is None:
+            return log_p
+        return torch.log_softmax(torch.lerp(self.decoder(tokens, self.null[rows], other), log_p, self.guidance), dim=-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log p(x | z, c) in nats, [..., B], for sentences [B, T]."""
+        return self.token_log_prob(value).sum(-1)
+
+    def token_log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of each token given those before it, [..., B, T]; 0 at padding."""
+        value = value.expand(*self.batch_shape, value.shape[-1])
+        rows = value.reshape(-1, value.shape[-1]).long()
+        size = len(rows) if torch.is_grad_enabled() else max(1, SCORED_TOKENS // rows.shape[1])
+        parts = []
+        for start in range(0, len(rows), size):
+            chunk = slice(start, start + size)
+            target = rows[chunk]
+            if self.null is None:
+                chosen = self.decoder.score(self._shifted(target), target, self.memory[chunk])
+            else:
+                chosen = self._next(self._shifted(target), chunk).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+            parts.append(chosen.masked_fill(target == self.tokenizer.pad, 0.0))
+        return torch.cat(parts).unflatten(0, self.batch_shape)
+
+    def _shifted(self, target: Tensor) -> Tensor:
+        """The decoder's input: `bos` and all tokens but the last, some of them hidden in training."""
+        given = nn.functional.pad(target[:, :-1], (1, 0), value=self.tokenizer.bos)
+        if self.word_dropout:
+            hide = torch.rand(given.shape, device=given.device) < self.word_dropout
+            hide[:, 0] = False
+            given = given.masked_fill(hide & (given != self.tokenizer.pad), self.tokenizer.mask)
+        return given
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest token at every step, [..., B, T]: stands for the mean, which sentences do not have."""
+        return self._decode(lambda log_p: log_p.argmax(-1))
+
+    def sample(
+        self, sample_shape: Size = (), temperature: float = 1.0, top_p: float = 1.0, cached: bool = True
+    ) -> Tensor:
+        """Sentences drawn token by token, [*sample_shape, ..., B, T].
+
+        Args:
+            sample_shape: number of draws.
+            temperature: divides the log-probabilities; below 1 keeps to likelier tokens.
+            top_p: keeps the fewest tokens that together have this probability (Holtzman et al. 2020, section 3.1).
+            cached: keeps keys and values of earlier tokens; without, every step reads the sentence anew.
+        """
+        draws = [
+            self._decode(lambda log_p: _draw(log_p / temperature, top_p), cached)
+            for _ in range(torch.Size(sample_shape).numel())
+        ]
+        return torch.stack(draws).reshape(*sample_shape, *draws[0].shape)
+
+    @torch.no_grad()
+    def _decode(self, choose: Callable[[Tensor], Tensor], cached: bool = True) -> Tensor:
+        count, length = self.batch_shape.numel(), self.decoder.length
+        device = self.memory.device
+        sentences = torch.full((count, length), self.tokenizer.pad, dtype=torch.int32, device=device)
+        token = torch.full((count, 1), self.tokenizer.bos, device=device)
+        ended = torch.zeros(count, dtype=torch.bool, device=device)
+        caches = (Cache(), Cache()) if cached else None
+        for step in range(length):
+            log_p = self._next(token, slice(None), caches)[:, -1]
+            chosen = choose(log_p) if step < length - 1 else torch.full_like(token[:, 0], self.tokenizer.eos)
+            chosen = torch.where(ended, self.tokenizer.pad, chosen)
+            sentences[:, step] = chosen
+            ended |= chosen == self.tokenizer.eos
+            if ended.all():
+                break
+            token = chosen.unsqueeze(1) if cached else torch.cat([token, chosen.unsqueeze(1)], dim=1)
+        return sentences.unflatten(0, self.batch_shape)
+
+    @torch.no_grad()
+    def beam(self, width: int = 4, length_penalty: float = 1.0) -> Tensor:
+        """Beam search: the likeliest finished sentence that was found for each row, [..., B, T].
+
+        Args:
+            width: sentences kept at every step.
+            length_penalty: finished sentences are compared by log-probability / length ** length_penalty.
+        """
+        count, length = self.batch_shape.numel(), self.decoder.length
+        device = self.memory.device
+        rows = torch.arange(count, device=device).repeat_interleave(width)
+        wide = TokenSequence(
+            self.decoder,
+            self.memory[rows],
+            (count * width,),
+            self.tokenizer,
+            null=None if self.null is None else self.null[rows],
+            guidance=self.guidance,
+        )
+        sentences = torch.full((count, width, length), self.tokenizer.pad, dtype=torch.int64, device=device)
+        scores = torch.full((count, width), float("-inf"), device=device)
+        scores[:, 0] = 0.0  # all beams of a row begin alike: only the first may branch
+        ended = torch.zeros(count, width, dtype=torch.bool, device=device)
+        lengths = torch.zeros(count, width, device=device)
+        token = torch.full((count * width, 1), self.tokenizer.bos, device=device)
+        caches = (Cache(), Cache())
+        vocabulary = len(self.tokenizer)
+        for step in range(length):
+            log_p = wide._next(token, slice(None), caches)[:, -1].unflatten(0, (count, width))
+            if step == length - 1:  # nothing may follow but the end
+                only_end = torch.full_like(log_p, float("-inf"))
+                only_end[..., self.tokenizer.eos] = log_p[..., self.tokenizer.eos]
+                log_p = only_end
+            # An ended beam goes on in one way, at no cost.
+            log_p = log_p.masked_fill(ended.unsqueeze(-1), float("-inf"))
+            log_p[..., self.tokenizer.pad] = torch.where(ended, 0.0, log_p[..., self.tokenizer.pad])
+            grown = (lengths + (~ended).float()).clamp_min(1.0)
+            totals = scores.unsqueeze(-1) + log_p
+            ranked = (totals / grown.unsqueeze(-1) ** length_penalty).flatten(1)
+            best = ranked.topk(width, dim=1).indices
+            parent, chosen = best // vocabulary, best % vocabulary
+            scores = totals.flatten(1).gather(1, best)
+            sentences = sentences.gather(1, parent.unsqueeze(-1).expand(-1, -1, length))
+            lengths = grown.gather(1, parent)
+            ended = ended.gather(1, parent) | (chosen == self.tokenizer.eos)
+            sentences[:, :, step] = chosen
+            if ended.all():
+                break
+            order = (torch.arange(count, device=device).unsqueeze(1) * width + parent).flatten()
+            for cache in caches:
+                cache.select(order)
+            token = chosen.reshape(-1, 1)
+        winner = (scores / lengths.clamp_min(1.0) ** length_penalty).argmax(1)
+        chosen_sentences = sentences[torch.arange(count, device=device), winner].int()
+        return chosen_sentences.unflatten(0, self.batch_shape)
+
+
+def _draw(log_p: Tensor, top_p: float) -> Tensor:
+    """A token for each row of log-probabilities [N, V]."""
+    probabilities = torch.softmax(log_p, dim=-1)
+    if top_p < 1.0:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        before = ordered.cumsum(-1) - ordered
+        probabilities = probabilities.scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
+    return torch.multinomial(probabilities, 1).squeeze(-1)

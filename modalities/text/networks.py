@@ -1,0 +1,411 @@
+"""Compact pre-norm transformers on `scaled_dot_product_attention`.
+
+Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H heads, E width, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
+
+
+@dataclass
+class Memory:
+    """What a decoder knows before the first token.
+
+    Attributes:
+        prefix: keys and values of each layer, [N, H, P, E / H]: the latent and the condition.
+        addition: [N, E], added to every token's embedding; None adds nothing.
+        source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
+        source_tokens: [N, S], where padding hides; what a copy gate may copy.
+    """
+
+    prefix: list[KeyValue]
+    addition: Tensor | None = None
+    source: list[KeyValue] = field(default_factory=list)
+    source_tokens: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.prefix[0][0].device if self.addition is None else self.addition.device
+
+    def __getitem__(self, rows: slice | Tensor) -> "Memory":
+        def pick(pairs: list[KeyValue]) -> list[KeyValue]:
+            return [(keys[rows], values[rows]) for keys, values in pairs]
+
+        addition = None if self.addition is None else self.addition[rows]
+        tokens = None if self.source_tokens is None else self.source_tokens[rows]
+        return Memory(pick(self.prefix), addition, pick(self.source), tokens)
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens decoded so far, layer by layer."""
+
+    layers: list[KeyValue] = field(default_factory=list)
+    length: int = 0
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeyValue:
+        """Adds the newest tokens of a layer; all of its keys and values so far."""
+        if layer == len(self.layers):
+            self.layers.append((keys, values))
+        else:
+            old_keys, old_values = self.layers[layer]
+            self.layers[layer] = (torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2))
+        return self.layers[layer]
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps, repeats or reorders rows (beam search)."""
+        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
+
+
+class Attention(nn.Module):
+    """Multi-head attention; queries from one sequence, keys and values from the same or from another.
+
+    Args:
+        width: E.
+        heads: H.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def project(self, h: Tensor) -> KeyValue:
+        """Keys and values of h [N, T, E]."""
+        keys, values = self.key_value(h).chunk(2, dim=-1)
+        return self.split(keys), self.split(values)
+
+    def split(self, h: Tensor) -> Tensor:
+        """[N, T, E] -> [N, H, T, E / H]."""
+        return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, h: Tensor, pair: KeyValue, mask: Tensor | None = None) -> Tensor:
+        """Attends from h [N, T, E] to keys and values; the mask is True where attention may go."""
+        query = self.split(self.query(h))
+        attended = nn.functional.scaled_dot_product_attention(query, *pair, attn_mask=mask)
+        return self.out(attended.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Pre-norm attention, cross-attention where asked for, and a feed-forward layer, each with a residual path.
+
+    Args:
+        width: E.
+        heads: H.
+        dropout: on each residual path.
+        cross: adds cross-attention to a source sentence.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, cross: bool = False) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        if cross:
+            self.cross_norm = nn.LayerNorm(width)
+            self.cross = Attention(width, heads)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, h: Tensor, pair: KeyValue, mask: Tensor | None, source: KeyValue | None, source_mask: Tensor | None
+    ) -> Tensor:
+        """H [N, T, E], with the keys and values it attends to."""
+        h = h + self.dropout(self.attention(self.attention_norm(h), pair, mask))
+        if source is not None:
+            h = h + self.dropout(self.cross(self.cross_norm(h), source, source_mask))
+        return h + self.dropout(self.feed(self.feed_norm(h)))
+
+
+class TextEncoder(nn.Module):
+    """A bidirectional transformer: tokens [N, T] -> states [N, T, E].
+
+    Args:
+        vocabulary: V.
+        length: longest sentence in tokens.
+        pad: token that fills up rows.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        dropout: on embeddings and residual paths.
+        condition_dim: C of a condition that joins the sentence as a token of its own; 0 is none.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        pad: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float = 0.0,
+        condition_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad = pad
+        self.width = width
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.condition = nn.Linear(condition_dim, width) if condition_dim else None
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
+        """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
+        h = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
+        real = tokens != self.pad
+        if self.condition is not None and c is not None:
+            h = torch.cat([self.condition(c).unsqueeze(1), h], dim=1)
+            real = nn.functional.pad(real, (1, 0), value=True)
+        mask = real[:, None, None, :]
+        for block in self.layers:
+            h = block(h, block.attention.project(block.attention_norm(h)), mask, None, None)
+        return self.norm(h)[:, -tokens.shape[1] :]
+
+
+class TextDecoder(nn.Module):
+    """A causal transformer with tied embeddings: log-probabilities of each next token.
+
+    The latent's M vectors and the condition become one slot each of keys and values in every layer (prefix tuning: Li
+    and Liang 2021, section 4.2; for VAEs: OPTIMUS, Li et al. 2020, "memory"). With a source sentence, cross-attention
+    reads it, and a gate may copy its tokens (See, Liu and Manning 2017, equations 8 and 9).
+
+    Args:
+        vocabulary: V.
+        length: longest sentence in tokens.
+        bos: token that decoding starts from.
+        pad: token that fills up rows.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        vectors: M, latent vectors a sentence.
+        vector_dim: size of one latent vector.
+        condition_dim: C.
+        dropout: on embeddings and residual paths.
+        inject: how latent and condition enter: "prefix", "addition" to the embeddings, or "both".
+        source_dim: width of a source sentence's states; 0 is none.
+        copy: adds the copy gate.
+        special: tokens that no sentence holds: they have no probability.
+    """
+
+    barrier: Tensor
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        bos: int,
+        pad: int,
+        width: int,
+        heads: int,
+        layers: int,
+        vectors: int,
+        vector_dim: int,
+        condition_dim: int,
+        dropout: float = 0.0,
+        inject: str = "prefix",
+        source_dim: int = 0,
+        copy: bool = False,
+        special: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.bos, self.pad, self.width, self.vectors, self.length = bos, pad, width, vectors, length
+        self.embedding = nn.Embedding(vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.register_buffer("barrier", no_probability(special, vocabulary), persistent=False)
+        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout, source_dim > 0) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.inject = inject
+        if inject != "addition":
+            self.latent_prefix = nn.Linear(vector_dim, 2 * layers * width)
+            self.slots = nn.Parameter(0.02 * torch.randn(vectors, 2 * layers * width))
+            self.condition_prefix = nn.Linear(condition_dim, 2 * layers * width)
+        if inject != "prefix":
+            self.latent_addition = nn.Linear(vectors * vector_dim, width)
+            self.condition_addition = nn.Linear(condition_dim, width)
+        if source_dim:
+            self.source_input = nn.Linear(source_dim, width)
+        self.copy = CopyGate(width) if copy else None
+
+    def remember(
+        self, z: Tensor | None, c: Tensor, source: Tensor | None = None, source_tokens: Tensor | None = None
+    ) -> Memory:
+        """Everything the decoder knows before the first token.
+
+        Args:
+            z: latent vectors [N, M, vector_dim]; None decodes without a latent.
+            c: condition [N, C].
+            source: states of a source sentence [B, S, source_dim]; N = K * B with the K importance samples outermost.
+            source_tokens: its tokens [B, S].
+        """
+        prefix, addition = [], None
+        if self.inject != "addition":
+            slots = self.condition_prefix(c).unsqueeze(1)
+            if z is not None:
+                slots = torch.cat([slots, self.latent_prefix(z) + self.slots], dim=1)
+            for block, keys_values in zip(self.layers, slots.chunk(len(self.layers), dim=-1), strict=True):
+                keys, values = keys_values.chunk(2, dim=-1)
+                prefix.append((block.attention.split(keys), block.attention.split(values)))
+        if self.inject != "prefix":
+            addition = self.condition_addition(c)
+            if z is not None:
+                addition = addition + self.latent_addition(z.flatten(1))
+        pairs = []
+        if source is not None:
+            states = self.source_input(source)
+            projected = (block.cross.project(states) for block in self.layers)
+            pairs = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in projected]
+        return Memory(prefix, addition, pairs, None if source_tokens is None else tile(source_tokens, len(c)))
+
+    def forward(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """Log-probabilities of the next token after each of `tokens` [N, T]: [N, T, V], float32.
+
+        With a cache, `tokens` are those that follow the ones already in it.
+        """
+        h = self.states(tokens, memory, cache)
+        log_p = torch.log_softmax(self._logits(h), dim=-1)
+        if self.copy is not None and memory.source_tokens is not None:
+            log_p = self.copy(log_p, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        return log_p
+
+    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
+        """Log-probability of each target [N, T] after `tokens` [N, T]: as `forward`, without the other tokens'."""
+        h = self.states(tokens, memory)
+        log_p = -nn.functional.cross_entropy(self._logits(h).flatten(0, 1), target.flatten(), reduction="none")
+        log_p = log_p.view_as(target)
+        if self.copy is not None and memory.source_tokens is not None:
+            log_p = self.copy.score(log_p, target, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        return log_p
+
+    def _logits(self, h: Tensor) -> Tensor:
+        return nn.functional.linear(h, self.embedding.weight, self.bias + self.barrier).float()
+
+    def states(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """States [N, T, E] that the next token is told from."""
+        start = cache.length if cache is not None else 0
+        h = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
+        if memory.addition is not None:
+            h = h + memory.addition.unsqueeze(1)
+        h = self.dropout(h)
+        source_mask = None
+        if memory.source_tokens is not None:
+            real = memory.source_tokens != self.pad
+            source_mask = (real | ~real.any(-1, keepdim=True))[:, None, None, :]  # no source: states of zero, all seen
+        for layer, block in enumerate(self.layers):
+            keys, values = block.attention.project(block.attention_norm(h))
+            if cache is not None:
+                keys, values = cache.extend(layer, keys, values)
+            if memory.prefix:
+                slot_keys, slot_values = memory.prefix[layer]
+                keys = torch.cat([slot_keys, keys], dim=2)
+                values = torch.cat([slot_values, values], dim=2)
+            mask = _causal(tokens.shape[1], keys.shape[2], h.device) if tokens.shape[1] > 1 else None
+            source = memory.source[layer] if memory.source else None
+            h = block(h, (keys, values), mask, source, source_mask)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return self.norm(h)
+
+
+def no_probability(tokens: Sequence[int], vocabulary: int) -> Tensor:
+    """What to add to logits [V] so that some tokens have no probability; finite, so that gradients stay so."""
+    barrier = torch.zeros(vocabulary)
+    barrier[list(tokens)] = -1e9
+    return barrier
+
+
+class CopyGate(nn.Module):
+    """p = (1 - g) p_vocabulary + g p_copy: a mixture with the source's own tokens under attention.
+
+    Source: See, Liu and Manning 2017, "Get To The Point", equations 8 and 9.
+
+    Args:
+        width: E.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, 1)
+        self.query = nn.Linear(width, width)
+        nn.init.constant_(self.gate.bias, -1.0)
+
+    def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
+        """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and source keys [N, H, S, E / H]."""
+        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
+        places = source_tokens.long().unsqueeze(1).expand_as(attention)
+        copied = torch.zeros_like(log_p).scatter_add_(2, places, attention)
+        return torch.logaddexp(log_p + keep, copied.clamp_min(1e-12).log() + take)
+
+    def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
+        """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
+        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
+        copied = (attention * (source_tokens.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
+        return torch.logaddexp(log_p + keep.squeeze(-1), copied.clamp_min(1e-12).log() + take.squeeze(-1))
+
+    def _weigh(self, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention over the source [N, T, S], and log-weights of vocabulary and copy, each [N, T, 1]."""
+        keys_NSE = keys.transpose(1, 2).flatten(-2)
+        scores_NTS = (self.query(h) @ keys_NSE.transpose(1, 2)).float() / h.shape[-1] ** 0.5
+        real = (source_tokens != pad).unsqueeze(1)
+        attention = torch.softmax(scores_NTS.masked_fill(~real, -1e9), dim=-1) * real
+        # A row without a source has nothing to copy: all of its mass stays with the vocabulary.
+        gate = self.gate(h).float().masked_fill(~real.any(-1, keepdim=True), -1e9)
+        return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
+
+
+def tile(x: Tensor, rows: int) -> Tensor:
+    """X [B, ...] repeated to [K * B, ...], K outermost: what the importance samples of an example share."""
+    return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.dim() - 1))
+
+
+def _causal(queries: int, keys: int, device: torch.device) -> Tensor:
+    """True where a query may look: everything before itself, the newest queries being the last keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+class Pooling(nn.Module):
+    """States [N, T, E] of a sentence -> M vectors [N, M, outputs].
+
+    Args:
+        width: E.
+        vectors: M.
+        outputs: size of one vector.
+        heads: attention heads.
+        stride: 0 pools the whole sentence with M learned queries; above 0, vector m pools the tokens from m * stride
+            to (m + 1) * stride.
+    """
+
+    def __init__(self, width: int, vectors: int, outputs: int, heads: int, stride: int = 0) -> None:
+        super().__init__()
+        self.vectors, self.stride = vectors, stride
+        self.queries = nn.Parameter(0.02 * torch.randn(vectors, width))
+        self.attention = Attention(width, heads)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, states: Tensor, real: Tensor) -> Tensor:
+        """Vectors from states; `real` [N, T] is False at padding. A vector without a token of its own is zero."""
+        allowed = real.unsqueeze(1).expand(-1, self.vectors, -1)
+        if self.stride:
+            chunk = torch.arange(states.shape[1], device=states.device) // self.stride
+            slots = torch.arange(self.vectors, device=states.device).unsqueeze(1)
+            # The last vector also takes what lies beyond it.
+            allowed = allowed & (chunk.clamp_max(self.vectors - 1) == slots)
+        empty = ~allowed.any(-1, keepdim=True)
+        queries = self.queries.expand(len(states), -1, -1)
+        pooled = self.attention(queries, self.attention.project(states), (allowed | empty).unsqueeze(1))
+        return self.out(pooled).masked_fill(empty, 0.0)

@@ -1,0 +1,141 @@
+"""Rewriting sentences in another style, and what it is worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.batch import Batch
+from common.conditions import Categorical
+from common.results import Measurement
+from modalities.text.baselines import copy, retrieve
+from modalities.text.judge import TextJudge
+from modalities.text.metrics import NgramModel, bleu, rows_of
+
+if TYPE_CHECKING:
+    from modalities.text.data import TextData
+    from modalities.text.model import TextStyleCVAE
+
+
+def rewriting_scores(
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    judge: TextJudge,
+    label: str,
+    target: int,
+) -> dict[str, Measurement]:
+    """Style accuracy by the judge, self-BLEU against the inputs, and BLEU against references where there are any.
+
+    Args:
+        outputs: N rewritten texts.
+        inputs: what they were made from.
+        references: N times the same number of references; empty without any.
+        judge: reads the style.
+        label: the label that was changed.
+        target: the category it was changed to.
+    """
+    hits = judge.read_texts(list(outputs))[label] == target
+    figures = {
+        "accuracy": Measurement.accuracy(hits, "frozen judge"),
+        "self_bleu": bleu(outputs, [[text] for text in inputs]),
+    }
+    if references:
+        figures["reference_bleu"] = bleu(outputs, references)
+    return figures
+
+
+@dataclass(frozen=True)
+class ParallelTest:
+    """Test sentences of one style, and their versions in another where there are any.
+
+    Attributes:
+        rows: rows of the table.
+        references: for each row, the row of its version in the target style; empty without aligned data.
+    """
+
+    rows: Tensor
+    references: Tensor
+
+
+def parallel_test(data: "TextData", label: str, source: int, target: int, count: int) -> ParallelTest:
+    """The first test sentences of a style; of aligned data, only those with a version in the target style."""
+    rows = data.table.splits["test"]
+    styles = data.table.fields[label][rows]
+    from_rows, to_rows = rows[styles == source], rows[styles == target]
+    by_group = {int(data.groups[row]): int(row) for row in to_rows.tolist()}
+    paired = [(row, by_group[int(data.groups[row])]) for row in from_rows.tolist() if int(data.groups[row]) in by_group]
+    unique = list({int(data.groups[row]): (row, other) for row, other in paired}.values())[:count]
+    if not unique:
+        return ParallelTest(from_rows[:count], torch.zeros(0, dtype=torch.int64))
+    first, second = zip(*unique, strict=True)
+    return ParallelTest(torch.tensor(first), torch.tensor(second))
+
+
+def rewrite_rows(model: "TextStyleCVAE", data: "TextData", rows: Tensor, label: str, target: int) -> list[str]:
+    """Some sentences of the table in another style."""
+    texts: list[str] = []
+    for part in rows.split(100):
+        fields = {name: field[part] for name, field in data.table.fields.items() if field.dim() == 1}
+        batch = Batch(data.table.x[part], {name: fields[name] for name in data.attributes}).to(model.device)
+        texts += model.texts(model.transfer(batch, {label: target}))
+    return texts
+
+
+def rewriting_figures(model: "TextStyleCVAE", data: "TextData", count: int) -> dict[str, Measurement]:
+    """`test/rewrite/<from>-<to>/...` for all pairs of the first label's categories."""
+    judge = data.judge()
+    label = next((name for name in model.condition.attributes if isinstance(data.attributes[name], Categorical)), None)
+    if judge is None or label is None or count == 0:
+        return {}
+    values = data.attributes[label].values  # type: ignore[attr-defined]
+    figures: dict[str, Measurement] = {}
+    for source, from_name in enumerate(values):
+        for target, to_name in enumerate(values):
+            test = parallel_test(data, label, source, target, count)
+            if source == target or len(test.rows) == 0:
+                continue
+            inputs = model.texts(data.table.x[test.rows])
+            references = [[text] for text in model.texts(data.table.x[test.references])]
+            outputs = rewrite_rows(model, data, test.rows, label, target)
+            scores = rewriting_scores(outputs, inputs, references, judge, label, target)
+            figures |= {f"test/rewrite/{from_name}-{to_name}/{name}": figure for name, figure in scores.items()}
+    return figures
+
+
+def rewriting_table(
+    model: "TextStyleCVAE", data: "TextData", batch: Batch, label: str, target: int, references: list[list[str]]
+) -> tuple[list[str], dict[str, dict[str, Measurement]]]:
+    """Rewritten sentences, and the figures of the model, of copying and of retrieving.
+
+    Args:
+        model: rewrites.
+        data: the data of its run: the judge and the fluency model are trained on its training split.
+        batch: N sentences with their own conditions.
+        label: the label that changes.
+        target: the category it changes to.
+        references: texts that are parallel to the sentences, each list of length N.
+
+    Raises:
+        ValueError: if the data has no such label.
+    """
+    judge = data.judge()
+    if judge is None or label not in judge.attributes:
+        raise ValueError(f"the run's data has no category {label!r}: name one with --label")
+    inputs = model.texts(batch.x)
+    train = data.table.splits["train"]
+    own = train[data.table.fields[label][train] == target]
+    outputs: list[str] = []
+    for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch"):
+        outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}))
+    systems = {"model": outputs, "copy": copy(inputs), "retrieve": retrieve(inputs, model.texts(data.table.x[own]))}
+    ngrams = NgramModel(rows_of(data.table.x[own], model.tokenizer.pad), len(model.tokenizer))
+    parallel = [list(texts) for texts in zip(*references, strict=True)]
+    rows = {}
+    for name, texts in systems.items():
+        rows[name] = rewriting_scores(texts, inputs, parallel, judge, label, target)
+        rows[name]["fluency"] = ngrams.perplexity(model.tokenizer.encode(texts))
+    return outputs, rows

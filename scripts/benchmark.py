@@ -1,0 +1,67 @@
+"""Times parts of the suite on this machine. The weights do not matter: none are trained."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tqdm import trange
+
+from modalities.text import StyleEncoder, TextStyleCVAE
+from modalities.text.architectures import Compact
+from modalities.text.corpus import bible
+from modalities.text.tokenizer import Tokenizer
+
+EPILOG = "example: benchmark.py decoding --sentences 64 --tokens 32 --rounds 5"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    commands = result.add_subparsers(dest="command", required=True)
+    decoding_ = commands.add_parser("decoding", help="sentences written a second, with and without the cache")
+    decoding_.add_argument("--sentences", type=int, default=64, help="sentences written at once (default: 64)")
+    decoding_.add_argument("--tokens", type=int, default=32, help="tokens of each sentence (default: 32)")
+    decoding_.add_argument("--width", type=int, default=160, help="width of the decoder (default: 160)")
+    decoding_.add_argument("--layers", type=int, default=2, help="its blocks (default: 2)")
+    decoding_.add_argument("--vocabulary", type=int, default=4096, help="tokens it knows (default: 4096)")
+    decoding_.add_argument("--rounds", type=int, default=5, help="timed in turns, so many times each (default: 5)")
+    decoding_.set_defaults(run=decoding)
+    return result
+
+
+def decoding(arguments: argparse.Namespace) -> None:
+    """Prints sentences a second with and without the cache: medians, their spread, and the ratio of the medians."""
+    tokenizer = Tokenizer.train(bible().texts[:5000], arguments.vocabulary)
+    architecture = Compact(width=arguments.width, decoder_layers=arguments.layers)
+    model = TextStyleCVAE(StyleEncoder({}), tokenizer, arguments.tokens, architecture=architecture).eval()
+    with torch.no_grad():
+        model.decoder.bias[tokenizer.eos] = -1e9  # so that no sentence ends before its last token
+    z = torch.randn(arguments.sentences, 32)
+    likelihood = model.decode(z, model.condition({}).expand(arguments.sentences, -1))
+    writers: dict[str, Callable[[], Any]] = {
+        "cached": lambda: likelihood.sample(),
+        "uncached": lambda: likelihood.sample(cached=False),
+    }
+    for write in writers.values():
+        write()
+    seconds: dict[str, list[float]] = {name: [] for name in writers}
+    for _ in trange(arguments.rounds, desc="timing", unit="round", leave=False):
+        for name, write in writers.items():
+            start = time.perf_counter()
+            write()
+            seconds[name].append(time.perf_counter() - start)
+    print(f"{arguments.sentences} sentences of {arguments.tokens} tokens, {torch.get_num_threads()} threads")
+    for name, times in seconds.items():
+        rates = sorted(arguments.sentences / taken for taken in times)
+        spread = f"{rates[0]:.1f} to {rates[-1]:.1f}"
+        print(f"{name:>9}: {statistics.median(rates):.1f} sentences a second (from {spread}, {len(rates)} rounds)")
+    ratio = statistics.median(seconds["uncached"]) / statistics.median(seconds["cached"])
+    print(f"    ratio: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    arguments = parser().parse_args()
+    arguments.run(arguments)

@@ -1,0 +1,23 @@
+"""Trains, validates, tests or applies a text-style CVAE. Start from configs/text/*.yaml."""
+
+from common.cli import SuiteCLI
+from modalities.text import TextStyleCVAE
+from modalities.text.data import TextData
+
+LINKS = [
+    ("attributes", "condition.init_args.attributes"),
+    ("tokenizer", "condition.init_args.tokenizer"),
+    ("length", "condition.init_args.length"),
+    ("tokenizer", "tokenizer"),
+    ("length", "length"),
+    ("hidden_tokens", "hidden_tokens"),
+]
+
+
+def main(args: list[str] | None = None) -> SuiteCLI:
+    """Runs a command line, that of the process where none is given."""
+    return SuiteCLI(TextStyleCVAE, TextData, "text", LINKS, args)
+
+
+if __name__ == "__main__":
+    main()

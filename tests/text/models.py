@@ -1,0 +1,49 @@
+"""Small tokenizers and decoders that several tests of text share."""
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers
+
+from modalities.text.likelihood import TokenSequence
+from modalities.text.networks import TextDecoder
+from modalities.text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
+
+
+def word_tokenizer(*words):
+    """One token a word, after the four special ones."""
+    names = [PAD, BOS, EOS, MASK, *words]
+    backend = Backend(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token=MASK))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens([PAD, BOS, EOS, MASK])
+    return Tokenizer(backend.to_str())
+
+
+def random_decoder(tokenizer, length, inject="prefix", source=False, spread=0.5):
+    """A decoder far from uniform: two latent vectors of three units."""
+    decoder = TextDecoder(
+        len(tokenizer), length, tokenizer.bos, tokenizer.pad, width=8, heads=2, layers=2, vectors=2, vector_dim=3,
+        condition_dim=4, inject=inject, source_dim=5 if source else 0, copy=source, special=tokenizer.special,
+    )  # fmt: skip
+    for weight in decoder.parameters():
+        torch.nn.init.normal_(weight, std=spread)
+    return decoder.eval().requires_grad_(False)
+
+
+def random_sources(tokenizer, rows):
+    """States and tokens of source sentences of at most three words; the last row has none."""
+    tokens = torch.randint(4, len(tokenizer), (rows, 3))
+    tokens[0, 2] = tokenizer.pad
+    tokens[-1] = tokenizer.pad
+    return torch.randn(rows, 3, 5) * (tokens != tokenizer.pad).unsqueeze(-1), tokens
+
+
+def random_memory(decoder, tokenizer, rows):
+    """Random latents and conditions, with source sentences where the decoder reads them."""
+    given = random_sources(tokenizer, rows) if decoder.copy is not None else ()
+    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given)
+
+
+def random_sentences(tokenizer, rows=3, length=5, inject="prefix", source=False, spread=0.5):
+    """A `TokenSequence` of some rows."""
+    decoder = random_decoder(tokenizer, length, inject, source, spread)
+    return TokenSequence(decoder, random_memory(decoder, tokenizer, rows), (rows,), tokenizer)

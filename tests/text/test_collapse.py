@@ -1,0 +1,82 @@
+"""Each remedy against posterior collapse, for its effect on a small model of short verses."""
+
+import pytest
+import torch
+
+from common.objectives import ELBO
+from common.schedules import Cyclical, Linear
+from modalities.text import StyleEncoder, TextStyleCVAE
+from modalities.text.architectures import Compact
+from modalities.text.data import Bible
+
+pytestmark = pytest.mark.slow
+STEPS = 400
+
+
+def trained(data, **arguments):
+    """A model after 400 steps, in evaluation mode."""
+    torch.manual_seed(0)
+    condition = StyleEncoder(data.attributes, dim=16)
+    sizes = {"latent_dim": 16, "vectors": 2, "architecture": Compact(48, 4, 1, 1, 0.0)}
+    model = TextStyleCVAE(condition, data.tokenizer, data.length, **sizes, **arguments)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    step, epoch = 0, 0
+    model.train()
+    while step < STEPS:
+        loader = data.loader("train", shuffle=True)
+        loader.set_epoch(epoch)
+        epoch += 1
+        for batch in loader:
+            batch = data.transform(batch, training=True)
+            model.language_model_phase = step < model.language_model_steps
+            draws = model.draws(batch)
+            loss = model.objective(draws, step) + sum(model._auxiliary(batch, draws).values())
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            if step == STEPS:
+                break
+    model.language_model_phase = False
+    return model.eval()
+
+
+def kl(model, data):
+    with torch.no_grad():
+        return model.elbo(data.batch("test", 200)).kl.mean().item()
+
+
+@pytest.fixture(scope="module")
+def short_verses():
+    return Bible(words=8, vocabulary=600, batch_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def plain(short_verses):
+    return kl(trained(short_verses), short_verses)
+
+
+def test_without_a_remedy_the_latent_collapses(plain):
+    assert plain < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "least"),
+    [
+        ({"objective": ELBO(free_bits=0.25)}, 0.7),
+        ({"objective": ELBO(beta=Cyclical(period=1600, rise=1.0))}, 0.3),  # on the way up; at beta = 1 it closes again
+        ({"objective": ELBO(beta=Linear(delay=300, steps=400))}, 1.5),  # an autoencoder first
+        ({"bag_of_words": 1.0}, 0.6),
+        ({"language_model_steps": 200, "objective": ELBO(free_bits=0.25)}, 1.2),
+    ],
+    ids=["free bits", "cyclical annealing", "autoencoder warm start", "bag of words", "language model warm start"],
+)
+def test_each_remedy_keeps_the_latent_open(short_verses, plain, arguments, least):
+    assert kl(trained(short_verses, **arguments), short_verses) > plain + least
+
+
+def test_word_dropout_makes_the_decoder_ask_the_latent(short_verses):
+    lenient = {"objective": ELBO(beta=0.3)}
+    asking = trained(short_verses, **lenient, word_dropout=0.8)
+    assert kl(asking, short_verses) > kl(trained(short_verses, **lenient), short_verses) + 0.4

@@ -1,0 +1,64 @@
+import math
+
+import pytest
+from lightning.pytorch import Trainer
+
+from common.evaluation import Evaluation
+from modalities.text import StyleEncoder, TextStyleCVAE
+from modalities.text.architectures import Compact
+from modalities.text.data import TextFiles
+
+PARTS = ["god", "light", "heaven", "earth", "the sea", "a man", "the king", "bread"]
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """A model after its test, on sentences in two versions, and the data."""
+    file = tmp_path_factory.mktemp("figures") / "t.csv"
+    sentences = [f"{first} and {second}" for first in PARTS for second in PARTS]
+    lines = [f"unto {text},old,{n}\nto {text},new,{n}" for n, text in enumerate(sentences)]
+    file.write_text("text,style,number\n" + "\n".join(lines) + "\n")
+    data = TextFiles(file, group="number", vocabulary=300, length=24, shares=(0.2, 0.2))
+    condition = StyleEncoder(data.attributes, data.tokenizer, dim=6, length=24)
+    model = TextStyleCVAE(
+        condition, data.tokenizer, 24, latent_dim=4, rewrites=5,
+        architecture=Compact(width=16, heads=2, encoder_layers=1, decoder_layers=1),
+        evaluation=Evaluation(num_samples=4, gain_samples=2, gain_examples=2, control_samples=20),
+    )  # fmt: skip
+    trainer = Trainer(
+        accelerator="cpu", max_steps=2, limit_val_batches=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    return model, data
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_a_test_measures_perplexity_diversity_fluency_and_rewriting(tested):
+    names = {name.removeprefix("test/") for name in tested[0].results}
+    assert {"elbo", "nll", "control_accuracy", "judge_accuracy", "frechet_distance", "leakage"} <= names
+    assert {"perplexity", "fluency", "fluency_real", "distinct_1", "distinct_2_real"} <= names
+    for pair in ("old-new", "new-old"):
+        assert {f"rewrite/{pair}/{name}" for name in ("accuracy", "self_bleu", "reference_bleu")} <= names
+
+
+def test_perplexity_is_the_nll_a_token(tested):
+    model, data = tested
+    rows = data.table.splits["test"]
+    nll = model.results["test/nll"].value
+    expected = math.exp(nll * len(rows) / data.lengths[rows].sum().item())
+    assert model.results["test/perplexity"].value == pytest.approx(expected, rel=1e-4)
+    assert model.results["test/perplexity"].n == len(rows)
+
+
+def test_real_sentences_are_more_fluent_than_those_of_a_hardly_trained_model(tested):
+    results = tested[0].results
+    assert results["test/fluency_real"].value < results["test/fluency"].value / 3
+
+
+def test_rewritings_are_as_many_as_asked_for(tested):
+    results = tested[0].results
+    assert {results[f"test/rewrite/old-new/{name}"].n for name in ("accuracy", "self_bleu", "reference_bleu")} == {5}

@@ -1,0 +1,335 @@
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from common.batch import Batch
+from common.checkpoint import description
+from common.conditions import Categorical
+from common.flows import FlowPrior
+from common.module import ConditionalELBO
+from common.priors import ConditionalNormal
+from common.removal import Adversary, InformationPenalty
+from modalities.text import StyleEncoder, TextStyleCVAE
+from modalities.text.architectures import Compact
+from modalities.text.condition import SentenceReader
+from modalities.text.model import Decoding
+from tests.text.models import word_tokenizer
+
+WORDS = word_tokenizer(
+    "in", "the", "beginning", "god", "made", "heaven", "and", "earth", "unto", "thou", "you", "light"
+)
+STYLES = {"style": Categorical(["old", "new"])}
+TEXTS = ["in the beginning", "god made heaven and earth", "unto thou", "you made light and heaven"]
+SMALL = Compact(width=16, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
+READER = SentenceReader(width=8, heads=2, layers=1)
+
+
+def tiny(source=False, use=None, architecture=SMALL, **options):
+    condition = StyleEncoder(STYLES, WORDS, dim=6, use=use, source=READER if source else None, length=8)
+    return TextStyleCVAE(condition, WORDS, 8, latent_dim=8, architecture=architecture, **options).eval()
+
+
+def example_batch(source=False):
+    fields = {"style": torch.tensor([0, 0, 1, 1])}
+    x = WORDS.rows(TEXTS, 8)
+    if source:
+        fields |= {"source": x.flip(0), "source_style": fields["style"].flip(0)}
+    return Batch(x, fields)
+
+
+def tokens(*words):
+    return [WORDS.backend.token_to_id(word) for word in words]
+
+
+# The contract
+
+
+@pytest.mark.parametrize("prior", [None, ConditionalNormal, FlowPrior])
+@pytest.mark.parametrize("source", [False, True])
+def test_every_prior_scores_writes_and_comes_back(prior, source, tmp_path):
+    model, batch = tiny(source, prior=prior() if prior else None, vectors=2), example_batch(source)
+    terms = model.elbo(batch)
+    assert terms.elbo.shape == (4,)
+    assert terms.elbo.isfinite().all()
+    assert torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
+    fields = {"style": [0, 1, 1], **({"source": batch.x[:3]} if source else {})}
+    assert model.sample(fields, num_samples=2, guidance=1.5).shape == (2, 3, 8)
+    again = from_checkpoint(model, tmp_path)
+    assert torch.equal(again.log_likelihood(batch, 8), model.log_likelihood(batch, 8))
+
+
+def from_checkpoint(model, folder):
+    torch.save({"state_dict": model.state_dict(), **description(model)}, folder / "model.ckpt")
+    return ConditionalELBO.load_from_checkpoint(folder / "model.ckpt")
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), Decoding(temperature=0.7, top_p=0.9, beams=3)])
+@pytest.mark.parametrize("source", [False, True])
+def test_every_verb_writes_sentences(decoding, source):
+    model, batch = tiny(source, decoding=decoding), example_batch(source)
+    written = {
+        "reconstruct": model.reconstruct(batch),
+        "drawn": model.reconstruct(batch, draw=True),
+        "transfer": model.transfer(batch, {"style": 1}, guidance=2.0),
+        "transfer_alone": model.transfer(batch, {"style": 1}),
+        "best": model.best_of({name: batch.condition[name] for name in batch.condition}, count=2, num_samples=4),
+        "path": model.interpolate(batch, batch[torch.tensor([1, 0, 3, 2])], steps=3)[1],
+        "sample": model.sample(batch.condition)[0],
+    }
+    for name, x in written.items():
+        assert x.shape == (4, 8), name
+        assert (x == WORDS.eos).sum(1).tolist() == [1] * 4, name
+        assert len(model.texts(x)) == 4, name
+
+
+def test_a_latent_that_cannot_be_divided_is_refused():
+    with pytest.raises(ValueError, match=r"latent_dim \(8\) must be a multiple of vectors \(3\)"):
+        tiny(vectors=3)
+
+
+def test_samples_are_drawn_and_reconstructions_are_not():
+    model, batch = tiny(), example_batch()
+    assert not torch.equal(model.sample({"style": 0}, 8), model.sample({"style": 0}, 8))
+    assert torch.equal(model.reconstruct(batch), model.reconstruct(batch))
+
+
+def test_the_best_of_several_is_the_one_the_model_finds_likeliest_a_token(monkeypatch):
+    model = tiny()
+    drawn = torch.tensor([[[4, 5, 2, 0]], [[4, 5, 6, 2]], [[4, 2, 0, 0]]])
+    totals = iter([torch.tensor([-3.0]), torch.tensor([-3.2]), torch.tensor([-2.2])])  # -1, -0.8 and -1.1 a token
+    monkeypatch.setattr(model, "sample", lambda fields, count: drawn)
+    monkeypatch.setattr(model, "log_likelihood", lambda *arguments: next(totals))
+    assert model.best_of({"style": [0]}, 3).tolist() == [[4, 5, 6, 2]]
+
+
+def test_files_go_out_and_come_back(tmp_path):
+    model = tiny()
+    model.write(example_batch().x, tmp_path / "new" / "texts.txt")
+    assert (tmp_path / "new" / "texts.txt").read_text().splitlines() == TEXTS
+    assert torch.equal(model.read(tmp_path / "new" / "texts.txt"), example_batch().x)
+
+
+def test_media_are_tables_of_rewritings_and_samples():
+    tables = tiny(source=True).media(example_batch(source=True)).tables
+    assert tables["rewritings"].columns.tolist() == ["style", "text", "reconstruction", "as old", "as new"]
+    assert tables["rewritings"]["text"].tolist() == TEXTS
+    assert tables["samples"]["style"].tolist() == ["old"] * 4 + ["new"] * 4
+
+
+# Learning
+
+
+def test_one_batch_is_learnt_by_heart():
+    wide = Compact(width=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
+    model, batch = tiny(architecture=wide, vectors=2).train(), example_batch()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(200):
+        optimizer.zero_grad()
+        terms = model.elbo(batch)
+        loss = (step / 2000 * terms.kl - terms.reconstruction).mean()  # z has to say which of a style's two it is
+        loss.backward()
+        optimizer.step()
+    assert model.eval().elbo(batch).reconstruction.mean() > -0.1
+    assert model.texts(model.reconstruct(batch)) == TEXTS
+
+
+def test_the_translation_of_a_sentence_reads_it_as_the_source():
+    model, batch = tiny(source=True), example_batch(source=True)
+    given = Batch(batch.x, {"style": batch.condition["style"]})
+    expected = model.sample({"style": 1, "source": batch.x}, temperature=0.0, draw=False)[0]
+    assert torch.equal(model.transfer(given, {"style": 1}), expected)
+
+
+def test_on_the_way_between_two_sources_only_their_own_tokens_are_read(monkeypatch):
+    model, batch = tiny(source=True), example_batch(source=True)
+    seen = []
+    monkeypatch.setattr(model, "decode", lambda z, c: seen.append(model.condition.split(c).source_tokens))
+    monkeypatch.setattr(model, "realise", lambda likelihood, draw: torch.zeros(1))
+    first, second = batch[slice(0, 1)], batch[slice(1, 2)]
+    model.interpolate(first, second, steps=3)
+    own = {*first.condition["source"].flatten().tolist(), *second.condition["source"].flatten().tolist()}
+    assert set(seen[1].flatten().tolist()) <= own
+
+
+def test_guidance_moves_away_from_the_null_style_with_the_same_source():
+    model, batch = tiny(source=True), example_batch(source=True)
+    c = model.embed(batch)
+    given, null = model.condition.split(c), model.condition.split(model._null(c))
+    assert torch.equal(given.source_tokens, null.source_tokens)
+    assert torch.equal(given.source, null.source)
+    assert torch.equal(null.vector, model.condition({})[:, :6].expand(4, -1))
+
+
+# Against posterior collapse
+
+
+def test_without_a_latent_there_is_no_kl_and_no_effect_of_z():
+    model, batch = tiny(latent=False), example_batch()
+    assert model.elbo(batch).kl.tolist() == [0.0] * 4
+    c = model.embed(batch)
+    first, second = (model.decode(torch.randn(4, 8), c).log_prob(batch.x) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.allclose(model.log_likelihood(batch, 5), model.elbo(batch).elbo, atol=1e-4)
+    z = torch.randn(2, 4, 8)
+    latent = tiny().decode(z, c).log_prob(batch.x)
+    assert not torch.allclose(latent[0], latent[1], atol=1e-5)
+
+
+def test_words_are_dropped_in_training_only():
+    model, batch = tiny(word_dropout=0.5), example_batch()
+    scores = [model.decode(torch.zeros(4, 8), model.embed(batch)).log_prob(batch.x) for _ in range(2)]
+    assert torch.equal(*scores)
+    model.train()
+    scores = [model.decode(torch.zeros(4, 8), model.embed(batch)).log_prob(batch.x) for _ in range(2)]
+    assert not torch.equal(*scores)
+
+
+def test_the_encoder_does_not_tell_hidden_tokens_apart():
+    model = tiny(hidden_tokens=tokens("unto", "thou"))
+    x = WORDS.rows(["unto god", "thou god", "you god"])
+    posterior = model.encode(x, model.condition({"style": torch.tensor([0, 0, 0])}))
+    mean = posterior.base_dist.loc
+    assert torch.allclose(mean[0], mean[1], atol=1e-6)
+    assert not torch.allclose(mean[0], mean[2], atol=1e-4)
+    likelihood = model.decode(torch.zeros(3, 8), model.condition({"style": torch.tensor([0, 0, 0])})).log_prob(x)
+    assert not torch.allclose(likelihood[0], likelihood[1], atol=1e-4)  # the decoder has to write them all the same
+
+
+def test_a_vector_without_tokens_is_standard_normal():
+    model = tiny(vectors=4, stride=2)
+    posterior = model.encode(WORDS.rows(["god made light", "god"], 8), torch.zeros(2, 6)).base_dist
+    assert (posterior.loc.unflatten(-1, (4, 2)) == 0).all(-1).tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
+    assert (posterior.scale.unflatten(-1, (4, 2)) == 1).all(-1).tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
+
+
+class Table(nn.Module):
+    """Log-probabilities that depend on the first latent unit given: uniform at 0, certain of one token above."""
+
+    def forward(self, given):
+        logits = torch.zeros(*given.shape[:-1], len(WORDS))
+        logits[..., tokens("god")[0]] = given[..., 0]
+        return logits
+
+
+def god(z):
+    """-log p of "god" and of any other token at a first unit of z."""
+    total = torch.tensor([z] + [0.0] * (len(WORDS) - 1)).logsumexp(0).item()
+    return total - z, total
+
+
+def test_the_bag_of_words_term_is_the_cost_of_the_tokens_in_any_order():
+    model = tiny(bag_of_words=0.5)
+    model.bag = Table()
+    batch = Batch(WORDS.rows(["god made god", "light"]), {"style": torch.tensor([0, 1])})
+    z = torch.zeros(1, 2, 8)
+    z[0, :, 0] = torch.tensor([2.0, 1.0])
+    (own, other), (_, last) = god(2.0), god(1.0)
+    expected = 0.5 * ((2 * own + 2 * other) + 2 * last) / 2  # ends are tokens, padding is none
+    assert model.auxiliary(batch, DrawsOf(z))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_a_stride_each_vector_predicts_its_own_tokens():
+    model = tiny(bag_of_words=1.0, vectors=2, stride=2)
+    model.bag = Table()
+    batch = Batch(WORDS.rows(["god made god light god"]), {"style": torch.tensor([0])})
+    z = torch.zeros(1, 1, 8)
+    z[0, 0, 0], z[0, 0, 4] = 3.0, 1.0  # the first units of the two vectors
+    expected = sum(god(3.0)) + 2 * sum(god(1.0))  # god made | god light god </s>
+    assert model.auxiliary(batch, DrawsOf(z))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
+
+
+class DrawsOf:
+    """Draws of z alone."""
+
+    def __init__(self, z):
+        self.z = z
+
+
+def test_without_a_weight_or_a_latent_there_is_no_bag_of_words():
+    draws = DrawsOf(torch.zeros(1, 4, 8))
+    assert tiny().auxiliary(example_batch(), draws) == {}
+    assert tiny(bag_of_words=1.0, latent=False).auxiliary(example_batch(), draws) == {}
+
+
+def fit(model, steps, *callbacks):
+    batch = example_batch()
+    trainer = Trainer(
+        accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=list(callbacks),
+    )  # fmt: skip
+    trainer.fit(model, train_dataloaders=DataLoader([batch] * steps, batch_size=None))
+    return trainer
+
+
+class Phases(Callback):
+    """Records whether each step trained a language model, and its KL."""
+
+    def __init__(self):
+        self.language_model, self.kl = [], []
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        self.language_model.append(model.language_model_phase)
+        self.kl.append(float(trainer.callback_metrics["train/kl"]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_first_steps_train_the_decoder_without_z():
+    model, phases = tiny(language_model_steps=3), Phases()
+    before = {name: weight.clone() for name, weight in model.encoder.named_parameters()}
+    fit(model, 3, phases)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.encoder.named_parameters())
+    fit(model, 5, phases)
+    assert phases.language_model == [True] * 6 + [False] * 2
+    assert phases.kl[:6] == [0.0] * 6
+    assert min(phases.kl[6:]) > 0
+
+
+def test_in_training_z_is_read_from_the_other_version():
+    model, batch = tiny(), example_batch(source=True)
+    own = model.encode(batch.x, model.embed(batch)).mean
+    fields = {"style": batch.condition["source_style"]}
+    other = model.encode(batch.condition["source"], model.condition(fields)).mean
+    assert torch.equal(model.draws(batch).posterior.mean, own)
+    model.train()
+    assert torch.equal(model.draws(batch).posterior.mean, other)
+    assert torch.equal(model.draws(example_batch()).posterior.mean, own)
+
+
+def test_what_is_removed_from_z_is_the_style_of_the_version_it_was_read_from():
+    model, batch = tiny(removal=Adversary()).train(), example_batch(source=True)
+    seen = []
+    model.removal.register_forward_hook(lambda module, given, result: seen.append(given[2]["style"]))
+    model._auxiliary(batch, model.draws(batch))
+    assert torch.equal(seen[0], batch.condition["source_style"])
+
+
+def test_a_translation_reads_z_from_the_sentence_itself():
+    model, batch = tiny(source=True).train(), example_batch(source=True)
+    assert torch.equal(model.draws(batch).posterior.mean, model.encode(batch.x, model.embed(batch)).mean)
+
+
+# Checkpoints
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trained_model_comes_back_with_its_tokenizer(tmp_path):
+    options = {"hidden_tokens": tokens("unto"), "bag_of_words": 0.1, "vectors": 4, "stride": 2}
+    model = tiny(removal=InformationPenalty(0.5), decoding=Decoding(beams=2), **options)
+    fit(model.train(), 2).save_checkpoint(tmp_path / "model.ckpt")
+    again = ConditionalELBO.load_from_checkpoint(tmp_path / "model.ckpt")
+    batch = example_batch()
+    assert type(again) is TextStyleCVAE
+    assert again.tokenizer.encode(TEXTS) == WORDS.encode(TEXTS)
+    assert again.decoding == Decoding(beams=2)
+    assert again.hidden.nonzero()[:, 0].tolist() == tokens("unto")
+    assert torch.equal(again.removal.first, model.removal.first)
+    assert torch.equal(again.log_likelihood(batch, 4), model.log_likelihood(batch, 4))
+    assert again.texts(again.reconstruct(batch)) == model.texts(model.reconstruct(batch))
+
+
+def test_a_model_that_uses_no_label_is_the_same_under_every_style():
+    model, batch = tiny(use=[]), example_batch()
+    other = batch.replace(condition={"style": 1 - batch.condition["style"]})
+    assert torch.equal(model.log_likelihood(batch, 4), model.log_likelihood(other, 4))
