@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from modalities.text.networks import Cache, Memory
+from modalities.text.memory import Cache, Memory
 from modalities.text.tokenizer import Tokenizer
 
 SCORED_TOKENS = 4096  # tokens at once where no gradient is needed: their log-probabilities stay near the processor

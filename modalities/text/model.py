@@ -22,11 +22,11 @@ from common.priors import Prior
 from common.removal import Removal
 from common.results import Measurement
 from modalities.text.architectures import Architecture, Compact, DecoderSizes
+from modalities.text.attention import Pooling
 from modalities.text.condition import SOURCE, StyleEncoder
 from modalities.text.figures import text_figures, text_tables
 from modalities.text.files import read_texts, write_texts
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import Pooling
 from modalities.text.tokenizer import Tokenizer
 
 

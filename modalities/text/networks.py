@@ -4,126 +4,14 @@ Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
-
-
-@dataclass
-class Memory:
-    """What a decoder knows before the first token.
-
-    Attributes:
-        prefix: keys and values of each layer, [N, H, P, E / H]: the latent and the condition.
-        addition: [N, E], added to every token's embedding; None adds nothing.
-        source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
-        source_tokens: [N, S], where padding hides; what a copy gate may copy.
-    """
-
-    prefix: list[KeyValue]
-    addition: Tensor | None = None
-    source: list[KeyValue] = field(default_factory=list)
-    source_tokens: Tensor | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where it lies."""
-        return self.prefix[0][0].device if self.addition is None else self.addition.device
-
-    def __getitem__(self, rows: slice | Tensor) -> "Memory":
-        def pick(pairs: list[KeyValue]) -> list[KeyValue]:
-            return [(keys[rows], values[rows]) for keys, values in pairs]
-
-        addition = None if self.addition is None else self.addition[rows]
-        tokens = None if self.source_tokens is None else self.source_tokens[rows]
-        return Memory(pick(self.prefix), addition, pick(self.source), tokens)
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens decoded so far, layer by layer."""
-
-    layers: list[KeyValue] = field(default_factory=list)
-    length: int = 0
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeyValue:
-        """Adds the newest tokens of a layer; all of its keys and values so far."""
-        if layer == len(self.layers):
-            self.layers.append((keys, values))
-        else:
-            old_keys, old_values = self.layers[layer]
-            self.layers[layer] = (torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2))
-        return self.layers[layer]
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps, repeats or reorders rows (beam search)."""
-        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
-
-
-class Attention(nn.Module):
-    """Multi-head attention; queries from one sequence, keys and values from the same or from another.
-
-    Args:
-        width: E.
-        heads: H.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def project(self, h: Tensor) -> KeyValue:
-        """Keys and values of h [N, T, E]."""
-        keys, values = self.key_value(h).chunk(2, dim=-1)
-        return self.split(keys), self.split(values)
-
-    def split(self, h: Tensor) -> Tensor:
-        """[N, T, E] -> [N, H, T, E / H]."""
-        return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def forward(self, h: Tensor, pair: KeyValue, mask: Tensor | None = None) -> Tensor:
-        """Attends from h [N, T, E] to keys and values; the mask is True where attention may go."""
-        query = self.split(self.query(h))
-        attended = nn.functional.scaled_dot_product_attention(query, *pair, attn_mask=mask)
-        return self.out(attended.transpose(1, 2).flatten(-2))
-
-
-class Block(nn.Module):
-    """Pre-norm attention, cross-attention where asked for, and a feed-forward layer, each with a residual path.
-
-    Args:
-        width: E.
-        heads: H.
-        dropout: on each residual path.
-        cross: adds cross-attention to a source sentence.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float, cross: bool = False) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        if cross:
-            self.cross_norm = nn.LayerNorm(width)
-            self.cross = Attention(width, heads)
-        self.feed_norm = nn.LayerNorm(width)
-        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, h: Tensor, pair: KeyValue, mask: Tensor | None, source: KeyValue | None, source_mask: Tensor | None
-    ) -> Tensor:
-        """H [N, T, E], with the keys and values it attends to."""
-        h = h + self.dropout(self.attention(self.attention_norm(h), pair, mask))
-        if source is not None:
-            h = h + self.dropout(self.cross(self.cross_norm(h), source, source_mask))
-        return h + self.dropout(self.feed(self.feed_norm(h)))
+from modalities.text.attention import Block
+from modalities.text.copying import CopyGate
+from modalities.text.memory import Cache, Memory, tile
 
 
 class TextEncoder(nn.Module):
@@ -329,83 +217,6 @@ def no_probability(tokens: Sequence[int], vocabulary: int) -> Tensor:
     return barrier
 
 
-class CopyGate(nn.Module):
-    """p = (1 - g) p_vocabulary + g p_copy: a mixture with the source's own tokens under attention.
-
-    Source: See, Liu and Manning 2017, "Get To The Point", equations 8 and 9.
-
-    Args:
-        width: E.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gate = nn.Linear(width, 1)
-        self.query = nn.Linear(width, width)
-        nn.init.constant_(self.gate.bias, -1.0)
-
-    def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
-        """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and source keys [N, H, S, E / H]."""
-        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
-        places = source_tokens.long().unsqueeze(1).expand_as(attention)
-        copied = torch.zeros_like(log_p).scatter_add_(2, places, attention)
-        return torch.logaddexp(log_p + keep, copied.clamp_min(1e-12).log() + take)
-
-    def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
-        """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
-        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
-        copied = (attention * (source_tokens.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
-        return torch.logaddexp(log_p + keep.squeeze(-1), copied.clamp_min(1e-12).log() + take.squeeze(-1))
-
-    def _weigh(self, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention over the source [N, T, S], and log-weights of vocabulary and copy, each [N, T, 1]."""
-        keys_NSE = keys.transpose(1, 2).flatten(-2)
-        scores_NTS = (self.query(h) @ keys_NSE.transpose(1, 2)).float() / h.shape[-1] ** 0.5
-        real = (source_tokens != pad).unsqueeze(1)
-        attention = torch.softmax(scores_NTS.masked_fill(~real, -1e9), dim=-1) * real
-        # A row without a source has nothing to copy: all of its mass stays with the vocabulary.
-        gate = self.gate(h).float().masked_fill(~real.any(-1, keepdim=True), -1e9)
-        return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
-
-
-def tile(x: Tensor, rows: int) -> Tensor:
-    """X [B, ...] repeated to [K * B, ...], K outermost: what the importance samples of an example share."""
-    return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.dim() - 1))
-
-
 def _causal(queries: int, keys: int, device: torch.device) -> Tensor:
     """True where a query may look: everything before itself, the newest queries being the last keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
-
-
-class Pooling(nn.Module):
-    """States [N, T, E] of a sentence -> M vectors [N, M, outputs].
-
-    Args:
-        width: E.
-        vectors: M.
-        outputs: size of one vector.
-        heads: attention heads.
-        stride: 0 pools the whole sentence with M learned queries; above 0, vector m pools the tokens from m * stride
-            to (m + 1) * stride.
-    """
-
-    def __init__(self, width: int, vectors: int, outputs: int, heads: int, stride: int = 0) -> None:
-        super().__init__()
-        self.vectors, self.stride = vectors, stride
-        self.queries = nn.Parameter(0.02 * torch.randn(vectors, width))
-        self.attention = Attention(width, heads)
-        self.out = nn.Linear(width, outputs)
-
-    def forward(self, states: Tensor, real: Tensor) -> Tensor:
-        """Vectors from states; `real` [N, T] is False at padding. A vector without a token of its own is zero."""
-        allowed = real.unsqueeze(1).expand(-1, self.vectors, -1)
-        if self.stride:
-            chunk = torch.arange(states.shape[1], device=states.device) // self.stride
-            slots = torch.arange(self.vectors, device=states.device).unsqueeze(1)
-            # The last vector also takes what lies beyond it.
-            allowed = allowed & (chunk.clamp_max(self.vectors - 1) == slots)
-        empty = ~allowed.any(-1, keepdim=True)
-        queries = self.queries.expand(len(states), -1, -1)
-        pooled = self.attention(queries, self.attention.project(states), (allowed | empty).unsqueeze(1))
-        return self.out(pooled).masked_fill(empty, 0.0)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from modalities.text.architectures import Architecture, DecoderSizes
-from modalities.text.networks import Cache, KeyValue, Memory, no_probability, tile
+from modalities.text.memory import Cache, KeyValue, Memory, tile
+from modalities.text.networks import no_probability
 from modalities.text.tokenizer import Tokenizer, load_tokenizer
 from modalities.text.vocabulary import adopt
 

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from modalities.text.networks import Cache, Pooling, TextEncoder
+from modalities.text.attention import Pooling
+from modalities.text.memory import Cache
+from modalities.text.networks import TextEncoder
 from tests.text.models import random_decoder, random_memory, word_tokenizer
 
 WORDS = word_tokenizer("a", "b", "c", "d", "e")

@@ -28,7 +28,7 @@ from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact, DecoderSizes
 from modalities.text.condition import SentenceReader
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import Cache
+from modalities.text.memory import Cache
 from modalities.text.pretrained import Pretrained
 from modalities.text.tokenizer import Tokenizer
 
