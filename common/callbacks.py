@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -19,7 +20,7 @@ from common.estimators import active_units, informative_units
 from common.inference import in_evaluation
 from common.media import latent_map
 from common.module import ConditionalELBO
-from common.results import Results, RunInfo
+from common.results import EXAMPLES, Results, RunInfo
 
 
 class SampleLogger(Callback):
@@ -207,7 +208,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 class ResultsWriter(Callback):
-    """Writes results.json after a test.
+    """Writes results.json after a test, and the figures of each test example as examples.npz beside it.
 
     Args:
         path: the file.
@@ -249,4 +250,6 @@ class ResultsWriter(Callback):
             peak_memory_mb=round(peak_memory_mb(device), 1),
             parameters=sum(weight.numel() for weight in pl_module.parameters()),
         )
+        columns: dict[str, Any] = {name: column.numpy() for name, column in pl_module.examples.items()}
+        np.savez_compressed(self.path.parent / EXAMPLES, **columns)
         Results(run, pl_module.results).write(self.path)

@@ -20,7 +20,15 @@ from common.batch import Batch
 from common.checkpoint import description, rebuild
 from common.conditions import ConditionEncoder
 from common.configurable import Configurable
-from common.evaluation import Candidates, Evaluation, ExampleTable, columns_of, test_columns, training_candidates
+from common.evaluation import (
+    CONDITION,
+    Candidates,
+    Evaluation,
+    ExampleTable,
+    columns_of,
+    test_columns,
+    training_candidates,
+)
 from common.guidance import extrapolate
 from common.inference import in_evaluation
 from common.likelihoods import Likelihood, log_prob
@@ -82,6 +90,7 @@ class ConditionalELBO(Configurable, LightningModule):
         self.removal = removal
         self.table = ExampleTable()
         self.results: dict[str, Measurement] = {}
+        self.examples: dict[str, Tensor] = {}
         self.candidates: Candidates | None = None
         if latent_dim is not None:
             self.build_prior(latent_dim)
@@ -322,9 +331,10 @@ class ConditionalELBO(Configurable, LightningModule):
         self.table.add(batch, columns)
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test's figures; `results` keeps them with their errors and sample counts."""
+        """Logs the test's figures; `results` keeps them with their errors and sample counts, `examples` one by one."""
         table = self.table.gather()
         self.results = self.evaluation.measure(self, table) | self.figures(table)
+        self.examples = {name: column for name, column in table.items() if column.dim() == 1 and CONDITION not in name}
         self.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+EXAMPLES = "examples.npz"  # the figures of each test example, beside results.json
+
 
 @dataclass(frozen=True)
 class Measurement:

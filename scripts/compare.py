@@ -1,0 +1,119 @@
+"""Runs, shows and checks the comparison tables of configs/tables."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.rendering import FORMATS, markdown, sheet
+from common.table_results import TableResults, collect
+from common.table_runs import Executor, local, on_ray, run_missing
+from common.tables import Table, cells, read_table
+
+SPECIFICATIONS = Path("configs/tables")
+COMPACT = Path("docs/tables")
+BLOCK = r"(<!-- table ([\w-]+) (\w+) -->\n)(.*?)(<!-- end of table -->)"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__)
+    verbs = result.add_subparsers(dest="verb", required=True)
+    help_table = "name of a specification in configs/tables, or its path"
+
+    run = verbs.add_parser("run", help="run what is missing of a table, and show it")
+    run.add_argument("table", help=help_table)
+    run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
+    run.add_argument("--max-parallel", type=int, default=1, metavar="N", help="runs side by side (default: 1)")
+    run.add_argument("--executor", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
+    run.add_argument("--ray-address", help="of an existing cluster; without it Ray starts on this machine")
+    run.add_argument("--cpus", type=float, default=1, help="CPU cores that one Ray task asks for (default: 1)")
+    run.add_argument("--gpus", type=float, default=0, help="GPUs that one Ray task asks for (default: 0)")
+    run.add_argument("--fresh", action="store_true", help="delete what is finished and run it again")
+    run.add_argument("--root", type=Path, default=Path("runs/tables"), help="folder of the runs")
+    run.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
+
+    show = verbs.add_parser("show", help="print a table from its compact results")
+    show.add_argument("table", help=help_table)
+    show.add_argument("--budget", default="quick", help="default: quick")
+    show.add_argument("--format", choices=list(FORMATS), default="md", help="default: md")
+    show.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
+
+    check = verbs.add_parser("check", help="are the tables in README and docs what `show` prints?")
+    check.add_argument("files", nargs="*", type=Path, help="Markdown files (default: README.md and docs/*.md)")
+    check.add_argument("--write", action="store_true", help="put the tables in")
+    check.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
+    return result
+
+
+def find_table(name: str) -> tuple[str, Table]:
+    """A table's name and specification, from its name or path."""
+    path = Path(name) if name.endswith(".yaml") else SPECIFICATIONS / f"{name}.yaml"
+    return path.stem, read_table(path)
+
+
+def compact_file(folder: Path, name: str, budget: str) -> Path:
+    """Where a table's compact results lie."""
+    return folder / f"{name}.{budget}.json"
+
+
+def run_table(arguments: argparse.Namespace) -> int:
+    """Runs what is missing and shows the table; 1 if a run failed."""
+    name, table = find_table(arguments.table)
+    todo = cells(table, arguments.budget, arguments.root / name / arguments.budget)
+    executor: Executor = local(arguments.max_parallel)
+    if arguments.executor == "ray":
+        executor = on_ray(arguments.max_parallel, arguments.cpus, arguments.gpus, arguments.ray_address)
+    states = run_missing(todo, executor, arguments.fresh, say=lambda line: print(line, flush=True))
+    results = collect(table, arguments.budget, states)
+    path = compact_file(arguments.out, name, arguments.budget)
+    results.write(path)
+    print(f"\n{markdown(sheet(table, results))}\ncompact results: {path}")
+    return int(any(state.status != "finished" for state in states.values()))
+
+
+def show_table(arguments: argparse.Namespace) -> int:
+    """Prints a table."""
+    name, table = find_table(arguments.table)
+    results = TableResults.read(compact_file(arguments.out, name, arguments.budget))
+    print(FORMATS[arguments.format](sheet(table, results)), end="")
+    return 0
+
+
+def check_tables(arguments: argparse.Namespace) -> int:
+    """Compares the tables in Markdown files with the compact results; 1 if one differs."""
+    wrong = 0
+    for file in arguments.files or [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
+        text = file.read_text()
+
+        def current(block: re.Match[str]) -> str:
+            name, table = find_table(block[2])
+            results = TableResults.read(compact_file(arguments.out, name, block[3]))
+            return block[1] + markdown(sheet(table, results)) + block[5]
+
+        renewed = re.sub(BLOCK, current, text, flags=re.DOTALL)
+        if renewed != text and arguments.write:
+            file.write_text(renewed)
+            print(f"{file}: tables put in")
+        elif renewed != text:
+            print(
+                f"{file}: its tables are not those of {arguments.out}; `scripts/compare.py check --write` puts them in"
+            )
+            wrong += 1
+    return int(wrong > 0)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The script."""
+    arguments = parser().parse_args(words)
+    verb = {"run": run_table, "show": show_table, "check": check_tables}[arguments.verb]
+    try:
+        return verb(arguments)
+    except (ValueError, ModuleNotFoundError) as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
