@@ -34,7 +34,7 @@ class Architecture(Configurable):
     """Base of the architectures."""
 
     def encoder(self, tokenizer: Tokenizer, length: int, condition_dim: int) -> nn.Module:
-        """A module (tokens [N, T], c [N, C]) -> states [N, T, E], with E as `width`."""
+        """A module (tokens [N, T], c [N, C]) -> states [N, T, E], with E as `width` and embeddings as `table`."""
         raise NotImplementedError
 
     def decoder(self, tokenizer: Tokenizer, sizes: DecoderSizes) -> nn.Module:
@@ -55,6 +55,7 @@ class Compact(Architecture):
         inject: how latent and condition enter the decoder: as a prefix of keys and values in every layer, by addition
             to every token's embedding, or both.
         copy: with a source sentence, adds a gate that copies its tokens.
+        copy_latent: adds a gate that says the words that the latent's vectors stand for.
     """
 
     width: int = 160
@@ -64,6 +65,7 @@ class Compact(Architecture):
     dropout: float = 0.1
     inject: Literal["prefix", "addition", "both"] = "prefix"
     copy: bool = True
+    copy_latent: bool = False
 
     def encoder(self, tokenizer: Tokenizer, length: int, condition_dim: int) -> TextEncoder:
         """A bidirectional transformer."""
@@ -89,5 +91,6 @@ class Compact(Architecture):
             inject=self.inject,
             source_dim=sizes.source_dim,
             copy=self.copy and sizes.source_dim > 0,
+            copy_latent=self.copy_latent,
             special=tokenizer.special,
         )

@@ -1,4 +1,4 @@
-"""The copy gate: a decoder may repeat tokens of the source sentence."""
+"""Copy gates: a decoder may repeat tokens of a source sentence, or say the words that its latent vectors stand for."""
 
 import torch
 from torch import Tensor, nn
@@ -41,3 +41,71 @@ class CopyGate(nn.Module):
         # A row without a source has nothing to copy: all of its mass stays with the vocabulary.
         gate = self.gate(h).float().masked_fill(~real.any(-1, keepdim=True), -1e9)
         return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
+
+
+class LatentWords(nn.Module):
+    """p(word | z_m, c): the words that one latent vector stands for under a condition.
+
+    It scores a table of embeddings; that of the encoder lets a word that training hardly saw come back too.
+
+    Args:
+        inputs: size of a vector and a condition together.
+        width: of the table's embeddings.
+        barrier: [V], what to add to the logits.
+    """
+
+    barrier: Tensor
+
+    def __init__(self, inputs: int, width: int, barrier: Tensor) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.bias = nn.Parameter(torch.zeros(len(barrier)))
+        self.register_buffer("barrier", barrier, persistent=False)
+
+    def forward(self, z: Tensor, c: Tensor, table: Tensor) -> Tensor:
+        """Log-probabilities [..., V] from vectors z [..., D], conditions c [..., C] and embeddings [V, E]."""
+        h = self.network(torch.cat([z, c], dim=-1))
+        return torch.log_softmax(nn.functional.linear(h, table, self.bias + self.barrier).float(), dim=-1)
+
+
+class LatentCopyGate(nn.Module):
+    """p = (1 - g) p_vocabulary + g sum_m a_m p(word | z_m, c): a copy gate whose source is the latent.
+
+    Attention a and gate g come from the decoder's state. What z says of the words then generalises as the table of
+    p(word | z_m, c) does, word by word, where a decoder alone would learn the training sentences by heart.
+
+    Args:
+        width: E.
+        vectors: M.
+        vector_dim: size of one vector.
+    """
+
+    def __init__(self, width: int, vectors: int, vector_dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, 1)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(vector_dim, width)
+        self.slots = nn.Parameter(0.02 * torch.randn(vectors, width))
+
+    def keys(self, z: Tensor) -> Tensor:
+        """Keys [N, M, E] of vectors z [N, M, D]."""
+        return self.key(z) + self.slots
+
+    def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, words: Tensor) -> Tensor:
+        """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E], keys and words [N, M, V]."""
+        log_attention, keep, take = self._weigh(h, keys)
+        spoken = (log_attention.exp() @ words.exp()).clamp_min(1e-12).log()
+        return torch.logaddexp(log_p + keep, spoken + take)
+
+    def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, words: Tensor) -> Tensor:
+        """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
+        log_attention, keep, take = self._weigh(h, keys)
+        of_target_NMT = words.gather(2, target.unsqueeze(1).expand(-1, words.shape[1], -1))
+        spoken = torch.logsumexp(log_attention.transpose(1, 2) + of_target_NMT, dim=1)
+        return torch.logaddexp(log_p + keep.squeeze(-1), spoken.clamp_min(-27.6) + take.squeeze(-1))
+
+    def _weigh(self, h: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-attention over the vectors [N, T, M], and log-weights of vocabulary and words, each [N, T, 1]."""
+        scores = (self.query(h) @ keys.transpose(1, 2)).float() / h.shape[-1] ** 0.5
+        gate = self.gate(h).float()
+        return scores.log_softmax(-1), nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)

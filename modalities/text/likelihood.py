@@ -20,7 +20,12 @@ class Decoder(Protocol):
     length: int
 
     def remember(
-        self, z: Tensor | None, c: Tensor, source: Tensor | None = None, source_tokens: Tensor | None = None
+        self,
+        z: Tensor | None,
+        c: Tensor,
+        source: Tensor | None = None,
+        source_tokens: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Memory:
         """What it knows before the first token."""
 

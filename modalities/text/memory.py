@@ -1,6 +1,6 @@
 """What a decoder keeps in mind: what it knows before the first token, and the tokens decoded so far.
 
-Shapes: N rows, T tokens, S source tokens, P prefix slots, H heads, E width.
+Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H heads, E width, V vocabulary.
 """
 
 from dataclasses import dataclass, field
@@ -20,12 +20,14 @@ class Memory:
         addition: [N, E], added to every token's embedding; None adds nothing.
         source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
         source_tokens: [N, S], where padding hides; what a copy gate may copy.
+        words: keys [N, M, E] of the latent vectors and log-probabilities [N, M, V] of the words that each stands for.
     """
 
     prefix: list[KeyValue]
     addition: Tensor | None = None
     source: list[KeyValue] = field(default_factory=list)
     source_tokens: Tensor | None = None
+    words: tuple[Tensor, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -38,7 +40,8 @@ class Memory:
 
         addition = None if self.addition is None else self.addition[rows]
         tokens = None if self.source_tokens is None else self.source_tokens[rows]
-        return Memory(pick(self.prefix), addition, pick(self.source), tokens)
+        words = None if self.words is None else (self.words[0][rows], self.words[1][rows])
+        return Memory(pick(self.prefix), addition, pick(self.source), tokens, words)
 
 
 @dataclass

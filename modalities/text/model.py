@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from common.batch import Batch
@@ -24,9 +24,11 @@ from common.results import Measurement
 from modalities.text.architectures import Architecture, Compact, DecoderSizes
 from modalities.text.attention import Pooling
 from modalities.text.condition import SOURCE, StyleEncoder
+from modalities.text.copying import LatentWords
 from modalities.text.figures import text_figures, text_tables
 from modalities.text.files import read_texts, write_texts
 from modalities.text.likelihood import TokenSequence
+from modalities.text.networks import no_probability
 from modalities.text.tokenizer import Tokenizer
 
 
@@ -63,7 +65,7 @@ class TextStyleCVAE(ConditionalELBO):
         word_dropout: share of the decoder's input tokens hidden in training: z has to say them.
         hidden_tokens: tokens that the encoder is not shown, because they give the style away.
         bag_of_words: weight of -log p_bow(x | z, c), which predicts the tokens from z in any order (Zhao et al. 2017,
-            section 3.3); with a stride, each vector predicts its own tokens.
+            section 3.3); with a stride, each vector predicts the tokens that it was read from.
         rewrites: test sentences that the test rewrites for every pair of styles.
         language_model_steps: steps at the start that train the decoder without z; under DDP as `latent: false`.
         decoding: how sentences are written.
@@ -121,9 +123,14 @@ class TextStyleCVAE(ConditionalELBO):
         width: Any = self.encoder.width
         self.pooling = Pooling(width, vectors, 2 * size, heads=4, stride=stride)
         self.decoder: Any = architecture.decoder(tokenizer, sizes)
-        if bag_of_words:
+        self.copies = getattr(self.decoder, "copy_latent", None) is not None
+        if self.copies and not stride:
+            raise ValueError("architecture.copy_latent copies tokens of each vector: it needs a stride above 0")
+        if bag_of_words or self.copies:
             inputs = (size if stride else latent_dim) + condition.vector_dim
-            self.bag = nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, len(tokenizer)))
+            self.words = LatentWords(
+                inputs, self.encoder.table.shape[1], no_probability(tokenizer.special, len(tokenizer))
+            )
         hidden = torch.zeros(len(tokenizer), dtype=torch.bool)
         hidden[hidden_tokens or []] = True
         self.register_buffer("hidden", hidden, persistent=False)
@@ -145,9 +152,9 @@ class TextStyleCVAE(ConditionalELBO):
         """p(x | z, c) for z [..., B, D] and c [B, C]."""
         given = self.condition.split(c)
         vectors = None if self.without_latent else z.flatten(0, -2).unflatten(-1, (self.vectors, -1))
-        memory = self.decoder.remember(
-            vectors, expand(given.vector, z).flatten(0, -2), given.source, given.source_tokens
-        )
+        vector = expand(given.vector, z).flatten(0, -2)
+        words = self._words(vectors, vector) if self.copies and vectors is not None else None
+        memory = self.decoder.remember(vectors, vector, given.source, given.source_tokens, words)
         dropout = self.word_dropout if self.training else 0.0
         return TokenSequence(self.decoder, memory, z.shape[:-1], self.tokenizer, dropout)
 
@@ -278,17 +285,21 @@ class TextStyleCVAE(ConditionalELBO):
             return {}
         return {"bag_of_words": self.bag_of_words * self._bag_loss(batch, draws.z[0])}
 
+    def _words(self, z: Tensor, c: Tensor) -> Tensor:
+        """Log-probabilities [N, M, V] of the words that vectors z [N, M, D] stand for under c [N, C]."""
+        log_p: Tensor = self.words(z, c.unsqueeze(1).expand(-1, z.shape[1], -1), self.encoder.table)
+        return log_p
+
     def _bag_loss(self, batch: Batch, z: Tensor) -> Tensor:
-        tokens = batch.x.long()
-        vector = self.condition.split(self.embed(batch)).vector
         if not self.stride:
-            log_p = self.bag(torch.cat([z, vector], dim=-1)).float().log_softmax(-1)
-            chosen = log_p.gather(1, tokens)
+            tokens = batch.x.long()
+            chosen = self.words(z, self.condition.split(self.embed(batch)).vector, self.encoder.table).gather(1, tokens)
         else:
-            slots = z.unflatten(-1, (self.vectors, -1))
-            given = torch.cat([slots, vector.unsqueeze(1).expand(-1, self.vectors, -1)], dim=-1)
-            used = -(-tokens.shape[1] // self.stride)
-            log_p = self.bag(given[:, :used]).float().log_softmax(-1)
-            owner = (torch.arange(tokens.shape[1], device=tokens.device) // self.stride).clamp_max(log_p.shape[1] - 1)
+            read = self.evidence(batch)
+            tokens = read.x.long()
+            used = min(-(-tokens.shape[1] // self.stride), self.vectors)
+            vector = self.condition.split(self.embed(read)).vector
+            log_p = self._words(z.unflatten(-1, (self.vectors, -1))[:, :used], vector)
+            owner = (torch.arange(tokens.shape[1], device=tokens.device) // self.stride).clamp_max(used - 1)
             chosen = log_p[torch.arange(len(tokens), device=tokens.device).unsqueeze(1), owner, tokens]
         return -chosen.masked_fill(tokens == self.tokenizer.pad, 0.0).sum(-1).mean()

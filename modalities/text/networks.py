@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.text.attention import Block
-from modalities.text.copying import CopyGate
+from modalities.text.copying import CopyGate, LatentCopyGate
 from modalities.text.memory import Cache, Memory, tile
 
 
@@ -50,6 +50,11 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def table(self) -> Tensor:
+        """Embeddings of all tokens, [V, E]."""
+        return self.embedding.weight
+
     def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
         """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
         h = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
@@ -85,6 +90,7 @@ class TextDecoder(nn.Module):
         inject: how latent and condition enter: "prefix", "addition" to the embeddings, or "both".
         source_dim: width of a source sentence's states; 0 is none.
         copy: adds the copy gate.
+        copy_latent: adds the copy gate of the latent.
         special: tokens that no sentence holds: they have no probability.
     """
 
@@ -106,6 +112,7 @@ class TextDecoder(nn.Module):
         inject: str = "prefix",
         source_dim: int = 0,
         copy: bool = False,
+        copy_latent: bool = False,
         special: Sequence[int] = (),
     ) -> None:
         super().__init__()
@@ -129,9 +136,15 @@ class TextDecoder(nn.Module):
         if source_dim:
             self.source_input = nn.Linear(source_dim, width)
         self.copy = CopyGate(width) if copy else None
+        self.copy_latent = LatentCopyGate(width, vectors, vector_dim) if copy_latent else None
 
     def remember(
-        self, z: Tensor | None, c: Tensor, source: Tensor | None = None, source_tokens: Tensor | None = None
+        self,
+        z: Tensor | None,
+        c: Tensor,
+        source: Tensor | None = None,
+        source_tokens: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Memory:
         """Everything the decoder knows before the first token.
 
@@ -140,6 +153,7 @@ class TextDecoder(nn.Module):
             c: condition [N, C].
             source: states of a source sentence [B, S, source_dim]; N = K * B with the K importance samples outermost.
             source_tokens: its tokens [B, S].
+            words: log-probabilities [N, M, V] of the words that each latent vector stands for.
         """
         prefix, addition = [], None
         if self.inject != "addition":
@@ -158,7 +172,11 @@ class TextDecoder(nn.Module):
             states = self.source_input(source)
             projected = (block.cross.project(states) for block in self.layers)
             pairs = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in projected]
-        return Memory(prefix, addition, pairs, None if source_tokens is None else tile(source_tokens, len(c)))
+        spoken = None
+        if self.copy_latent is not None and z is not None and words is not None:
+            spoken = (self.copy_latent.keys(z), words)
+        tiled = None if source_tokens is None else tile(source_tokens, len(c))
+        return Memory(prefix, addition, pairs, tiled, spoken)
 
     def forward(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
         """Log-probabilities of the next token after each of `tokens` [N, T]: [N, T, V], float32.
@@ -169,6 +187,8 @@ class TextDecoder(nn.Module):
         log_p = torch.log_softmax(self._logits(h), dim=-1)
         if self.copy is not None and memory.source_tokens is not None:
             log_p = self.copy(log_p, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        if self.copy_latent is not None and memory.words is not None:
+            log_p = self.copy_latent(log_p, h, *memory.words)
         return log_p
 
     def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
@@ -178,6 +198,8 @@ class TextDecoder(nn.Module):
         log_p = log_p.view_as(target)
         if self.copy is not None and memory.source_tokens is not None:
             log_p = self.copy.score(log_p, target, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        if self.copy_latent is not None and memory.words is not None:
+            log_p = self.copy_latent.score(log_p, target, h, *memory.words)
         return log_p
 
     def _logits(self, h: Tensor) -> Tensor:

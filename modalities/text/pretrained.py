@@ -129,6 +129,12 @@ class PretrainedEncoder(nn.Module):
         if condition_dim:
             self.condition = nn.Linear(condition_dim, model.get_input_embeddings().embedding_dim)
 
+    @property
+    def table(self) -> Tensor:
+        """Embeddings of all tokens, [V, E]."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
     def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
         """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
         h = self.model.get_input_embeddings()(tokens)
@@ -169,9 +175,14 @@ class PretrainedDecoder(nn.Module):
         self.source_prefix = nn.Linear(sizes.source_dim, outputs) if sizes.source_dim else None
 
     def remember(
-        self, z: Tensor | None, c: Tensor, source: Tensor | None = None, source_tokens: Tensor | None = None
+        self,
+        z: Tensor | None,
+        c: Tensor,
+        source: Tensor | None = None,
+        source_tokens: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Memory:
-        """Everything the decoder knows before the first token; arguments as in `TextDecoder.remember`."""
+        """Everything the decoder knows before the first token; arguments as in `TextDecoder.remember`, words unused."""
         slots = self.condition_prefix(c).unsqueeze(1)
         if z is not None:
             slots = torch.cat([slots, self.latent_prefix(z) + self.slots], dim=1)
