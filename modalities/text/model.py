@@ -80,6 +80,7 @@ class TextStyleCVAE(ConditionalELBO):
 
     shown = "draws from p(x|z,c)"
     condition: StyleEncoder
+    encoder: Any
     hidden: Tensor
 
     def __init__(
@@ -120,7 +121,7 @@ class TextStyleCVAE(ConditionalELBO):
         source_dim = condition.source.width if condition.source is not None else 0
         sizes = DecoderSizes(length, vectors, size, condition.vector_dim, source_dim)
         self.encoder = architecture.encoder(tokenizer, length, condition.vector_dim)
-        width: Any = self.encoder.width
+        width: int = self.encoder.width
         self.pooling = Pooling(width, vectors, 2 * size, heads=4, stride=stride)
         self.decoder: Any = architecture.decoder(tokenizer, sizes)
         self.copies = getattr(self.decoder, "copy_latent", None) is not None
@@ -128,9 +129,8 @@ class TextStyleCVAE(ConditionalELBO):
             raise ValueError("architecture.copy_latent copies tokens of each vector: it needs a stride above 0")
         if bag_of_words or self.copies:
             inputs = (size if stride else latent_dim) + condition.vector_dim
-            self.words = LatentWords(
-                inputs, self.encoder.table.shape[1], no_probability(tokenizer.special, len(tokenizer))
-            )
+            barrier = no_probability(tokenizer.special, len(tokenizer))
+            self.words = LatentWords(inputs, self.encoder.table.shape[1], barrier)
         hidden = torch.zeros(len(tokenizer), dtype=torch.bool)
         hidden[hidden_tokens or []] = True
         self.register_buffer("hidden", hidden, persistent=False)

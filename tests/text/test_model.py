@@ -207,10 +207,10 @@ def test_a_vector_without_tokens_is_standard_normal():
 class Table(nn.Module):
     """Log-probabilities that depend on the first latent unit given: uniform at 0, certain of one token above."""
 
-    def forward(self, given):
-        logits = torch.zeros(*given.shape[:-1], len(WORDS))
-        logits[..., tokens("god")[0]] = given[..., 0]
-        return logits
+    def forward(self, z, c, table):
+        logits = torch.zeros(*z.shape[:-1], len(WORDS))
+        logits[..., tokens("god")[0]] = z[..., 0]
+        return logits.log_softmax(-1)
 
 
 def god(z):
@@ -221,7 +221,7 @@ def god(z):
 
 def test_the_bag_of_words_term_is_the_cost_of_the_tokens_in_any_order():
     model = tiny(bag_of_words=0.5)
-    model.bag = Table()
+    model.words = Table()
     batch = Batch(WORDS.rows(["god made god", "light"]), {"style": torch.tensor([0, 1])})
     z = torch.zeros(1, 2, 8)
     z[0, :, 0] = torch.tensor([2.0, 1.0])
@@ -232,7 +232,7 @@ def test_the_bag_of_words_term_is_the_cost_of_the_tokens_in_any_order():
 
 def test_with_a_stride_each_vector_predicts_its_own_tokens():
     model = tiny(bag_of_words=1.0, vectors=2, stride=2)
-    model.bag = Table()
+    model.words = Table()
     batch = Batch(WORDS.rows(["god made god light god"]), {"style": torch.tensor([0])})
     z = torch.zeros(1, 1, 8)
     z[0, 0, 0], z[0, 0, 4] = 3.0, 1.0  # the first units of the two vectors
