@@ -5,7 +5,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import TextDecoder
+from modalities.text.networks import TextDecoder, no_probability
 from modalities.text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
 
 
@@ -18,11 +18,15 @@ def word_tokenizer(*words):
     return Tokenizer(backend.to_str())
 
 
+WORDS = "words"  # in place of a source sentence: the words that the latent's vectors stand for
+
+
 def random_decoder(tokenizer, length, inject="prefix", source=False, spread=0.5):
-    """A decoder far from uniform: two latent vectors of three units."""
+    """A decoder far from uniform: two latent vectors of three units; it may copy from a source, or from WORDS."""
     decoder = TextDecoder(
         len(tokenizer), length, tokenizer.bos, tokenizer.pad, width=8, heads=2, layers=2, vectors=2, vector_dim=3,
-        condition_dim=4, inject=inject, source_dim=5 if source else 0, copy=source, special=tokenizer.special,
+        condition_dim=4, inject=inject, source_dim=5 if source is True else 0, copy=source is True,
+        copy_latent=source == WORDS, special=tokenizer.special,
     )  # fmt: skip
     for weight in decoder.parameters():
         torch.nn.init.normal_(weight, std=spread)
@@ -40,7 +44,8 @@ def random_sources(tokenizer, rows):
 def random_memory(decoder, tokenizer, rows):
     """Random latents and conditions, with source sentences where the decoder reads them."""
     given = random_sources(tokenizer, rows) if decoder.copy is not None else ()
-    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given)
+    words = no_probability(tokenizer.special, len(tokenizer)) + torch.randn(rows, 2, len(tokenizer))
+    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given, words=words.log_softmax(-1))
 
 
 def random_sentences(tokenizer, rows=3, length=5, inject="prefix", source=False, spread=0.5):

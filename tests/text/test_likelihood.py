@@ -9,10 +9,10 @@ from common.guidance import extrapolate
 from modalities.text import likelihood
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks import TextDecoder
-from tests.text.models import random_decoder, random_memory, random_sentences, random_sources, word_tokenizer
+from tests.text.models import WORDS, random_decoder, random_memory, random_sentences, random_sources, word_tokenizer
 
 TWO, FIVE = word_tokenizer("a", "b"), word_tokenizer("a", "b", "c", "d", "e")
-KINDS = [("prefix", False), ("addition", False), ("both", False), ("prefix", True), ("both", True)]
+KINDS = [("prefix", False), ("addition", False), ("both", False), ("prefix", True), ("both", True), ("prefix", WORDS)]
 kinds = pytest.mark.parametrize(("inject", "source"), KINDS)
 
 
@@ -158,6 +158,22 @@ def test_an_open_copy_gate_writes_tokens_of_the_source_alone_and_a_missing_sourc
     closed = p.decoder(given, p.memory)[:, 0].exp()
     assert torch.allclose(open_gate[2], closed[2])
     assert not torch.allclose(open_gate[0], closed[0], atol=1e-2)
+
+
+def test_an_open_copy_gate_of_the_latent_writes_the_words_that_its_vectors_stand_for():
+    p = random_sentences(FIVE, 2, 5, source=WORDS)
+    words = torch.full((2, 2, len(FIVE)), 1e-9)
+    words[0, 0, 4], words[0, 1, 5] = 1.0, 1.0
+    words[1, :, 6], words[1, :, 7] = 0.75, 0.25
+    p.memory.words = (p.memory.words[0], words.log())
+    p.decoder.copy_latent.gate.bias.fill_(100.0)
+    given = torch.tensor([[FIVE.bos]] * 2)
+    spoken = p.decoder(given, p.memory)[:, 0].exp()
+    assert spoken[0, [4, 5]].sum().item() == pytest.approx(1, abs=1e-4)
+    assert spoken[1, [6, 7]].tolist() == pytest.approx([0.75, 0.25], abs=1e-4)
+    p.decoder.copy_latent.gate.bias.fill_(-100.0)
+    p.memory.words = None
+    assert not torch.allclose(spoken, p.decoder(given, p.memory)[:, 0].exp(), atol=1e-2)
 
 
 # Writing
