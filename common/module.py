@@ -138,9 +138,7 @@ class ConditionalELBO(Configurable, LightningModule):
         """
         c = self.embed(batch)
         evidence = self.evidence(batch)
-        posterior = self.encode(
-            evidence.shown(self.hidden_value).x, c if evidence is batch else self.embed(evidence)
-        )
+        posterior = self.encode(evidence.shown(self.hidden_value).x, c if evidence is batch else self.embed(evidence))
         if self.latent_prior.latent_dim is None:
             if not isinstance(self.latent_prior, StandardNormal):
                 raise RuntimeError(f"{type(self.latent_prior).__name__} has parameters: pass latent_dim to the model")
@@ -241,8 +239,8 @@ class ConditionalELBO(Configurable, LightningModule):
     def impute(self, batch: Batch, num_samples: int = 1, proposals: int = 50, draw: bool = False) -> Tensor:
         """X with its unobserved values filled in, [num_samples, B, ...]; observed values stay as they are.
 
-        Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are `hidden_value`), then
-        resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
+        Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are `hidden_value`),
+        then resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
         section 4 and equation 12.
 
         Args:

@@ -36,9 +36,7 @@ class PlainTable:
     @staticmethod
     def of(table: pd.DataFrame, columns: Sequence[Column]) -> "PlainTable":
         """The table with all numbers continuous."""
-        schema = {
-            c.name: {"kind": c.kind, "values": list(c.values)} if c.discrete else "continuous" for c in columns
-        }
+        schema = {c.name: {"kind": c.kind, "values": list(c.values)} if c.discrete else "continuous" for c in columns}
         plain = fit_columns(table, schema)
         layout = Features(plain)
         features, known = layout(torch.from_numpy(encode_table(table, plain)))
@@ -88,8 +86,8 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
     solution = FactorAnalysis.fit(plain.features, observed, size)
     mean, variance = solution.predict(plain.features, observed)
     half = NORMAL_90 * variance.sqrt()
-    points = (plain.restore(part.numpy()) for part in (mean, mean - half, mean + half))
-    return Filled(*points, None)
+    point, low, high = (plain.restore(part.numpy()) for part in (mean, mean - half, mean + half))
+    return Filled(point, low, high)
 
 
 def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: Any) -> Filled:

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import yaml
+import yaml  # type: ignore[import-untyped]
+from scipy.stats import skew  # type: ignore[import-untyped]
 
 from common.configurable import Configurable
 
@@ -171,9 +172,10 @@ def infer_kind(cells: pd.Series) -> Kind:
         if numbers.nunique() <= MAX_ORDINAL:
             return "ordinal"
         return "count" if numbers.var() >= numbers.mean() else "continuous"
-    if numbers.min() > 0 and numbers.skew() > 1 and abs(np.log(numbers).skew()) < numbers.skew() / 2:
-        return "positive"
-    return "continuous"
+    if numbers.min() <= 0:
+        return "continuous"
+    skewness, of_logarithm = float(skew(numbers)), float(skew(np.log(numbers)))
+    return "positive" if skewness > 1 and abs(of_logarithm) < skewness / 2 else "continuous"
 
 
 def fit_columns(table: pd.DataFrame, schema: Schema | None = None, train: np.ndarray | None = None) -> list[Column]:

@@ -57,14 +57,14 @@ def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.
     """
     filled = table.copy()
     for column, values in zip(columns, x.double().cpu().numpy().T, strict=True):
-        position = table.columns.get_loc(column.name)
-        cells = table.iloc[:, position]
+        position = [str(name) for name in table.columns].index(column.name)
+        cells: pd.Series = table.iloc[:, position]
         missing = cells.isna().to_numpy()
         if missing.any():
             new = column.present(values[missing])
             result = cells.astype(object).copy()
             result[missing] = new
-            filled.isetitem(position, _restored(result, cells))
+            filled.isetitem(position, _restored(result, cells).array)
     return filled
 
 
@@ -85,8 +85,8 @@ def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
     text = path.read_bytes().decode("utf-8-sig")
     lines = list(_cells_of(text))
     positions = [[cell.strip('"') for cell in lines[0][0]].index(column.name) for column in columns]
-    values = x.double().cpu().numpy()
-    presented = [column.present(_finite(values[:, number], column)) for number, column in enumerate(columns)]
+    values = x.nan_to_num().double().cpu().numpy()
+    presented = [column.present(values[:, number]) for number, column in enumerate(columns)]
     out = io.StringIO(newline="")
     row = -1
     for cells, ending in lines:
@@ -98,10 +98,6 @@ def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
             row += 1
         out.write(",".join(cells) + ending)
     return out.getvalue()
-
-
-def _finite(values: np.ndarray, column: Column) -> np.ndarray:
-    return np.nan_to_num(values)
 
 
 def format_cell(value: object, column: Column) -> str:

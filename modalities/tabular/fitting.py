@@ -9,7 +9,6 @@ from torch import Tensor
 from common.batch import Batch
 from common.configurable import Configurable
 from common.inference import in_evaluation
-from common.likelihoods import log_prob
 from modalities.tabular.imputation import weighted_latents
 from modalities.tabular.model import TabularCVAE
 

@@ -50,7 +50,7 @@ class Imputation:
 
 
 def quantiles(draws: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower end, median and upper end of central intervals, [N, F] from [M, N, F]."""
+    """Lower end, median and upper end of central intervals, [...] from [M, ...]."""
     ends = torch.tensor([(1 - level) / 2, 0.5, (1 + level) / 2], device=draws.device)
     low, middle, high = torch.quantile(draws, ends, dim=0)
     return low, middle, high
@@ -69,7 +69,7 @@ def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -
     """
     if not cells.any():
         return 1.0
-    low, middle, high = (end[cells] for end in quantiles(draws, level))
+    low, middle, high = quantiles(draws[:, cells], level)
     truth = truth[cells]
     half = torch.where(truth > middle, high - middle, middle - low).clamp_min(1e-6)
     scores = ((truth - middle).abs() / half).sort().values
@@ -143,10 +143,8 @@ def _impute_block(
     return mixed.point(averaged), torch.cat(draws) if draws else x.new_zeros(0, *x.shape), confidence
 
 
-def weighted_latents(
-    model: "TabularCVAE", x: Tensor, proposals: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """z [K, B, D] with log-weights [K, B] that stand for p(z | observed cells of x), and the condition [B, C].
+def weighted_latents(model: "TabularCVAE", x: Tensor, proposals: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents z [K, B, D] with log-weights [K, B] that stand for p(z | observed cells of x), and the condition [B, C].
 
     All rows share their noise, so that a row's single imputation does not depend on the rows around it.
     """

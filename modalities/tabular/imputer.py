@@ -99,7 +99,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         if isinstance(X, pd.DataFrame):
             self.columns_ = fit_columns(table, self.schema)
         else:
-            self.columns_ = fit_columns(table, {name: "continuous" for name in table.columns} | dict(self.schema or {}))
+            self.columns_ = fit_columns(table, dict.fromkeys(table.columns, "continuous") | dict(self.schema or {}))
         x = torch.from_numpy(encode_table(table, self.columns_))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
@@ -213,10 +213,8 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
 
 
 def held_out_cells(observed: Tensor, members: int, share: float, seed: int) -> list[Tensor]:
-    """A share of the observed cells [N, F] for each member; those of different members do not overlap where possible."""
+    """A share of the observed cells [N, F] for each member; where possible no two members hold out the same cell."""
     noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (1, *observed.shape))[0, 0]
     rank = torch.special.ndtr(noise)
     step = share if share * members <= 1 else (1 - share) / max(members - 1, 1)
     return [observed & (rank >= n * step) & (rank < n * step + share) for n in range(members)]
-
-

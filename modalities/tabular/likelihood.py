@@ -87,8 +87,8 @@ class MixedColumns(Likelihood):
         """The distribution of some columns of one family."""
         columns = [self.columns[position] for position in positions]
         if family in ("categorical", "ordinal"):
-            logits = [self._logits(position, location) for position in positions]
-            return Categorical(logits=torch.stack(logits, dim=-2), validate_args=False)
+            logits = torch.stack([self._logits(position, location) for position in positions], dim=-2)
+            return Categorical(logits=logits, validate_args=False)
         mean = location[..., [self.slices[position].start for position in positions]]
         if family == "poisson":
             return Poisson(_log_rate(columns, mean).exp(), validate_args=False)
@@ -102,8 +102,7 @@ class MixedColumns(Likelihood):
             return ZeroSafeLogNormal(mean * unit, scale.exp() * unit, validate_args=False)
         # Var[x] = rate + rate^2 / r: sqrt(1 / r) is the scale of log x beyond that of a Poisson
         log_count = (-2 * (scale + unit.log())).clamp(-6.0, 12.0)
-        logits = _log_rate(columns, mean) - log_count
-        return NegativeBinomial(log_count.exp(), logits=logits, validate_args=False)
+        return NegativeBinomial(log_count.exp(), logits=_log_rate(columns, mean) - log_count, validate_args=False)
 
     def _logits(self, position: int, location: Tensor) -> Tensor:
         """Logits [..., V] of a discrete column."""

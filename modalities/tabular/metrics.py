@@ -65,7 +65,9 @@ def imputation_metrics(
         figures["width"] = _mean(width, "deviations", f"{level:.0%} intervals of hidden numbers")
     if filled.log_likelihood is not None:
         figures["masked_log_likelihood"] = _mean(
-            filled.log_likelihood[cells.any(1)], "nats a row", "log p(hidden | observed), in units of the training split"
+            filled.log_likelihood[cells.any(1)],
+            "nats a row",
+            "log p(hidden | observed), in units of the training split",
         )
     return figures
 

@@ -26,9 +26,8 @@ class MLP(nn.Module):
         for number in range(layers):
             parts += [nn.Linear(hidden if number else inputs, hidden), nn.SiLU(), nn.Dropout(dropout)]
         last = nn.Linear(hidden, outputs)
-        with torch.no_grad():
-            last.weight *= gain
-            last.bias *= 0
+        nn.init.normal_(last.weight, std=gain / hidden**0.5)
+        nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(*parts, last)
 
     def forward(self, inputs: Tensor) -> Tensor:
