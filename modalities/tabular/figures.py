@@ -23,7 +23,7 @@ LEVEL = 0.9
 PROPOSALS = 100
 DRAWS = 200
 LIKELIHOOD_SAMPLES = 200
-CALIBRATION_ROWS = 1000
+CALIBRATION_ROWS = 300
 SHOWN_ROWS = 20
 
 
@@ -40,7 +40,7 @@ def tabular_figures(model: "TabularCVAE", table: dict[str, Tensor]) -> dict[str,
     with in_evaluation(model):
         imputation = impute_rows([model], observed.to(model_device), PROPOSALS, DRAWS, model.evaluation.seed)
     seconds = time.perf_counter() - start
-    factor = calibrate(model, data)
+    factor = model.interval_factor
     ends = imputation.interval(LEVEL, model.columns, factor)
     points = (decoded(part.cpu().double().numpy(), model.columns) for part in (imputation.point, *ends))
     point, low, high = points
@@ -60,6 +60,8 @@ def calibrate(model: "TabularCVAE", data: Any) -> float:
     x, observed = data.table.x[rows].to(model.device), data.table.fields[OBSERVED][rows].to(model.device)
     numbers = torch.tensor([not column.discrete for column in model.columns], device=model.device)
     cells = observed.isnan() & ~x.isnan() & numbers
+    if not cells.any():
+        return 1.0
     draws = impute_rows([model], observed, PROPOSALS, DRAWS, model.evaluation.seed).draws
     return interval_factor(draws, x.nan_to_num(), cells, LEVEL)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,26 +79,31 @@ def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
 
 
 def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
-    """The text of a CSV file with its empty cells from x [N, F]; every other character of a cell stays as it is.
+    """The text of a CSV file with its empty cells from x [N, F]; every other character stays as it is.
 
-    Columns are matched by name, in the file's order; the line ending and whether cells are quoted are the file's.
+    Columns are matched by name, in the file's order.
+
+    Raises:
+        ValueError: if a column of the model is not, or not once, in the header.
     """
-    text = path.read_bytes().decode("utf-8-sig")
-    lines = list(_cells_of(text))
-    positions = [[cell.strip('"') for cell in lines[0][0]].index(column.name) for column in columns]
+    header, *lines = _lines_of(path.read_bytes().decode("utf-8"))
+    names = [_unquoted(cell) for cell in header[0]]
+    names[0] = names[0].removeprefix("\ufeff")
+    for column in columns:
+        if names.count(column.name) != 1:
+            raise ValueError(f"{path} names the column {column.name} {names.count(column.name)} times, not once")
     values = x.nan_to_num().double().cpu().numpy()
-    presented = [column.present(values[:, number]) for number, column in enumerate(columns)]
-    out = io.StringIO(newline="")
-    row = -1
+    presented = {names.index(c.name): (c, c.present(values[:, i])) for i, c in enumerate(columns)}
+    parts = [",".join(header[0]) + header[1]]
+    row = 0
     for cells, ending in lines:
-        if row >= 0:
-            for number, position in enumerate(positions):
-                if cells[position].strip('"') in MISSING:
-                    cells[position] = _quoted(format_cell(presented[number][row], columns[number]))
-        if any(cells) or len(cells) > 1:
+        if cells != [""]:  # pandas skips empty lines, too
+            for position, (column, filling) in presented.items():
+                if _unquoted(cells[position]) in MISSING:
+                    cells[position] = _quoted(format_cell(filling[row], column))
             row += 1
-        out.write(",".join(cells) + ending)
-    return out.getvalue()
+        parts.append(",".join(cells) + ending)
+    return "".join(parts)
 
 
 def format_cell(value: object, column: Column) -> str:
@@ -116,25 +122,24 @@ def _quoted(text: str) -> str:
     return out.getvalue()
 
 
-def _cells_of(text: str) -> list[tuple[list[str], str]]:
+def _unquoted(cell: str) -> str:
+    return next(csv.reader([cell], strict=False), [""])[0] if cell.startswith('"') else cell
+
+
+def _lines_of(text: str) -> list[tuple[list[str], str]]:
     """Raw cells of each line, quotes included, and the line's ending; line breaks inside of quotes belong to cells."""
-    rows: list[tuple[list[str], str]] = []
+    lines: list[tuple[list[str], str]] = []
     cells: list[str] = []
-    start, position, quoted = 0, 0, False
-    while position < len(text):
-        character = text[position]
-        if character == '"':
+    start, quoted = 0, False
+    for match in re.finditer(r'"|,|\r\n|\r|\n', text):
+        if match[0] == '"':
             quoted = not quoted
-        elif not quoted and character == ",":
-            cells.append(text[start:position])
-            start = position + 1
-        elif not quoted and character in "\r\n":
-            ending = "\r\n" if text[position : position + 2] == "\r\n" else character
-            rows.append(([*cells, text[start:position]], ending))
-            cells = []
-            position += len(ending) - 1
-            start = position + 1
-        position += 1
+        elif not quoted:
+            cells.append(text[start : match.start()])
+            start = match.end()
+            if match[0] != ",":
+                lines.append((cells, match[0]))
+                cells = []
     if start < len(text) or cells:
-        rows.append(([*cells, text[start:]], ""))
-    return rows
+        lines.append(([*cells, text[start:]], ""))
+    return lines

@@ -24,7 +24,7 @@ from modalities.tabular.columns import Column
 from modalities.tabular.condition import OBSERVED, ObservedEncoder
 from modalities.tabular.factor_analysis import FactorAnalysis
 from modalities.tabular.features import Features
-from modalities.tabular.figures import tabular_figures, tabular_media
+from modalities.tabular.figures import calibrate, tabular_figures, tabular_media
 from modalities.tabular.files import read_cells, write_rows
 from modalities.tabular.likelihood import MixedColumns
 from modalities.tabular.networks import Decoder, Encoder, LinearPosterior
@@ -58,6 +58,7 @@ class TabularCVAE(ConditionalELBO):
 
     condition: ObservedEncoder
     hidden_value = float("nan")
+    widening: Tensor
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class TabularCVAE(ConditionalELBO):
         self.encoder = Encoder(width, size, latent_dim, hidden, layers)
         scales = self.likelihood.size - width
         self.decoder = Decoder(latent_dim, size, width, scales, hidden, layers, dropout)
+        self.register_buffer("widening", torch.ones(()))
 
     # What the base asks for.
 
@@ -151,6 +153,17 @@ class TabularCVAE(ConditionalELBO):
         if batch.mask is None or not self.condition.show:
             return super().impute(batch, num_samples, proposals, draw)
         return self.sample({OBSERVED: batch.shown(float("nan")).x}, num_samples, draw=draw)
+
+    @property
+    def interval_factor(self) -> float:
+        """Widening of 90 % intervals that covers hidden validation cells, as of the last validation."""
+        return float(self.widening)
+
+    def on_validation_epoch_end(self) -> None:
+        """As in the base; measures how far intervals have to be widened."""
+        super().on_validation_epoch_end()
+        if not self.trainer.sanity_checking:
+            self.widening.fill_(calibrate(self, self.trainer.datamodule))  # type: ignore[attr-defined]
 
     # What a person sees.
 
