@@ -25,6 +25,9 @@ def condition_fields(model: ConditionalELBO, pairs: list[str]) -> Fields:
 
 
 def read_batch(model: ConditionalELBO, paths: list[Path], condition: Fields) -> Batch:
-    """The examples of some files as a batch under one condition."""
+    """The examples of some files as a batch under one condition; values that are NaN are unobserved."""
     x = torch.cat([model.read(path) for path in paths])
-    return Batch(x, {name: field.expand(len(x), *field.shape[1:]) for name, field in condition.items()})
+    missing = x.isnan()
+    mask = ~missing if missing.any() else None
+    fields = {name: field.expand(len(x), *field.shape[1:]) for name, field in condition.items()}
+    return Batch(x.masked_fill(missing, 0.0), fields, mask)

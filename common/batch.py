@@ -32,6 +32,10 @@ class Batch:
         """`index`, or 0 ... B-1 where there is none."""
         return torch.arange(len(self), device=self.x.device) if self.index is None else self.index
 
+    def shown(self, fill: float = 0.0) -> "Batch":
+        """The batch with `fill` in place of every unobserved value: what may be read from it."""
+        return self if self.mask is None else self.replace(x=torch.where(self.mask, self.x, fill))
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `function` applied to each of its tensors."""
 

@@ -63,7 +63,7 @@ def _latent_dim(model: Any, batch: Batch) -> int:
 def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int) -> Tensor:
     """Log importance weights, [K, B]."""
     c = model.condition(batch.condition).expand(len(batch), -1)
-    posterior, prior = model.encode(batch.x, c), model.prior(c)
+    posterior, prior = model.encode(batch.shown(getattr(model, "hidden_value", 0.0)).x, c), model.prior(c)
     noise = example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1]))
     chunks = []
     for eps in noise.split(max(1, DECODES // len(batch))):

@@ -55,7 +55,7 @@ def labelled(picture: Image.Image, rows: list[str], title: str = "", columns: li
     for spine in axes.spines.values():
         spine.set_visible(False)
     figure.suptitle(title, y=0.99, va="top", fontsize=10)
-    return _render(figure)
+    return render(figure)
 
 
 def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | None) -> Image.Image:
@@ -84,7 +84,7 @@ def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | 
         if len(values) <= 20:
             axes.legend(title=name, fontsize=7, markerscale=2)
     axes.set_title(f"posterior means, first two principal axes, by {name}", fontsize=10)
-    return _render(figure)
+    return render(figure)
 
 
 def _colour(position: int, count: int) -> tuple[float, ...]:
@@ -93,7 +93,8 @@ def _colour(position: int, count: int) -> tuple[float, ...]:
     return colormaps["tab10"](position) if count <= 10 else colormaps["turbo"](position / max(count - 1, 1))
 
 
-def _render(figure: Figure) -> Image.Image:
+def render(figure: Figure) -> Image.Image:
+    """A matplotlib figure as a picture."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

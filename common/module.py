@@ -64,6 +64,8 @@ class ConditionalELBO(Configurable, LightningModule):
         removal: takes the condition out of z by a further term of the training loss.
     """
 
+    hidden_value: float = 0.0  # what `encode` sees in place of an unobserved value
+
     def __init__(
         self,
         condition: ConditionEncoder,
@@ -145,7 +147,7 @@ class ConditionalELBO(Configurable, LightningModule):
         """
         c = self.embed(batch)
         evidence = self.evidence(batch)
-        posterior = self.encode(evidence.x, c if evidence is batch else self.embed(evidence))
+        posterior = self.encode(evidence.shown(self.hidden_value).x, c if evidence is batch else self.embed(evidence))
         if self.latent_prior.latent_dim is None:
             if not isinstance(self.latent_prior, StandardNormal):
                 raise RuntimeError(f"{type(self.latent_prior).__name__} has parameters: pass latent_dim to the model")
@@ -219,7 +221,7 @@ class ConditionalELBO(Configurable, LightningModule):
             draw: as in `sample`.
         """
         with in_evaluation(self):
-            z = self.encode(batch.x, self.embed(batch)).base_dist.loc
+            z = self.encode(batch.shown(self.hidden_value).x, self.embed(batch)).base_dist.loc
             fields = self._fields(condition).items()
             changed = {name: field.expand(len(batch), *field.shape[1:]) for name, field in fields}
             c = self.embed(batch.replace(condition={**batch.condition, **changed}))
@@ -231,7 +233,7 @@ class ConditionalELBO(Configurable, LightningModule):
             ends = []
             for batch in (first, second):
                 c = self.embed(batch)
-                ends.append((self.encode(batch.x, c).base_dist.loc, c))
+                ends.append((self.encode(batch.shown(self.hidden_value).x, c).base_dist.loc, c))
             (z_first, c_first), (z_second, c_second) = ends
             path = []
             for share in torch.linspace(0, 1, steps).tolist():
@@ -246,8 +248,8 @@ class ConditionalELBO(Configurable, LightningModule):
     def impute(self, batch: Batch, num_samples: int = 1, proposals: int = 50, draw: bool = False) -> Tensor:
         """X with its unobserved values filled in, [num_samples, B, ...]; observed values stay as they are.
 
-        Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are set to zero), then
-        resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
+        Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are `hidden_value`),
+        then resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
         section 4 and equation 12.
 
         Args:
@@ -262,9 +264,8 @@ class ConditionalELBO(Configurable, LightningModule):
         if batch.mask is None:
             raise ValueError("impute needs a batch with a mask: True where x is observed")
         mask = batch.mask
-        observed = batch.replace(x=torch.where(mask, batch.x, 0.0))
         with in_evaluation(self):
-            draws = self.draws(observed, proposals)
+            draws = self.draws(batch, proposals)
             chosen = torch.distributions.Categorical(logits=draws.log_weights().T).sample((num_samples,))
             z = draws.z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, draws.z.shape[-1]))
             return torch.where(mask, batch.x, self._observe(z, self.embed(batch), draw=draw))

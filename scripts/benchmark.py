@@ -1,4 +1,4 @@
-"""Times parts of the suite on this machine. The weights do not matter: none are trained."""
+"""Measures parts of the suite on this machine: the speed of decoding, and the imputation of tables."""
 
 import argparse
 import statistics
@@ -9,17 +9,26 @@ from typing import Any
 import torch
 from tqdm import trange
 
+from common.report import print_rows
+from modalities.tabular.baselines import METHODS
+from modalities.tabular.protocol import published_rows, run_protocol
+from modalities.tabular.tables import CONTINUOUS, TABLES
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact
 from modalities.text.corpus import bible
 from modalities.text.tokenizer import Tokenizer
 
-EPILOG = "example: benchmark.py decoding --sentences 64 --tokens 32 --rounds 5"
+EPILOG = """examples:
+  benchmark.py decoding --sentences 64 --tokens 32 --rounds 5
+  benchmark.py imputation --tables breast_cancer iris --masks 5
+  benchmark.py imputation --tables abalone --masks 3 --mechanism mnar --rate 0.3"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+    result = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = result.add_subparsers(dest="command", required=True)
     decoding_ = commands.add_parser("decoding", help="sentences written a second, with and without the cache")
     decoding_.add_argument("--sentences", type=int, default=64, help="sentences written at once (default: 64)")
@@ -29,6 +38,17 @@ def parser() -> argparse.ArgumentParser:
     decoding_.add_argument("--vocabulary", type=int, default=4096, help="tokens it knows (default: 4096)")
     decoding_.add_argument("--rounds", type=int, default=5, help="timed in turns, so many times each (default: 5)")
     decoding_.set_defaults(run=decoding)
+
+    imputation_ = commands.add_parser("imputation", help="errors of imputers on tables whose cells are hidden")
+    imputation_.add_argument("--tables", nargs="+", default=list(CONTINUOUS), choices=list(TABLES), metavar="TABLE",
+                             help=f"of {', '.join(TABLES)} (default: {' '.join(CONTINUOUS)})")  # fmt: skip
+    imputation_.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD",
+                             help=f"of {'; '.join(METHODS)} (default: all)")  # fmt: skip
+    imputation_.add_argument("--masks", type=int, default=5, help="masks of each table (default: 5)")
+    imputation_.add_argument("--first-mask", type=int, default=0, help="seed of the first mask (default: 0)")
+    imputation_.add_argument("--mechanism", default="mcar", choices=["mcar", "mar", "mnar"], help="(default: mcar)")
+    imputation_.add_argument("--rate", type=float, default=0.5, help="share of cells to hide (default: 0.5)")
+    imputation_.set_defaults(run=imputation)
     return result
 
 
@@ -60,6 +80,16 @@ def decoding(arguments: argparse.Namespace) -> None:
         print(f"{name:>9}: {statistics.median(rates):.1f} sentences a second (from {spread}, {len(rates)} rounds)")
     ratio = statistics.median(seconds["uncached"]) / statistics.median(seconds["cached"])
     print(f"    ratio: {ratio:.2f}")
+
+
+def imputation(arguments: argparse.Namespace) -> None:
+    """Prints, for each table, the figures of every method over masks, and what was published under this protocol."""
+    masks = range(arguments.first_mask, arguments.first_mask + arguments.masks)
+    for name in arguments.tables:
+        rows = run_protocol(name, arguments.methods, masks, arguments.mechanism, arguments.rate)
+        if (arguments.mechanism, arguments.rate) == ("mcar", 0.5):
+            rows |= published_rows(name)
+        print_rows(f"{name}, {arguments.rate:.0%} {arguments.mechanism.upper()}, {len(masks)} masks", rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,269 @@
+"""Columns of a table: what kind each is, and its values as numbers that a model works on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+from scipy.stats import skew  # type: ignore[import-untyped]
+
+from common.configurable import Configurable
+
+Kind = Literal["continuous", "positive", "count", "ordinal", "binary", "categorical"]
+Family = Literal["gaussian", "student_t", "log_normal", "poisson", "negative_binomial", "ordinal", "categorical"]
+Schema = Mapping[str, Any]
+
+FAMILIES: dict[Kind, tuple[Family, ...]] = {  # the first is the one that is taken where none is named
+    "continuous": ("student_t", "gaussian"),
+    "positive": ("log_normal",),
+    "count": ("negative_binomial", "poisson"),
+    "ordinal": ("ordinal", "categorical"),
+    "binary": ("categorical",),
+    "categorical": ("categorical",),
+}
+DISCRETE: tuple[Kind, ...] = ("ordinal", "binary", "categorical")
+MAX_ORDINAL = 10  # whole numbers with at most so many values are ordinal
+MAX_CATEGORIES = 100
+
+
+@dataclass(frozen=True)
+class Column(Configurable):
+    """A column of a table.
+
+    Attributes:
+        name: its name.
+        kind: what its values are.
+        family: its likelihood.
+        values: texts of the values of a discrete column, in their order; a cell's code is the position.
+        shares: how often each of them occurs in training.
+        location: mean of the training values: of the numbers, of log x (positive), of log (1 + x) (count), of codes.
+        scale: standard deviation of the same.
+        mean: mean of the training values themselves.
+        whole: whether all values are whole numbers.
+        numeric: whether a discrete column's values are numbers.
+    """
+
+    name: str
+    kind: Kind
+    family: Family
+    values: Sequence[str] = ()
+    shares: Sequence[float] = ()
+    location: float = 0.0
+    scale: float = 1.0
+    mean: float = 0.0
+    whole: bool = False
+    numeric: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        object.__setattr__(self, "shares", tuple(self.shares))
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the values are codes."""
+        return self.kind in DISCRETE
+
+    @property
+    def label(self) -> bool:
+        """Whether the values have no order, or only two of them: an imputation is right or wrong."""
+        return self.kind in ("binary", "categorical")
+
+    def encode(self, cells: pd.Series, source: str = "the table") -> np.ndarray:
+        """Cells as the numbers a model works on, [N] float64, NaN where missing.
+
+        Continuous values are standardised, positive ones divided by their geometric mean, counts stay as they are,
+        and values of the other kinds become codes.
+
+        Raises:
+            ValueError: for a value that the column cannot have; it names source, row and column.
+        """
+        missing = cells.isna().to_numpy()
+        result = np.full(len(cells), np.nan)
+        if self.discrete:
+            positions = {value: code for code, value in enumerate(self.values)}
+            for row in np.flatnonzero(~missing):
+                text = text_of(cells.iloc[row])
+                if text not in positions:
+                    raise ValueError(
+                        f"{source}, row {row + 1}, column {self.name}: {text!r} was not seen in training; the values "
+                        f"are {', '.join(self.values[:20])}. Correct it, or leave the cell empty"
+                    )
+                result[row] = positions[text]
+            return result
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        self._check(cells, np.isnan(numbers) & ~missing, "is not a number", source)
+        self._check(cells, np.isinf(numbers), "is infinite", source)
+        if self.kind == "positive":
+            self._check(cells, numbers <= 0, "is not positive", source)
+            return numbers / np.exp(self.location)
+        if self.kind == "count":
+            self._check(cells, (numbers < 0) | (numbers != np.round(numbers)) & ~missing, "is not a count", source)
+            return numbers
+        return (numbers - self.location) / self.scale
+
+    def decode(self, x: np.ndarray) -> np.ndarray:
+        """Inverse of `encode`: numbers in the units of the table, [N] float64; of a discrete column its codes."""
+        if self.kind == "positive":
+            x = x * np.exp(self.location)
+        elif self.kind == "continuous":
+            x = x * self.scale + self.location
+        return np.round(x) if self.discrete else x
+
+    def present(self, x: np.ndarray) -> np.ndarray:
+        """Decoded numbers as a person's values: whole where the column is, and names in place of codes."""
+        x = self.decode(x)
+        if not self.discrete:
+            return np.round(x) if self.whole else x
+        names = np.array([_typed(value, self.numeric) for value in self.values], dtype=object)
+        return names[x.astype(int)]
+
+    def _check(self, cells: pd.Series, wrong: np.ndarray, fault: str, source: str) -> None:
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"{source}, row {row + 1}, column {self.name}: {cells.iloc[row]!r} {fault}, but the column is "
+                f"{self.kind}. Correct the cell, leave it empty, or name another kind in the schema and train again"
+            )
+
+
+def text_of(value: object) -> str:
+    """A cell as text; whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    text = str(value)
+    if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
+        return text[:-2]
+    return text
+
+
+def _typed(text: str, numeric: bool) -> object:
+    return {"True": True, "False": False}.get(text, float(text) if numeric else text)
+
+
+def read_schema(path: Path) -> Schema:
+    """A schema from YAML: `column: kind`, or `column: {kind: ..., family: ..., values: [...]}`."""
+    schema = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(schema, dict):
+        raise ValueError(f"{path} must map column names to kinds ({', '.join(get_args(Kind))})")
+    return {str(name): entry for name, entry in schema.items()}
+
+
+def infer_kind(cells: pd.Series) -> Kind:
+    """The kind that a column's dtype and values suggest.
+
+    Two values make a binary column; text is categorical, an ordered category ordinal. Whole numbers are ordinal where
+    there are at most 10 of them, counts where they vary at least as a Poisson does, else continuous. Numbers above zero
+    with a long tail that a logarithm shortens are positive; all others continuous.
+    """
+    known = cells.dropna()
+    if known.nunique() <= 2 and (not pd.api.types.is_float_dtype(known) or (known == known.round()).all()):
+        return "binary"
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        return "ordinal" if cells.dtype.ordered else "categorical"
+    if not pd.api.types.is_numeric_dtype(cells):
+        return "categorical"
+    numbers = known.astype(float)
+    if (numbers == numbers.round()).all() and numbers.min() >= 0:
+        if numbers.nunique() <= MAX_ORDINAL:
+            return "ordinal"
+        return "count" if numbers.var() >= numbers.mean() else "continuous"
+    if numbers.min() <= 0:
+        return "continuous"
+    skewness, of_logarithm = float(skew(numbers)), float(skew(np.log(numbers)))
+    return "positive" if skewness > 1 and abs(of_logarithm) < skewness / 2 else "continuous"
+
+
+def fit_columns(table: pd.DataFrame, schema: Schema | None = None, train: np.ndarray | None = None) -> list[Column]:
+    """The columns of a table: kinds and values from all rows, statistics from the training rows.
+
+    Args:
+        table: the rows; missing cells are NaN or None.
+        schema: kinds, or mappings with `kind`, `family` and `values`, of columns whose guess is to be overruled.
+        train: positions of the training rows; None takes all.
+
+    Raises:
+        ValueError: naming a column that is empty, unknown to the table, or does not fit its kind.
+    """
+    schema = schema or {}
+    unknown = [name for name in schema if name not in table.columns]
+    if unknown:
+        raise ValueError(f"the schema names {', '.join(unknown)}; the table has: {', '.join(map(str, table.columns))}")
+    duplicated = table.columns[table.columns.duplicated()]
+    if len(duplicated):
+        raise ValueError(f"two columns are named {duplicated[0]!r}: rename one")
+    rows = np.arange(len(table)) if train is None else train
+    return [_fit_column(table[name], schema.get(str(name)), rows) for name in table.columns]
+
+
+def _fit_column(cells: pd.Series, entry: Any, train: np.ndarray) -> Column:
+    name = str(cells.name)
+    if cells.iloc[train].isna().all():
+        raise ValueError(f"column {name} has no value in the training rows: leave it out")
+    options = dict(entry) if isinstance(entry, Mapping) else {"kind": entry} if entry else {}
+    kind = options.get("kind") or infer_kind(cells)
+    if kind not in FAMILIES:
+        raise ValueError(f"column {name}: {kind!r} is no kind; there are {', '.join(FAMILIES)}")
+    family = options.get("family") or FAMILIES[kind][0]
+    if family not in FAMILIES[kind]:
+        raise ValueError(f"column {name}: a {kind} column takes {', '.join(FAMILIES[kind])}, not {family!r}")
+    values, numeric = _values(cells, options.get("values")) if kind in DISCRETE else ((), True)
+    if kind in DISCRETE and not 1 <= len(values) <= MAX_CATEGORIES:
+        raise ValueError(
+            f"column {name} has {len(values)} different values, more than {MAX_CATEGORIES}: leave it out, or name "
+            "another kind in the schema"
+        )
+    if kind == "binary" and len(values) > 2:
+        raise ValueError(f"column {name} is binary but has {len(values)} values: {', '.join(values[:5])} ...")
+    plain = Column(name, kind, family, values=values, numeric=numeric)  # location 0, scale 1: values as they are
+    x = plain.encode(cells.iloc[train])
+    x = x[~np.isnan(x)]
+    measured = np.log(x) if kind == "positive" else np.log1p(x) if kind == "count" else x
+    scale = float(measured.std())
+    shares = np.bincount(x.astype(int), minlength=len(values)) / len(x) if values else ()
+    return Column(
+        name,
+        kind,
+        family,
+        values,
+        [float(share) for share in shares],
+        float(measured.mean()),
+        scale if scale > 1e-8 * max(1.0, abs(float(measured.mean()))) else 1.0,
+        float(x.mean()),
+        kind != "positive" and not values and bool((x == np.round(x)).all()),
+        numeric,
+    )
+
+
+def _values(cells: pd.Series, given: Sequence[object] | None) -> tuple[tuple[str, ...], bool]:
+    """Texts of a discrete column's values in order, and whether they are numbers."""
+    if given is not None:
+        return tuple(text_of(value) for value in given), all(isinstance(value, int | float) for value in given)
+    known = cells.dropna()
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        ordered: list[object] = list(cells.dtype.categories)
+    else:
+        ordered = sorted(known.unique(), key=lambda value: (isinstance(value, str), value))
+    numeric = all(isinstance(value, int | float | np.number) for value in ordered)
+    return tuple(text_of(value) for value in ordered), numeric
+
+
+def encode_table(table: pd.DataFrame, columns: Sequence[Column], source: str = "the table") -> np.ndarray:
+    """Cells as numbers [N, F] float32 in the order of the columns, NaN where missing.
+
+    Raises:
+        ValueError: for a missing or further column, and as `Column.encode`.
+    """
+    names = [str(name) for name in table.columns]
+    missing = [column.name for column in columns if column.name not in names]
+    extra = [name for name in names if name not in {column.name for column in columns}]
+    if missing or extra or len(names) != len(columns):
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has {', '.join(extra)}, which the model does not know"] if extra else []
+        raise ValueError(f"{source} {' and '.join(parts) or 'has a column twice'}; a model fills the table it learnt")
+    cells = [column.encode(table.iloc[:, names.index(column.name)], source) for column in columns]
+    return np.stack(cells, axis=1).astype(np.float32)

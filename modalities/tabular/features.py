@@ -1,0 +1,95 @@
+"""Features: a row's cells as standardised numbers, of which a linear model makes sense."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from modalities.tabular.columns import Column
+
+TINY = 1e-30
+
+
+class Features(nn.Module):
+    """x [..., F], NaN where missing -> features [..., W].
+
+    A column gives one standardised number (of its logarithm where it is positive or a count); a categorical one gives
+    a number for each category.
+
+    Args:
+        columns: the table's columns.
+    """
+
+    column: Tensor
+    code: Tensor
+    location: Tensor
+    scale: Tensor
+    logarithm: Tensor
+    logarithm_of_count: Tensor
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        self.columns = list(columns)
+        entries = [entry for position, column in enumerate(columns) for entry in _entries(position, column)]
+        position, code, location, scale = (list(part) for part in zip(*entries, strict=True))
+        kinds = [columns[p].kind for p in position]
+        for name, value in {
+            "column": torch.tensor(position),
+            "code": torch.tensor(code, dtype=torch.float32),
+            "location": torch.tensor(location, dtype=torch.float32),
+            "scale": torch.tensor(scale, dtype=torch.float32),
+            "logarithm": torch.tensor([kind == "positive" for kind in kinds]),
+            "logarithm_of_count": torch.tensor([kind == "count" for kind in kinds]),
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return len(self.column)
+
+    def slices(self) -> list[slice]:
+        """The features of each column."""
+        counts = torch.bincount(self.column, minlength=len(self.columns)).cumsum(0).tolist()
+        return [slice(start, stop) for start, stop in zip([0, *counts[:-1]], counts, strict=True)]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, zero where missing, and where they are known, both [..., W]."""
+        value = x[..., self.column]
+        known = ~value.isnan()
+        value = torch.where(known, value, 0.0)
+        value = torch.where(self.logarithm, value.clamp_min(TINY).log(), value)
+        value = torch.where(self.logarithm_of_count, value.clamp_min(0.0).log1p(), value)
+        value = torch.where(self.code >= 0, (value == self.code).float(), value)
+        return torch.where(known, (value - self.location) / self.scale, 0.0), known
+
+    def invert(self, features: Tensor) -> Tensor:
+        """The cells x [..., F] that features stand for; of a discrete column the nearest or likeliest code."""
+        value = features * self.scale + self.location
+        cells = []
+        for column, own in zip(self.columns, self.slices(), strict=True):
+            part = value[..., own]
+            if column.kind == "categorical":
+                cells.append(part.argmax(-1).to(value.dtype))
+            elif column.discrete:
+                cells.append(part[..., 0].round().clamp(0, len(column.values) - 1))
+            elif column.kind == "count":
+                cells.append(part[..., 0].clamp_max(30.0).expm1().clamp_min(0.0))
+            else:
+                cells.append(part[..., 0].clamp_max(30.0).exp() if column.kind == "positive" else part[..., 0])
+        return torch.stack(cells, dim=-1)
+
+
+def _entries(position: int, column: Column) -> list[tuple[int, float, float, float]]:
+    """Column, code (-1: none), location and scale of each feature of a column."""
+    if column.kind == "categorical":
+        return [(position, code, share, _deviation(share)) for code, share in enumerate(column.shares)]
+    if column.kind in ("continuous", "positive"):  # x is in units of the training split already
+        return [(position, -1, 0.0, 1.0 if column.kind == "continuous" else column.scale)]
+    return [(position, -1, column.location, column.scale)]
+
+
+def _deviation(share: float) -> float:
+    """Standard deviation of an indicator; that of one in a hundred where there are fewer."""
+    share = min(max(share, 0.01), 0.99)
+    return (share * (1 - share)) ** 0.5

@@ -1,0 +1,220 @@
+"""CVAEImputer: an ensemble of tabular CVAEs behind scikit-learn's interface."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from tqdm import tqdm
+
+from common.objectives import IWAE
+from common.posterior import example_noise
+from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.condition import ObservedEncoder
+from modalities.tabular.factor_analysis import FactorAnalysis, choose_factors
+from modalities.tabular.features import Features
+from modalities.tabular.files import fill_table
+from modalities.tabular.fitting import Fitting, fit_member
+from modalities.tabular.imputation import Imputation, impute_rows, interval_factor
+from modalities.tabular.metrics import Filled, decoded
+from modalities.tabular.model import TabularCVAE
+
+
+class CVAEImputer(TransformerMixin, BaseEstimator):
+    """Fills missing cells (NaN) with an ensemble of MIWAEs that start at the factor-analysis solution.
+
+    Every member holds other observed cells out of training: they stop it early, choose the number of latent units, and
+    set the width of the intervals. An array's columns are continuous; the kinds of a DataFrame's columns are inferred,
+    and a DataFrame comes back, with its dtypes. The result of a row depends on that row alone.
+
+    Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets".
+
+    Args:
+        members: models in the ensemble.
+        latent_dim: size of z; None chooses it by factor analysis of held-out cells.
+        schema: kinds of columns, where the guess is to be overruled (`modalities.tabular.columns.fit_columns`).
+        hidden: width of the networks.
+        samples: importance samples of the training bound.
+        max_steps: most optimiser steps of a member.
+        learning_rate: of Adam.
+        batch_size: rows a step.
+        patience: looks (every 20 steps) without improvement before a member stops.
+        held_out: share of the observed cells that each member holds out.
+        proposals: importance samples of each member in imputation.
+        draws: multiple imputations behind an interval.
+        verbose: shows progress bars.
+        random_state: seed.
+
+    Attributes:
+        columns_: the columns.
+        members_: the trained models.
+        latent_dim_: size of z.
+        factor_: widening of the intervals at `LEVEL`, from held-out cells.
+    """
+
+    LEVEL = 0.9  # at which intervals are widened to cover held-out cells
+
+    def __init__(
+        self,
+        members: int = 5,
+        latent_dim: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        hidden: int = 128,
+        samples: int = 5,
+        max_steps: int = 1000,
+        learning_rate: float = 2e-3,
+        batch_size: int = 128,
+        patience: int = 5,
+        held_out: float = 0.1,
+        proposals: int = 100,
+        draws: int = 200,
+        verbose: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.members = members
+        self.latent_dim = latent_dim
+        self.schema = schema
+        self.hidden = hidden
+        self.samples = samples
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.patience = patience
+        self.held_out = held_out
+        self.proposals = proposals
+        self.draws = draws
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Trains the ensemble on the observed cells of X [N, F]."""
+        table = self._table(X, reset=True)
+        if len(table) < 2:
+            raise ValueError(f"a fit needs at least 2 rows; X has {len(table)} sample (1 sample is no table)")
+        if isinstance(X, pd.DataFrame):
+            self.columns_ = fit_columns(table, self.schema)
+        else:
+            self.columns_ = fit_columns(table, dict.fromkeys(table.columns, "continuous") | dict(self.schema or {}))
+        x = torch.from_numpy(encode_table(table, self.columns_))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
+        values, known = Features(self.columns_)(x)
+        expanded = [cells[:, Features(self.columns_).column] for cells in held_out]
+        sample = slice(0, 5000)  # rows behind the choice of the size
+        self.latent_dim_ = self.latent_dim or choose_factors(
+            values[sample], known[sample], [cells[sample] for cells in expanded[:2]]
+        )
+        self.members_: list[TabularCVAE] = []
+        self.history_: list[list[float]] = []
+        numbers = tqdm(range(self.members), desc="members", unit="model", disable=not self.verbose, leave=False)
+        with torch.random.fork_rng(devices=[]):
+            for number in numbers:
+                torch.manual_seed(seed + number)
+                model = self._model(x.masked_fill(held_out[number], float("nan")))
+                fitting = Fitting(
+                    max_steps=self.max_steps,
+                    learning_rate=self.learning_rate,
+                    batch_size=self.batch_size,
+                    patience=self.patience,
+                )
+                self.history_.append(fit_member(model, x, held_out[number], fitting, seed + number))
+                self.members_.append(model)
+        self.seed_ = seed
+        self.factor_ = self._interval_factor(x, held_out)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """X [N, F] with its missing cells filled; observed cells are left as they are."""
+        check_is_fitted(self)
+        table = self._table(X, reset=False)
+        x = self._encode(table)
+        if not x.isnan().any():
+            return X.copy() if isinstance(X, pd.DataFrame) else table.to_numpy(copy=True)
+        point = self._impute(x, 0).point
+        filled = fill_table(table, self.columns_, point)
+        return filled if isinstance(X, pd.DataFrame) else filled.to_numpy()
+
+    def impute(self, X: Any, num: int) -> list[Any]:
+        """`num` imputations of X, draws from p(hidden | observed), each as `transform` returns it."""
+        check_is_fitted(self)
+        table = self._table(X, reset=False)
+        draws = self._impute(self._encode(table), num).draws
+        filled = [fill_table(table, self.columns_, draw) for draw in draws]
+        return filled if isinstance(X, pd.DataFrame) else [each.to_numpy() for each in filled]
+
+    def complete(self, X: Any, level: float = LEVEL) -> Filled:
+        """Single imputation and intervals in the units of X, codes for discrete columns."""
+        check_is_fitted(self)
+        imputation = self._impute(self._encode(self._table(X, reset=False)), self.draws)
+        ends = imputation.interval(level, self.columns_, self.factor_)
+        point, low, high = (decoded(part.double().numpy(), self.columns_) for part in (imputation.point, *ends))
+        return Filled(point, low, high)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """The names of the columns, which stay as they are."""
+        check_is_fitted(self)
+        own = getattr(self, "feature_names_in_", None)
+        if input_features is not None:
+            names = np.asarray(input_features, dtype=object)
+            if own is not None and not np.array_equal(own, names):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            if len(names) != self.n_features_in_:
+                raise ValueError(f"input_features should have length equal to number of features {self.n_features_in_}")
+            return names
+        return np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if own is None else own
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _table(self, X: Any, reset: bool) -> pd.DataFrame:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if len(X) == 0 or X.shape[1] == 0:
+                raise ValueError(f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s): nothing to fill")
+            return X.set_axis([str(name) for name in X.columns], axis=1)
+        array = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
+        return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+
+    def _encode(self, table: pd.DataFrame) -> Tensor:
+        return torch.from_numpy(encode_table(table, self.columns_))
+
+    def _model(self, shown: Tensor) -> TabularCVAE:
+        """A model at the factor-analysis solution of the shown cells."""
+        condition = ObservedEncoder(self.columns_, show=False)
+        objective = IWAE(num_samples=self.samples)
+        model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, objective=objective)
+        values, known = model.features(shown)
+        model.take(FactorAnalysis.fit(values[:20_000], known[:20_000], self.latent_dim_))
+        return model
+
+    def _impute(self, x: Tensor, num_draws: int) -> Imputation:
+        progress = "imputing" if self.verbose else None
+        return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
+
+    def _interval_factor(self, x: Tensor, held_out: Sequence[Tensor]) -> float:
+        """Widening that makes the members' intervals cover the cells that each of them did not see."""
+        discrete = torch.tensor([column.discrete for column in self.columns_])
+        rows = slice(0, 2000)
+        draws, cells = [], []
+        for model, hidden in zip(self.members_, held_out, strict=True):
+            shown = x.masked_fill(hidden, float("nan"))[rows]
+            draws.append(impute_rows([model], shown, self.proposals, self.draws, self.seed_).draws)
+            cells.append(hidden[rows] & ~discrete)
+        truth = torch.cat([x[rows]] * len(draws)).nan_to_num()
+        return interval_factor(torch.cat(draws, dim=1), truth, torch.cat(cells), self.LEVEL)
+
+
+def held_out_cells(observed: Tensor, members: int, share: float, seed: int) -> list[Tensor]:
+    """A share of the observed cells [N, F] for each member; where possible no two members hold out the same cell."""
+    noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (1, *observed.shape))[0, 0]
+    rank = torch.special.ndtr(noise)
+    step = share if share * members <= 1 else (1 - share) / max(members - 1, 1)
+    return [observed & (rank >= n * step) & (rank < n * step + share) for n in range(members)]

@@ -1,0 +1,75 @@
+"""Which cells an experiment hides: pure functions of the table's shape (or values) and a seed."""
+
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.special import expit  # type: ignore[import-untyped]
+
+Mechanism = Literal["none", "mcar", "mar", "mnar"]
+STEEPNESS = 2.0  # of the logistic functions behind MAR and MNAR, for a standardised argument
+
+
+def hide(x: np.ndarray, mechanism: Mechanism, rate: float, seed: int) -> np.ndarray:
+    """Cells to hide, [N, F] bool, True where hidden; missing cells of x are left alone by the figures made of it.
+
+    Args:
+        x: table [N, F]; NaN where missing.
+        mechanism: "mcar" hides completely at random, "mar" by other, observed columns, "mnar" by the hidden value.
+        rate: share of cells to hide.
+        seed: fixes the result.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1); got {rate}")
+    if mechanism == "none":
+        return np.zeros(x.shape, dtype=bool)
+    if mechanism == "mcar":
+        return mcar(x.shape, rate, seed)
+    return mar(x, rate, seed) if mechanism == "mar" else mnar(x, rate, seed)
+
+
+def mcar(shape: tuple[int, ...], rate: float, seed: int) -> np.ndarray:
+    """Exactly floor(N F rate) cells, every choice of them equally likely (the protocol of MIWAE)."""
+    hidden = np.zeros(int(np.prod(shape)), dtype=bool)
+    chosen = np.random.default_rng(seed).permutation(hidden.size)[: int(hidden.size * rate)]
+    hidden[chosen] = True
+    return hidden.reshape(shape)
+
+
+def mar(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """A random half of the columns stays; it decides by a logistic function how likely the others' cells are hidden.
+
+    The rate is that of the columns that can be hidden. Missing cells of x count as their column's mean.
+    """
+    generator = np.random.default_rng(seed)
+    values = standardised(x)
+    columns = generator.permutation(x.shape[1])
+    drivers, others = np.sort(columns[: max(1, len(columns) // 2)]), np.sort(columns[max(1, len(columns) // 2) :])
+    weights = generator.standard_normal((len(drivers), len(others)))
+    scores = standardised(values[:, drivers] @ weights)
+    hidden = np.zeros(x.shape, dtype=bool)
+    hidden[:, others] = generator.random(scores.shape) < _chances(scores, rate)
+    return hidden
+
+
+def mnar(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """The larger a value in its column, the likelier it is hidden (self-masking)."""
+    generator = np.random.default_rng(seed)
+    return generator.random(x.shape) < _chances(standardised(x), rate)
+
+
+def standardised(x: np.ndarray) -> np.ndarray:
+    """Columns with mean zero and deviation one; NaN becomes zero, as do constant columns."""
+    deviation = np.nanstd(x, axis=0)
+    return np.nan_to_num((x - np.nanmean(x, axis=0)) / np.where(deviation > 0, deviation, 1.0))
+
+
+def _chances(scores: np.ndarray, rate: float) -> np.ndarray:
+    """Probabilities that rise with the scores and have the rate as their mean in each column."""
+    if rate == 0 or scores.size == 0:
+        return np.zeros(scores.shape)
+
+    def intercept(column: np.ndarray) -> float:
+        return float(brentq(lambda a: expit(a + STEEPNESS * column).mean() - rate, -100, 100))
+
+    return expit(np.array([intercept(column) for column in scores.T]) + STEEPNESS * scores)

@@ -1,0 +1,81 @@
+"""Figures of an imputation on cells whose truth is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.results import Measurement
+from modalities.tabular.columns import Column
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled table in the units of the columns (codes of discrete ones), each [N, F] float64.
+
+    Attributes:
+        point: single imputation.
+        low: lower ends of intervals; None where the method gives none.
+        high: upper ends.
+        log_likelihood: log p(hidden cells | observed cells) of each row in nats, [N], where the method gives it.
+    """
+
+    point: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    log_likelihood: np.ndarray | None = None
+
+
+def imputation_metrics(
+    filled: Filled, truth: np.ndarray, hidden: np.ndarray, columns: Sequence[Column], level: float = 0.9
+) -> dict[str, Measurement]:
+    """MSE, NRMSE, PFC, coverage and width of intervals over hidden cells, by short name.
+
+    Numbers (continuous, positive, counts) are divided by their column's standard deviation in the whole of `truth`;
+    discrete columns are right or wrong. NRMSE is the root of the mean squared error over the variance of the true
+    hidden cells, PFC the proportion falsely classified (Stekhoven and Buehlmann 2012). Standard errors are over cells.
+
+    Args:
+        filled: the imputation.
+        truth: [N, F], NaN where nobody knows.
+        hidden: [N, F], True for the cells to score.
+        columns: the table's columns.
+        level: nominal coverage of the intervals.
+    """
+    cells = hidden & ~np.isnan(truth)
+    discrete = np.array([column.discrete for column in columns])
+    deviation = np.nanstd(truth, axis=0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    numbers, labels = cells & ~discrete, cells & discrete
+    figures = {}
+    if numbers.any():
+        error = ((filled.point - truth) / deviation)[numbers]
+        figures["mse"] = _mean(error**2, "variances", "mean over hidden numbers, divided by their column's deviation")
+        spread = ((truth - np.nanmean(truth, axis=0)) / deviation)[numbers].var()
+        ratio = float(np.sqrt((error**2).mean() / spread)) if spread > 0 else float("nan")
+        figures["nrmse"] = Measurement(ratio, None, int(numbers.sum()), "deviations", "root of MSE over true variance")
+    if labels.any():
+        wrong = (filled.point != truth)[labels]
+        figures["pfc"] = _mean(wrong.astype(float), "share", "falsely classified among hidden discrete cells")
+    if numbers.any() and filled.low is not None and filled.high is not None:
+        inside = ((truth >= filled.low) & (truth <= filled.high))[numbers]
+        width = ((filled.high - filled.low) / deviation)[numbers]
+        figures["coverage"] = _mean(inside.astype(float), "share", f"hidden numbers inside of {level:.0%} intervals")
+        figures["width"] = _mean(width, "deviations", f"{level:.0%} intervals of hidden numbers")
+    if filled.log_likelihood is not None:
+        figures["masked_log_likelihood"] = _mean(
+            filled.log_likelihood[cells.any(1)],
+            "nats a row",
+            "log p(hidden | observed), in units of the training split",
+        )
+    return figures
+
+
+def decoded(x: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Working values [..., F] in the units of the columns."""
+    return np.stack([column.decode(x[..., i]) for i, column in enumerate(columns)], axis=-1)
+
+
+def _mean(values: np.ndarray, unit: str, estimator: str) -> Measurement:
+    return Measurement.mean(torch.from_numpy(np.asarray(values, dtype=float)), unit, estimator)

@@ -1,0 +1,16 @@
+"""Trains, validates, tests or applies a tabular CVAE. Start from configs/tabular/*.yaml."""
+
+from common.cli import SuiteCLI
+from modalities.tabular import TabularCVAE
+from modalities.tabular.data import TabularData
+
+LINKS = [("columns", "condition.init_args.columns"), ("columns", "columns")]
+
+
+def main(args: list[str] | None = None) -> SuiteCLI:
+    """Runs a command line, that of the process where none is given."""
+    return SuiteCLI(TabularCVAE, TabularData, "tabular", LINKS, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modalities.tabular.columns import encode_table, fit_columns, infer_kind, read_schema
+from modalities.tabular.features import Features
+from modalities.tabular.tables import abalone, anes96, scikit_table, synthetic
+
+TABLE = synthetic(500)
+
+
+def test_kinds_are_read_off_dtypes_and_values():
+    kinds = {column.name: column.kind for column in fit_columns(TABLE)}
+    assert kinds == {
+        "bend": "continuous", "wave": "continuous", "sum": "continuous", "income": "positive", "visits": "count",
+        "grade": "ordinal", "member": "binary", "group": "categorical",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([True, False, None], "binary"),
+        ([0, 1, 1, np.nan], "binary"),
+        ([0.25, 0.75], "continuous"),
+        (["a", "b", "c"], "categorical"),
+        ([1, 2, 3, 4, np.nan], "ordinal"),
+        (list(range(1900, 2000)), "continuous"),
+        ([0, 1, 0, 3, 40, 5, 6, 7, 8, 9, 10, 11, 100], "count"),
+        ([-1, 0, 1, 2], "continuous"),
+    ],
+)
+def test_single_guesses(cells, kind):
+    assert infer_kind(pd.Series(cells)) == kind
+
+
+@pytest.mark.parametrize("table", [TABLE, synthetic(300, 0.3, 2)])
+def test_encoding_is_inverted_for_every_kind(table):
+    columns = fit_columns(table)
+    x = encode_table(table, columns)
+    assert (np.isnan(x) == table.isna().to_numpy()).all()
+    for number, column in enumerate(columns):
+        known = ~np.isnan(x[:, number])
+        back = column.present(x[known, number].astype(float))
+        cells = table[column.name][known]
+        if column.discrete:
+            assert list(back) == list(cells)
+        else:
+            assert back == pytest.approx(cells.to_numpy(dtype=float), rel=1e-4, abs=1e-4)
+
+
+def test_statistics_are_those_of_the_training_rows():
+    train = np.arange(100)
+    column = fit_columns(TABLE[["sum"]], train=train)[0]
+    assert column.location == pytest.approx(TABLE["sum"][:100].mean())
+    assert column.scale == pytest.approx(TABLE["sum"][:100].std(ddof=0))
+
+
+def test_features_are_standardised_and_inverted():
+    columns = fit_columns(TABLE)
+    x = torch.from_numpy(encode_table(TABLE, columns))
+    layout = Features(columns)
+    features, known = layout(x)
+    assert known.all()
+    assert features.mean(0).tolist() == pytest.approx([0] * layout.width, abs=1e-3)
+    assert features.std(0, correction=0).tolist() == pytest.approx([1] * layout.width, abs=1e-2)
+    assert torch.allclose(layout.invert(features), x, rtol=1e-3, atol=1e-3)
+
+
+def test_missing_cells_have_no_features():
+    columns = fit_columns(TABLE)
+    features, known = Features(columns)(torch.full((2, len(columns)), float("nan")))
+    assert not known.any()
+    assert (features == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"member": ["maybe"]}, "row 1, column member: 'maybe' was not seen"),
+        ({"sum": ["much"]}, "row 1, column sum: 'much' is not a number"),
+        ({"sum": [np.inf]}, "is infinite"),
+        ({"income": [-1.0]}, "is not positive"),
+        ({"visits": [1.5]}, "is not a count"),
+    ],
+)
+def test_a_cell_that_does_not_fit_names_itself(cells, message):
+    row = TABLE.iloc[:1].astype(object).assign(**cells)
+    with pytest.raises(ValueError, match=message):
+        encode_table(row, fit_columns(TABLE), "mine.csv")
+
+
+def test_missing_and_further_columns_are_named():
+    columns = fit_columns(TABLE)
+    with pytest.raises(ValueError, match=r"mine.csv lacks sum and has extra, which"):
+        encode_table(TABLE.drop(columns="sum").assign(extra=1), columns, "mine.csv")
+
+
+def test_a_schema_overrules_the_guess(tmp_path):
+    path = tmp_path / "schema.yaml"
+    path.write_text("visits: {kind: count, family: poisson}\ngroup: {kind: ordinal, values: [south, east, north]}\n")
+    columns = {column.name: column for column in fit_columns(TABLE, read_schema(path))}
+    assert columns["visits"].family == "poisson"
+    assert columns["group"].values == ("south", "east", "north")
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"nothing": "count"}, "the schema names nothing"),
+        ({"sum": "real"}, "'real' is no kind"),
+        ({"sum": {"kind": "continuous", "family": "poisson"}}, "takes student_t, gaussian"),
+        ({"group": "binary"}, "has 3 values"),
+        ({"sum": "positive"}, "is not positive"),
+    ],
+)
+def test_a_wrong_schema_is_refused(schema, message):
+    with pytest.raises(ValueError, match=message):
+        fit_columns(TABLE, schema)
+
+
+def test_an_empty_column_is_refused():
+    with pytest.raises(ValueError, match="column sum has no value"):
+        fit_columns(TABLE.assign(sum=np.nan))
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-5, 5), st.floats(-1e3, 1e3)), min_size=2, max_size=30))
+def test_any_column_of_numbers_has_a_kind_and_comes_back(cells):
+    series = pd.Series(cells, dtype=float, name="n")
+    if series.isna().all():
+        return
+    column = fit_columns(series.to_frame())[0]
+    known = series.notna().to_numpy()
+    back = column.present(column.encode(series)[known])
+    assert np.asarray(back, dtype=float) == pytest.approx(series[known].to_numpy(), rel=1e-6, abs=1e-6)
+
+
+def test_the_installed_tables_are_understood():
+    assert [column.kind for column in fit_columns(scikit_table("breast_cancer", target=True))][-1] == "binary"
+    pytest.importorskip("sklego")
+    assert {column.kind for column in fit_columns(abalone())} >= {"categorical", "count"}
+    pytest.importorskip("statsmodels")
+    assert {column.kind for column in fit_columns(anes96())} >= {"ordinal", "binary"}
