@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from common.configurable import Configurable
 
 Fields = dict[str, Tensor]
+OBSERVED = "observed"  # the field that holds the observed part of x itself, NaN where it is hidden
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class ConditionEncoder(Configurable, nn.Module):
     """
 
     dim: int
+    reads_observed: bool = False  # whether the observed part of x is among its fields
 
     def __init__(self, attributes: Mapping[str, Attribute], dropout: float = 0.0, field_dropout: float = 0.0) -> None:
         super().__init__()
@@ -110,6 +112,14 @@ class ConditionEncoder(Configurable, nn.Module):
     def forward(self, fields: Fields) -> Tensor:
         """Embedding [B, dim]. Fields that are absent count as missing; with none at all the result is [1, dim]."""
         raise NotImplementedError
+
+    def null(self, c: Tensor) -> Tensor:
+        """C [B, dim] without what guidance may take away: the embedding of no condition."""
+        return self({}).expand_as(c)
+
+    def given(self, c: Tensor) -> Tensor | None:
+        """Values of x that the condition c [..., dim] holds, NaN elsewhere; None where it holds none."""
+        return None
 
     def drop(self, fields: Fields) -> Fields:
         """Marks fields as missing at random, in training only."""

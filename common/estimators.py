@@ -74,6 +74,29 @@ def _log_weights(model: Any, batch: Batch, num_samples: int, seed: int) -> Tenso
 
 
 @torch.no_grad()
+def prior_log_likelihood(model: Any, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
+    """Log p(x | c) = log 1/K sum_k p(x | z_k, c), z_k ~ p(z | c), [B]: plain Monte Carlo.
+
+    A lower bound in expectation, and a loose one where the posterior is far from the prior: `log_likelihood` is the
+    better estimate. It is what Sohn, Lee and Yan 2015 (equation 6) report beside it.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples.
+        num_samples: K.
+        seed: with each example's index it fixes the noise.
+    """
+    c = model.condition(batch.condition).expand(len(batch), -1)
+    prior = model.prior(c)
+    noise = example_noise(seed, batch.positions, (num_samples, prior.event_shape[-1] + 1))
+    chunks = []
+    for part in noise.split(max(1, DECODES // len(batch))):
+        z = torch.stack([prior_draw(prior, eps[:, 1:], eps[:, 0]) for eps in part])
+        chunks.append(log_prob(model.decode(z, c), batch.x, batch.mask))
+    return torch.logsumexp(torch.cat(chunks), dim=0) - math.log(num_samples)
+
+
+@torch.no_grad()
 def condition_gain(
     model: Any, batch: Batch, candidates: Fields, weights: Tensor, exact: bool, num_samples: int, seed: int = 0
 ) -> Tensor:

@@ -72,6 +72,13 @@ def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         return -estimate.log_likelihood, estimate.effective_sample_size
 
     columns["nll"], columns["effective_sample_size"] = _of_first(evaluation.nll_examples, batch, nll, 2)
+    if evaluation.prior_samples:
+
+        def prior_nll(part: Batch) -> tuple[Tensor, ...]:
+            samples, seed = evaluation.prior_samples, evaluation.seed
+            return (-estimators.prior_log_likelihood(model, part, samples, seed),)
+
+        (columns["nll_from_prior"],) = _of_first(evaluation.nll_examples, batch, prior_nll, 1)
     if model.candidates is not None:
         fields, weights, exact = model.candidates
 
@@ -111,6 +118,7 @@ class Evaluation(Configurable):
 
     Attributes:
         num_samples: importance samples for the test NLL.
+        prior_samples: samples of the NLL by plain Monte Carlo from the prior; 0 leaves it out.
         nll_examples: the NLL is that of the first so many test examples; None takes all.
         gain_samples: importance samples for the condition gain.
         gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition.
@@ -119,6 +127,7 @@ class Evaluation(Configurable):
     """
 
     num_samples: int = 1000
+    prior_samples: int = 0
     nll_examples: int | None = None
     gain_samples: int = 50
     gain_examples: int = 100
@@ -134,6 +143,7 @@ class Evaluation(Configurable):
             "reconstruction": "one posterior draw",
             "kl": "closed form" if "kl_per_unit" in table else "one posterior draw",
             "nll": importance,
+            "nll_from_prior": f"Monte Carlo from the prior, {self.prior_samples} samples",
             "random_latent_cost": "one posterior and one prior draw",
             "condition_gain": f"{importance.split(',')[0]}, {self.gain_samples} samples, "
             + ("all conditions" if exact else "own and 32 drawn conditions"),

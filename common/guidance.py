@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
-from common.likelihoods import GridLogistic
+from common.likelihoods import Given, GridLogistic
 
 
 @runtime_checkable
@@ -33,6 +33,8 @@ def extrapolate(conditional: Distribution, null: Distribution, weight: float) ->
     if isinstance(conditional, Independent) and isinstance(null, Independent):
         base = extrapolate(conditional.base_dist, null.base_dist, weight)
         return Independent(base, conditional.reinterpreted_batch_ndims, validate_args=False)
+    if isinstance(conditional, Given) and isinstance(null, Given):
+        return Given(extrapolate(conditional.base, null.base, weight), conditional.given)
     if isinstance(conditional, Bernoulli) and isinstance(null, Bernoulli):
         return Bernoulli(logits=torch.lerp(null.logits, conditional.logits, weight), validate_args=False)
     if isinstance(conditional, Normal) and isinstance(null, Normal):

@@ -174,6 +174,53 @@ class GridLogistic(Distribution):
         return total / (self.levels - 1)
 
 
+class Given(Distribution):
+    """A distribution over values of which some are known beforehand: those have probability one, the others their own.
+
+    Args:
+        base: distribution of each value, batch shape [..., *shape], event shape [].
+        given: values [..., *shape], NaN where they are not known.
+    """
+
+    arg_constraints: ClassVar = {}
+    has_rsample = False
+
+    def __init__(self, base: Distribution, given: Tensor) -> None:
+        self.base, self.given = base, given
+        super().__init__(base.batch_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """That of the base."""
+        return self.base.support
+
+    def expand(self, batch_shape: Size, _instance: object = None) -> "Given":
+        return Given(self.base.expand(batch_shape), self.given)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of each value, nats: 0 where it is given."""
+        return torch.where(self.given.isnan(), self.base.log_prob(value), 0.0)
+
+    def sample(self, sample_shape: Size = ()) -> Tensor:
+        """Values, the given ones as they are."""
+        return self._fill(self.base.sample(torch.Size(sample_shape)))
+
+    @property
+    def mean(self) -> Tensor:
+        """The base's mean, the given values as they are."""
+        return self._fill(self.base.mean)
+
+    def _fill(self, value: Tensor) -> Tensor:
+        return torch.where(self.given.isnan(), value, torch.nan_to_num(self.given))
+
+
+def with_given(likelihood: Independent, given: Tensor | None) -> Independent:
+    """A likelihood that factorises, with the values given beforehand (NaN where there are none)."""
+    if given is None:
+        return likelihood
+    return Independent(Given(likelihood.base_dist, given), likelihood.reinterpreted_batch_ndims)
+
+
 def log_prob(likelihood: Distribution, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Log p(x | z, c) in nats [..., B], summed over the observed values of x only where a mask is given.
 

@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Independent
 from common import estimators
 from common.batch import Batch
 from common.checkpoint import description, rebuild
-from common.conditions import ConditionEncoder
+from common.conditions import OBSERVED, ConditionEncoder
 from common.configurable import Configurable
 from common.evaluation import (
     CONDITION,
@@ -250,7 +250,7 @@ class ConditionalELBO(Configurable, LightningModule):
 
         Sampling importance resampling: z_k ~ q(z | x, c) given the observed values (the others are `hidden_value`),
         then resampled by p(x_observed | z_k, c) p(z_k | c) / q(z_k | x, c). Source: Mattei and Frellsen 2019, MIWAE,
-        section 4 and equation 12.
+        section 4 and equation 12. Where the condition is the observed part itself, z ~ p(z | observed).
 
         Args:
             batch: B examples with a mask.
@@ -264,6 +264,9 @@ class ConditionalELBO(Configurable, LightningModule):
         if batch.mask is None:
             raise ValueError("impute needs a batch with a mask: True where x is observed")
         mask = batch.mask
+        if self.condition.reads_observed:
+            fields = {**batch.condition, OBSERVED: batch.shown(float("nan")).x}
+            return self.sample(fields, num_samples, draw=draw)
         with in_evaluation(self):
             draws = self.draws(batch, proposals)
             chosen = torch.distributions.Categorical(logits=draws.log_weights().T).sample((num_samples,))
@@ -274,13 +277,10 @@ class ConditionalELBO(Configurable, LightningModule):
         """Condition embedding of each example, [B, C]."""
         return self.condition(batch.condition).expand(len(batch), -1)
 
-    def _null(self, c: Tensor) -> Tensor:
-        return self.condition({}).expand_as(c)
-
     def _observe(self, z: Tensor, c: Tensor, guidance: float = 1.0, draw: bool = False) -> Tensor:
         likelihood = self.decode(z, c)
         if guidance != 1.0:
-            likelihood = extrapolate(likelihood, self.decode(z, self._null(c)), guidance)
+            likelihood = extrapolate(likelihood, self.decode(z, self.condition.null(c)), guidance)
         return self.realise(likelihood, draw)
 
     def _fields(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """ImageCVAE: a conditional VAE of images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +14,20 @@ from common.batch import Batch
 from common.conditions import ConditionEncoder
 from common.evaluation import Evaluation
 from common.fusion import expand
-from common.likelihoods import Bernoulli, Likelihood
+from common.likelihoods import Bernoulli, Likelihood, with_given
 from common.media import Media
 from common.module import ConditionalELBO
 from common.objectives import ELBO, Objective
 from common.posterior import diagonal_normal
 from common.priors import Prior
 from modalities.image.networks import Architecture, ResidualConv
-from modalities.image.pictures import conditions_picture, reconstructions_picture, traversal_picture, write_images
+from modalities.image.pictures import (
+    completions_picture,
+    conditions_picture,
+    reconstructions_picture,
+    traversal_picture,
+    write_images,
+)
 
 
 class ImageCVAE(ConditionalELBO):
@@ -30,6 +37,10 @@ class ImageCVAE(ConditionalELBO):
         condition: condition encoder.
         shape: channels (1 or 3), height and width (multiples of 4). In a configuration it comes from the data.
         latent_dim: size of z.
+        latent: false decodes without z: a deterministic network of the condition, p(x | c).
+        recognition: false draws z from the prior in training as well: the Gaussian stochastic network of Sohn, Lee and
+            Yan 2015, section 4.2. Only a learned prior makes sense of it.
+        baseline: adds the output of a network of the condition alone, trained jointly, to the decoder's (section 4.3).
         architecture: what the networks are made of.
         likelihood: p(x | z, c) of a pixel.
         prior: p(z | c); N(0, I) where none is given.
@@ -45,6 +56,9 @@ class ImageCVAE(ConditionalELBO):
         condition: ConditionEncoder,
         shape: tuple[int, int, int] = (1, 28, 28),
         latent_dim: int = 32,
+        latent: bool = True,
+        recognition: bool = True,
+        baseline: bool = False,
         architecture: Architecture = ResidualConv(),  # noqa: B008 (frozen)
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
@@ -64,24 +78,34 @@ class ImageCVAE(ConditionalELBO):
         self.likelihood = likelihood or Bernoulli()
         self.encoder = architecture.encoder(self.image_shape, condition.dim, 2 * latent_dim)
         outputs = self.likelihood.outputs * channels
-        self.decoder = architecture.decoder(latent_dim, condition.dim, (outputs, height, width))
+        sizes = latent_dim, condition.dim, (outputs, height, width)
+        self.decoder = architecture.decoder(*sizes)
+        self.baseline = architecture.decoder(*sizes) if baseline else None
+        self.latent, self.recognition = latent, recognition
 
     def encode(self, x: Tensor, c: Tensor) -> Independent:
-        """q(z | x, c) for x [B, channels, height, width] and c [B, C]."""
+        """q(z | x, c) for x [B, channels, height, width] and c [B, C]; p(z | c) where there is no recognition."""
+        if not (self.latent and self.recognition):
+            prior: Any = self.prior(c)
+            return prior
         return diagonal_normal(self.encoder(x, c))
 
     def decode(self, z: Tensor, c: Tensor) -> Independent:
         """p(x | z, c) for z [..., B, D] and c [B, C]."""
-        pixels = self.decoder(z.flatten(0, -2), expand(c, z).flatten(0, -2))
-        return self.likelihood(pixels.unflatten(0, z.shape[:-1]), event_ndim=3)
+        z = z if self.latent else torch.zeros_like(z)
+        rows = expand(c, z).flatten(0, -2)
+        pixels = self.decoder(z.flatten(0, -2), rows).unflatten(0, z.shape[:-1])
+        if self.baseline is not None:
+            pixels = pixels + self.baseline(z.new_zeros(len(c), z.shape[-1]), c)
+        return with_given(self.likelihood(pixels, event_ndim=3), self.condition.given(c))
 
     def media(self, batch: Batch) -> Media:
-        """Reconstructions, a condition-by-sample grid and a latent traversal."""
-        pictures = {
-            "reconstructions": reconstructions_picture(batch.x, self.reconstruct(batch)),
-            "conditions": conditions_picture(self),
-            "traversal": traversal_picture(self, batch),
-        }
+        """Reconstructions; completions, or a condition-by-sample grid and a latent traversal."""
+        pictures = {"reconstructions": reconstructions_picture(batch.x, self.reconstruct(batch))}
+        if self.condition.reads_observed:
+            pictures["completions"] = completions_picture(self, batch)
+        else:
+            pictures |= {"conditions": conditions_picture(self), "traversal": traversal_picture(self, batch)}
         return Media(pictures)
 
     def write(self, samples: Tensor, path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions import Attribute, Categorical, Continuous, Fields
+from common.conditions import OBSERVED, Attribute, Categorical, Continuous, Fields
 from common.estimators import prior_draw
 from common.inference import in_evaluation
 from common.media import image_grid, labelled
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 10
 MAX_ROWS = 12
+COMPLETIONS = 6
 
 
 def reconstructions_picture(images: Tensor, reconstructed: Tensor) -> Image.Image:
@@ -66,6 +67,17 @@ def _noise(rows: int, size: int, by_row: bool, by_column: bool, seed: int) -> Te
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, 1, size) if by_row else (1, COLUMNS, size) if by_column else (rows, COLUMNS, size)
     return torch.randn(shape, generator=generator).expand(rows, COLUMNS, size)
+
+
+def completions_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:
+    """Images, what is observed of them, and several completions, each with its own z: a column an image."""
+    shown = batch[slice(0, COLUMNS)]
+    observed = shown.condition[OBSERVED]
+    grey = torch.where(observed.isnan(), 0.5, observed)
+    completed = model.sample(shown.condition, COMPLETIONS).flatten(0, 1)
+    grid = image_grid(torch.cat([shown.x, grey, completed]), len(shown), _scale(completed))
+    names = ["image", "observed", *(f"z {number}" for number in range(1, COMPLETIONS + 1))]
+    return labelled(grid, names, "completions of the observed part, hidden pixels grey")
 
 
 def traversal_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:

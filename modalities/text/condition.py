@@ -126,6 +126,11 @@ class StyleEncoder(FieldEncoder):
         # Tokens as float32: exact below 2^24.
         return torch.cat([vector.float(), states.flatten(1).float(), tokens.float()], dim=-1)
 
+    def null(self, c: Tensor) -> Tensor:
+        """The null style, with the source sentence that there is."""
+        size = self.vector_dim
+        return torch.cat([super().null(c)[:, :size], c[:, size:]], dim=-1)
+
     def split(self, c: Tensor) -> TextCondition:
         """Takes an embedding [B, dim] apart."""
         if self.source is None:

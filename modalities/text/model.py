@@ -175,11 +175,6 @@ class TextStyleCVAE(ConditionalELBO):
         fields = {k.removeprefix(prefix): v for k, v in batch.condition.items() if k.startswith(prefix)}
         return batch.replace(x=batch.condition[SOURCE], condition=fields)
 
-    def _null(self, c: Tensor) -> Tensor:
-        """The null style, with the source sentence that there is."""
-        null = super()._null(c)
-        return torch.cat([null[:, : self.condition.vector_dim], c[:, self.condition.vector_dim :]], dim=-1)
-
     def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
         """Mixed styles; of two source sentences the nearer one, because tokens do not mix."""
         nearer = first if share < 0.5 else second

@@ -13,6 +13,7 @@ from common.estimators import (
     latent_leakage,
     log_likelihood,
     mutual_information,
+    prior_log_likelihood,
     random_latent_cost,
 )
 from tests.common.models import LinearGaussian
@@ -50,6 +51,20 @@ def test_one_sample_of_an_imperfect_posterior_is_the_elbo_below_the_likelihood()
     c = model.condition(batch.condition)
     kl = torch.distributions.kl_divergence(model.encode(batch.x, c), LinearGaussian().encode(batch.x, c)).mean()
     assert gap.item() == pytest.approx(kl.item(), rel=0.15)
+
+
+def test_enough_samples_of_the_prior_give_the_exact_likelihood_too():
+    model = LinearGaussian()
+    batch = model.batch(50)
+    found = prior_log_likelihood(model, batch, num_samples=20_000)
+    assert found.mean().item() == pytest.approx(exact_of(model, batch).mean().item(), abs=0.05)
+    few = prior_log_likelihood(model, batch, num_samples=5).mean()
+    assert few < found.mean()  # a lower bound
+    assert torch.allclose(
+        prior_log_likelihood(model, batch[slice(7, 9)].replace(index=torch.tensor([7, 8])), 5),
+        prior_log_likelihood(model, batch, 5)[7:9],
+        atol=1e-5,
+    )
 
 
 def test_effective_sample_size_is_k_at_the_exact_posterior_and_less_elsewhere():

@@ -156,7 +156,7 @@ def test_on_the_way_between_two_sources_only_their_own_tokens_are_read(monkeypat
 def test_guidance_moves_away_from_the_null_style_with_the_same_source():
     model, batch = tiny(source=True), example_batch(source=True)
     c = model.embed(batch)
-    given, null = model.condition.split(c), model.condition.split(model._null(c))
+    given, null = model.condition.split(c), model.condition.split(model.condition.null(c))
     assert torch.equal(given.source_tokens, null.source_tokens)
     assert torch.equal(given.source, null.source)
     assert torch.equal(null.vector, model.condition({})[:, :6].expand(4, -1))
