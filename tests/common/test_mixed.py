@@ -55,7 +55,10 @@ def test_what_is_given_has_probability_one_and_is_repeated():
 
 
 def test_averaged_statistics_are_those_of_the_mixture():
-    first, second = Categorical(probs=torch.tensor([[0.6, 0.4, 0.0]])), Categorical(probs=torch.tensor([[0.0, 0.4, 0.6]]))
+    first, second = (
+        Categorical(probs=torch.tensor([[0.6, 0.4, 0.0]])),
+        Categorical(probs=torch.tensor([[0.0, 0.4, 0.6]])),
+    )
     parts = [Mixed([(torch.tensor([0]), choice)]) for choice in (first, second)]
     averaged = [sum(entries) / 2 for entries in zip(*(part.statistics() for part in parts), strict=True)]
     assert parts[0].point(averaged).item() == 1  # the likeliest of the mixture is the likeliest of neither

@@ -52,7 +52,9 @@ def test_negative_binomial_equals_scipy():
     assert log_probs(make(0.3, 0.2), [0, 2, 9]) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize(("family", "kind"), [("ordinal", "ordinal"), ("categorical", "ordinal"), ("categorical", "categorical")])
+@pytest.mark.parametrize(
+    ("family", "kind"), [("ordinal", "ordinal"), ("categorical", "ordinal"), ("categorical", "categorical")]
+)
 def test_discrete_columns_are_normalised_and_start_at_their_frequencies(family, kind):
     shares = (0.2, 0.5, 0.3)
     likelihood, _ = single(family, kind, values=("a", "b", "c"), shares=shares, location=1.1, scale=0.7)

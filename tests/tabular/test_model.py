@@ -87,7 +87,9 @@ def test_importance_sampling_of_the_two_models_agrees_with_factor_analysis_on_ga
         for network in (model.encoder.network, model.decoder.network):
             torch.nn.init.zeros_(network.layers[-1].weight)
         found = masked_log_likelihood(model, batch, 5000).double()
-        if show:  # p(z | observed) is cut down to its diagonal: a lower predictive likelihood on average, not an equal one
+        if (
+            show
+        ):  # p(z | observed) is cut down to its diagonal: a lower predictive likelihood on average, not an equal one
             assert (found.mean() - exact.mean()).abs() < 0.3
         else:
             assert found.tolist() == pytest.approx(exact.tolist(), abs=0.1)
