@@ -51,6 +51,14 @@ def train_text():
 
 
 @pytest.fixture(scope="session")
+def train_tabular():
+    """Runs scripts/train_tabular.py."""
+    from scripts.train_tabular import main
+
+    return within_this_process(main)
+
+
+@pytest.fixture(scope="session")
 def run_script():
     """Runs a script of the suite as a person would, in the repository's root, with W&B kept quiet."""
 

@@ -85,7 +85,8 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
     size = choose_factors(plain.features[:5000], observed[:5000], [hidden[:5000] for hidden in held_out])
     solution = FactorAnalysis.fit(plain.features, observed, size)
     mean, variance = solution.predict(plain.features, observed)
-    half = NORMAL_90 * variance.sqrt()
+    mean = torch.where(observed, plain.features, mean)
+    half = torch.where(observed, 0.0, NORMAL_90 * variance.sqrt())
     point, low, high = (plain.restore(part.numpy()) for part in (mean, mean - half, mean + half))
     return Filled(point, low, high)
 

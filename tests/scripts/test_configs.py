@@ -10,10 +10,14 @@ from common.cli import SuiteCLI
 from common.conditions import Categorical, Continuous
 from common.data import Table, random_split
 from modalities.image import ImageCVAE, data
+from modalities.tabular import TabularCVAE
+from modalities.tabular.condition import OBSERVED
+from modalities.tabular.data import TableFile, TabularData
+from modalities.tabular.tables import synthetic
 from modalities.text import TextStyleCVAE
 from modalities.text.corpus import Corpus, bible
 from modalities.text.data import TextData
-from scripts import train_text
+from scripts import train_tabular, train_text
 from scripts.train_image import LINKS
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -91,6 +95,22 @@ def test_every_text_configuration_builds_a_model_that_scores_and_writes(name, mo
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()
     written = cli.model.texts(cli.model.sample(batch.condition)[0])
     assert len(written) == 3
+
+
+TABULAR_BASES = {path.stem: [path] for path in CONFIGS.glob("tabular/*.yaml")}
+TABULAR_BASES["miwae"] = [CONFIGS / "tabular" / "wine.yaml", CONFIGS / "tabular" / "miwae.yaml"]
+
+
+@pytest.mark.parametrize("name", sorted(TABULAR_BASES))
+def test_every_tabular_configuration_builds_a_model_that_scores_and_imputes(name, monkeypatch):
+    monkeypatch.setattr(TableFile, "frame", lambda self: synthetic(60, 0.1))
+    arguments = ["fit", "--wandb.mode", "disabled"]
+    arguments += [part for file in TABULAR_BASES[name] for part in ("--config", str(file))]
+    cli = BuildOnly(TabularCVAE, TabularData, "tabular", train_tabular.LINKS, args=arguments)
+    batch = cli.datamodule.batch("test", 3)
+    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
+    observed = batch.replace(mask=~batch.condition[OBSERVED].isnan())
+    assert cli.model.impute(observed, 2).isfinite().all()
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("objective/*.yaml")), ids=lambda path: path.stem)

@@ -1,0 +1,42 @@
+"""Small tables and models that several tests share."""
+
+import torch
+
+from common.batch import Batch
+from common.objectives import IWAE
+from common.priors import ConditionalNormal
+from modalities.tabular import ObservedEncoder, TabularCVAE
+from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.condition import OBSERVED
+from modalities.tabular.masks import mcar
+from modalities.tabular.tables import synthetic
+
+TABLE = synthetic(300)
+COLUMNS = fit_columns(TABLE)
+CELLS = torch.from_numpy(encode_table(TABLE, COLUMNS))
+NAN = float("nan")
+
+
+def conditional(**options):
+    """A model with a learned prior, at its linear start."""
+    torch.manual_seed(0)
+    prior = ConditionalNormal(16)
+    model = TabularCVAE(ObservedEncoder(COLUMNS, 16), COLUMNS, latent_dim=3, hidden=32, prior=prior, **options)
+    model.start(CELLS)
+    return model.eval()
+
+
+def miwae(**options):
+    """A model with nothing given, at its linear start."""
+    torch.manual_seed(0)
+    condition = ObservedEncoder(COLUMNS, show=False)
+    model = TabularCVAE(condition, COLUMNS, latent_dim=3, hidden=32, objective=IWAE(num_samples=5), **options)
+    model.start(CELLS)
+    return model.eval()
+
+
+def half_hidden(rows=20, seed=0):
+    """Rows of the table with half of their cells observed, as a test batch."""
+    hidden = torch.from_numpy(mcar((rows, len(COLUMNS)), 0.5, seed))
+    x = CELLS[:rows]
+    return Batch(x, {OBSERVED: x.masked_fill(hidden, NAN)}, torch.ones_like(hidden), torch.arange(rows))
