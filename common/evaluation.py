@@ -123,6 +123,7 @@ class Evaluation(Configurable):
         gain_samples: importance samples for the condition gain.
         gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition.
         control_samples: generated samples that the judge looks at.
+        guidance: of generated samples, as in `ConditionalELBO.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
     """
 
@@ -132,6 +133,7 @@ class Evaluation(Configurable):
     gain_samples: int = 50
     gain_examples: int = 100
     control_samples: int = 1000
+    guidance: float = 1.0
     seed: int = 0
 
     def measure(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
@@ -160,7 +162,7 @@ class Evaluation(Configurable):
         judge = model.trainer.datamodule.judge() if hasattr(model.trainer.datamodule, "judge") else None
         if judge is not None:
             conditions = model.trainer.datamodule.conditions("test")
-            figures |= control_figures(model, judge, conditions, self.control_samples, self.seed)
+            figures |= control_figures(model, judge, conditions, self.control_samples, self.seed, self.guidance)
         return figures
 
     def _latent_figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:

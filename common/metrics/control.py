@@ -53,7 +53,13 @@ def scores(attributes: dict[str, Attribute], read: Fields, truth: Fields) -> dic
 
 
 def control_figures(
-    model: Any, judge: Judge, conditions: Fields, num_samples: int, seed: int, batch_size: int = 100
+    model: Any,
+    judge: Judge,
+    conditions: Fields,
+    num_samples: int,
+    seed: int,
+    guidance: float = 1.0,
+    batch_size: int = 100,
 ) -> dict[str, Measurement]:
     """Control accuracy, the judge's accuracy on real data, and the Frechet distance in the judge's features.
 
@@ -66,6 +72,7 @@ def control_figures(
         conditions: raw condition fields of the test split, each [N].
         num_samples: how many samples to judge.
         seed: fixes conditions and samples.
+        guidance: of the samples.
         batch_size: samples generated at once.
     """
     total = len(next(iter(conditions.values())))
@@ -75,13 +82,15 @@ def control_figures(
         read: dict[str, list[Tensor]] = {name: [] for name in judge.attributes}
         features = []
         for rows in order.split(batch_size):
-            x = model.sample({name: field[rows] for name, field in conditions.items()})[0].cpu()
+            fields = {name: field[rows] for name, field in conditions.items()}
+            x = model.sample(fields, guidance=guidance)[0].cpu()
             features.append(judge.features(x))
             for name, values in judge.read(x).items():
                 read[name].append(values)
     truth = {name: field[order] for name, field in conditions.items()}
     generated = scores(judge.attributes, {name: torch.cat(values) for name, values in read.items()}, truth)
     how = f"frozen judge, {getattr(model, 'shown', 'means of p(x|z,c)')} with z ~ p(z|c)"
+    how += f", guidance {guidance:g}" if guidance != 1.0 else ""
     figures = _by_field("control", judge.attributes, generated, how)
     figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data")
     distance = frechet_distance(judge.real.features, torch.cat(features))

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
-from scipy.stats import skew  # type: ignore[import-untyped]
+import yaml
+from scipy.stats import skew
 
 from common.configurable import Configurable
 

@@ -7,11 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from common.conditions import ConditionEncoder, Fields
+from common.conditions import OBSERVED, ConditionEncoder, Fields
 from modalities.tabular.columns import Column
 from modalities.tabular.features import Features
-
-OBSERVED = "observed"  # the field: cells [B, F] as in x, NaN where not observed
 
 
 class ObservedEncoder(ConditionEncoder):
@@ -30,7 +28,7 @@ class ObservedEncoder(ConditionEncoder):
         super().__init__({})
         self.columns = list(columns)
         self.width = width if show else 0
-        self.show = show
+        self.show = self.reads_observed = show
         self.dim = self.width + len(self.columns)
         self.features = Features(columns)
         if show:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
+from common.conditions import OBSERVED
 from common.data import ConditionalDataModule, Table, random_split
 from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.files import read_table
 from modalities.tabular.masks import Mechanism, hide
 from modalities.tabular.tables import scikit_table, synthetic

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from common.batch import Batch
+from common.conditions import OBSERVED
 from common.inference import in_evaluation
 from common.media import Media, render
 from common.results import Measurement
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.imputation import impute_rows, interval_factor, masked_log_likelihood
 from modalities.tabular.metrics import Filled, decoded, imputation_metrics
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.batch import Batch
+from common.conditions import OBSERVED
 from common.inference import in_evaluation
 from common.likelihoods import log_prob
 from common.posterior import example_noise, reparameterize
 from modalities.tabular.columns import Column
-from modalities.tabular.condition import OBSERVED
 
 if TYPE_CHECKING:
     from modalities.tabular.model import TabularCVAE

@@ -3,8 +3,8 @@
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq  # type: ignore[import-untyped]
-from scipy.special import expit  # type: ignore[import-untyped]
+from scipy.optimize import brentq
+from scipy.special import expit
 
 Mechanism = Literal["none", "mcar", "mar", "mnar"]
 STEEPNESS = 2.0  # of the logistic functions behind MAR and MNAR, for a standardised argument

@@ -21,7 +21,7 @@ from common.posterior import diagonal_normal
 from common.priors import Prior
 from common.results import Measurement
 from modalities.tabular.columns import Column
-from modalities.tabular.condition import OBSERVED, ObservedEncoder
+from modalities.tabular.condition import ObservedEncoder
 from modalities.tabular.factor_analysis import FactorAnalysis
 from modalities.tabular.features import Features
 from modalities.tabular.figures import calibrate, tabular_figures, tabular_media
@@ -137,22 +137,7 @@ class TabularCVAE(ConditionalELBO):
             self.start(data.training_cells().to(self.device))
         super().setup(stage)
 
-    # Imputation.
-
-    def impute(self, batch: Batch, num_samples: int = 1, proposals: int = 50, draw: bool = False) -> Tensor:
-        """Rows with their unobserved cells filled in, [num_samples, B, F].
-
-        With a learned prior, z ~ p(z | observed); else as in the base.
-
-        Args:
-            batch: rows with a mask; what they have in hidden cells does not matter.
-            num_samples: imputations of each row.
-            proposals: importance samples to choose from, where nothing is given to the prior.
-            draw: fills in draws from p(x | z, observed) instead of its mean.
-        """
-        if batch.mask is None or not self.condition.show:
-            return super().impute(batch, num_samples, proposals, draw)
-        return self.sample({OBSERVED: batch.shown(float("nan")).x}, num_samples, draw=draw)
+    # Intervals.
 
     @property
     def interval_factor(self) -> float:

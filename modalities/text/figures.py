@@ -31,7 +31,7 @@ def text_figures(model: "TextStyleCVAE", table: dict[str, Tensor]) -> dict[str, 
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(model.evaluation.seed)
         conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
-        written = model.sample(conditions)[0].cpu()
+        written = model.sample(conditions, guidance=model.evaluation.guidance)[0].cpu()
         texts, real = model.texts(written), model.texts(data.table.x[rows[:SAMPLES]])
         for n in (1, 2):
             figures[f"test/distinct_{n}"] = distinct(texts, n)
@@ -61,10 +61,11 @@ def _control_by_value(model: "TextStyleCVAE", data: Any, count: int = 100) -> di
             if len(rows) == 0:
                 continue
             chosen = rows.repeat(-(-count // len(rows)))[:count]
-            written = model.sample({field: values[chosen] for field, values in conditions.items()})[0].cpu()
+            asked = {field: values[chosen] for field, values in conditions.items()}
+            written = model.sample(asked, guidance=model.evaluation.guidance)[0].cpu()
             hits = judge.read(written)[name] == number
             figures[f"test/control_accuracy/{name}/{value}"] = Measurement.accuracy(
-                hits, f"frozen judge, {model.shown}"
+                hits, f"frozen judge, {model.shown}, guidance {model.evaluation.guidance:g}"
             )
             known = conditions[name][conditions[name] >= 0]  # the judge's scores leave out what has no label
             real = judge.real.scores[name][known == number]

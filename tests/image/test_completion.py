@@ -177,7 +177,7 @@ def test_the_baseline_adds_its_logits_whatever_z():
 
 
 def test_an_image_of_another_size_is_refused_by_name():
-    with pytest.raises(ValueError, match="condition.shape is"):
+    with pytest.raises(ValueError, match=r"condition\.shape is"):
         small().condition({OBSERVED: torch.zeros(2, 1, 8, 8)})
 
 

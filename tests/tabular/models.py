@@ -3,11 +3,11 @@
 import torch
 
 from common.batch import Batch
+from common.conditions import OBSERVED
 from common.objectives import IWAE
 from common.priors import ConditionalNormal
 from modalities.tabular import ObservedEncoder, TabularCVAE
 from modalities.tabular.columns import encode_table, fit_columns
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.masks import mcar
 from modalities.tabular.tables import synthetic
 

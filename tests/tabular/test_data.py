@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from modalities.tabular.condition import OBSERVED
+from common.conditions import OBSERVED
 from modalities.tabular.data import BreastCancer, Iris, Synthetic, TableFile
 from modalities.tabular.tables import synthetic
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from common.conditions import OBSERVED
 from common.module import ConditionalELBO
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.factor_analysis import FactorAnalysis
 from modalities.tabular.imputation import impute_rows, masked_log_likelihood
 from tests.tabular.models import CELLS, COLUMNS, NAN, TABLE, conditional, half_hidden, miwae
