@@ -39,7 +39,7 @@ class Painter:
     def __init__(self, bars, obedient):
         self.bars, self.obedient = bars, obedient
 
-    def sample(self, condition):
+    def sample(self, condition, guidance=1.0):
         wanted = condition["standing"] if self.obedient else 1 - condition["standing"]
         rows = [(self.bars.fields["standing"] == value).nonzero()[3, 0] for value in wanted]
         return self.bars.x[torch.stack(rows)].unsqueeze(0).float() / 255

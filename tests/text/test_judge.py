@@ -60,7 +60,7 @@ class Writer:
     def __init__(self, obedient):
         self.obedient = obedient
 
-    def sample(self, condition):
+    def sample(self, condition, guidance=1.0):
         word = 4 + (condition["style"] if self.obedient else 1 - condition["style"])
         rest = torch.randint(6, 9, (len(word), 3))
         return torch.cat([rest, word.unsqueeze(1), torch.full((len(word), 1), WORDS.eos)], dim=1).unsqueeze(0)
