@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.conditions import OBSERVED, Attribute, FieldEncoder, Fields
 
-HIDDEN = -1.0  # what networks see in place of a hidden pixel
+HIDDEN = -0.1  # what networks see
 
 
 class AttributeEncoder(FieldEncoder):

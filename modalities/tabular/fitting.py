@@ -1,15 +1,19 @@
 """Fitting a TabularCVAE to one table in seconds, stopped early by cells held out of it."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from common.batch import Batch
+from common.conditions import OBSERVED
 from common.configurable import Configurable
 from common.inference import in_evaluation
 from modalities.tabular.imputation import weighted_latents
+from modalities.tabular.masks import shown_part
 from modalities.tabular.model import TabularCVAE
 
 
@@ -21,6 +25,7 @@ class Fitting(Configurable):
         max_steps: most optimiser steps.
         learning_rate: of Adam.
         weight_decay: of AdamW.
+        average: decay of the running average of the weights, which is what is looked at and kept.
         batch_size: rows a step.
         check_every: steps between two looks at the held-out cells.
         patience: looks without improvement before it stops.
@@ -31,6 +36,7 @@ class Fitting(Configurable):
     max_steps: int = 1000
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+    average: float = 0.98
     batch_size: int = 128
     check_every: int = 20
     patience: int = 6
@@ -38,8 +44,61 @@ class Fitting(Configurable):
     proposals: int = 10
 
 
-def fit_member(model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> list[float]:
-    """Trains a model on the cells that are not held out, and leaves it with the weights that predict those best.
+def fit_members(
+    models: Sequence[TabularCVAE],
+    x: Tensor,
+    held_out: Sequence[Tensor],
+    fitting: Fitting,
+    seed: int,
+    progress: bool = False,
+) -> list[float]:
+    """Trains an ensemble in step, and leaves every member with its weights of the common step that predicts best.
+
+    Each member is looked at on the cells that it does not see. A few cells in a small table say little about when to
+    stop one member; together, as the folds of a cross-validation, they say when to stop all.
+
+    Args:
+        models: members, started from their linear solutions.
+        x: rows [N, F], NaN where missing.
+        held_out: for each member [N, F], True for observed cells that its training must not see.
+        fitting: how.
+        seed: of batches and noise.
+        progress: shows a bar.
+
+    Returns:
+        The mean held-out score (`held_out_score`) at every look.
+    """
+    members = [
+        Member(model, x, hidden, fitting, seed + number)
+        for number, (model, hidden) in enumerate(zip(models, held_out, strict=True))
+    ]
+
+    def look() -> float:
+        return sum(member.score() for member in members) / len(members)
+
+    history = [look()]
+    for member in members:
+        member.keep()
+    stale = 0
+    steps = range(fitting.check_every, fitting.max_steps + 1, fitting.check_every)
+    for _ in tqdm(steps, desc="training", unit="look", disable=not progress, leave=False):
+        for member in members:
+            member.train(fitting.check_every)
+        score = look()
+        stale = 0 if score > max(history) else stale + 1
+        history.append(score)
+        if stale == 0:
+            for member in members:
+                member.keep()
+        if stale >= fitting.patience:
+            break
+    for member in members:
+        member.restore()
+    return history
+
+
+class Member:
+    """One model of an ensemble in training.
 
     Args:
         model: started from its linear solution.
@@ -47,46 +106,57 @@ def fit_member(model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting
         held_out: [N, F], True for observed cells that training must not see.
         fitting: how.
         seed: of batches and noise.
-
-    Returns:
-        The held-out log-likelihood in nats per cell at every look.
     """
-    shown = x.masked_fill(held_out, float("nan"))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
-    )
-    generator = torch.Generator().manual_seed(seed)
-    look = torch.randperm(len(x), generator=generator)[: fitting.look_rows]
-    history = [held_out_score(model, x[look], shown[look], fitting.proposals)]
-    best, stale = copy.deepcopy(model.state_dict()), 0
-    order = torch.randperm(len(x), generator=generator)
-    for step in range(1, fitting.max_steps + 1):
-        if len(order) < min(fitting.batch_size, len(x)):
-            order = torch.randperm(len(x), generator=generator)
-        rows, order = order[: fitting.batch_size], order[fitting.batch_size :]
-        loss = member_loss(model.train(), shown[rows], step)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        if step % fitting.check_every == 0:
-            score = held_out_score(model, x[look], shown[look], fitting.proposals)
-            if score > max(history):
-                best, stale = copy.deepcopy(model.state_dict()), 0
-            else:
-                stale += 1
-            history.append(score)
-            if stale >= fitting.patience:
-                break
-    model.load_state_dict(best)
-    model.eval()
-    return history
+
+    def __init__(self, model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> None:
+        self.model, self.x, self.fitting = model, x, fitting
+        self.shown = x.masked_fill(held_out, float("nan"))
+        self.averaged = copy.deepcopy(model)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
+        )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.look = torch.randperm(len(x), generator=self.generator)[: fitting.look_rows]
+        self.order = torch.randperm(0)
+        self.best = copy.deepcopy(model.state_dict())
+        self.step = 0
+
+    def train(self, steps: int) -> None:
+        """Takes some steps of the optimiser."""
+        size = min(self.fitting.batch_size, len(self.x))
+        for _ in range(steps):
+            if len(self.order) < size:
+                self.order = torch.randperm(len(self.x), generator=self.generator)
+            rows, self.order = self.order[:size], self.order[size:]
+            self.step += 1
+            loss = member_loss(self.model.train(), self.shown[rows], self.step)
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+            self.optimizer.step()
+            weight = max(1 - self.fitting.average, 1 / (self.step + 1))
+            with torch.no_grad():
+                for kept, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                    kept.lerp_(new, weight)
+
+    def score(self) -> float:
+        """`held_out_score` of the averaged weights."""
+        return held_out_score(self.averaged, self.x[self.look], self.shown[self.look], self.fitting.proposals)
+
+    def keep(self) -> None:
+        """Remembers the averaged weights."""
+        self.best = copy.deepcopy(self.averaged.state_dict())
+
+    def restore(self) -> None:
+        """Leaves the model with the weights that were kept."""
+        self.model.load_state_dict(self.best)
+        self.model.eval()
 
 
 def member_loss(model: TabularCVAE, shown: Tensor, step: int) -> Tensor:
     """The model's objective on rows [B, F], NaN where not shown."""
-    mask = ~shown.isnan()
-    batch = Batch(shown.nan_to_num(), {}, mask)
+    fields = {OBSERVED: shown_part(shown)} if model.condition.show else {}
+    batch = Batch(shown.nan_to_num(), fields, ~shown.isnan())
     return model.objective(model.draws(batch, model.objective.num_samples), step)
 
 
