@@ -22,10 +22,10 @@ class Fitting(Configurable):
     """How a member of the imputer is trained.
 
     Attributes:
+        min_steps: least optimiser steps: the first ones help nearly always, and less than the noise of the looks.
         max_steps: most optimiser steps.
         learning_rate: of Adam.
         weight_decay: of AdamW.
-        average: decay of the running average of the weights, which is what is looked at and kept.
         batch_size: rows a step.
         check_every: steps between two looks at the held-out cells.
         patience: looks without improvement before it stops.
@@ -33,10 +33,10 @@ class Fitting(Configurable):
         proposals: importance samples of a look.
     """
 
+    min_steps: int = 80
     max_steps: int = 1000
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    average: float = 0.98
     batch_size: int = 128
     check_every: int = 20
     patience: int = 6
@@ -44,61 +44,55 @@ class Fitting(Configurable):
     proposals: int = 10
 
 
-def fit_members(
+def cross_validate(
     models: Sequence[TabularCVAE],
     x: Tensor,
     held_out: Sequence[Tensor],
     fitting: Fitting,
     seed: int,
     progress: bool = False,
-) -> list[float]:
-    """Trains an ensemble in step, and leaves every member with its weights of the common step that predicts best.
+) -> tuple[int, list[float]]:
+    """Trains models side by side, each without its own held-out cells, to find the number of steps that predicts best.
 
-    Each member is looked at on the cells that it does not see. A few cells in a small table say little about when to
-    stop one member; together, as the folds of a cross-validation, they say when to stop all.
+    A few cells of a small table say little about when to stop one model; together, as the folds of a cross-validation,
+    they say when to stop all. The models are left with their weights of that step.
 
     Args:
-        models: members, started from their linear solutions.
+        models: started from their linear solutions.
         x: rows [N, F], NaN where missing.
-        held_out: for each member [N, F], True for observed cells that its training must not see.
+        held_out: for each model [N, F], True for observed cells that its training must not see.
         fitting: how.
         seed: of batches and noise.
         progress: shows a bar.
 
     Returns:
-        The mean held-out score (`held_out_score`) at every look.
+        The number of steps, and the mean held-out score (`held_out_score`) at every look.
     """
-    members = [
+    folds = [
         Member(model, x, hidden, fitting, seed + number)
         for number, (model, hidden) in enumerate(zip(models, held_out, strict=True))
     ]
-
-    def look() -> float:
-        return sum(member.score() for member in members) / len(members)
-
-    history = [look()]
-    for member in members:
-        member.keep()
-    stale = 0
-    steps = range(fitting.check_every, fitting.max_steps + 1, fitting.check_every)
-    for _ in tqdm(steps, desc="training", unit="look", disable=not progress, leave=False):
-        for member in members:
-            member.train(fitting.check_every)
-        score = look()
-        stale = 0 if score > max(history) else stale + 1
-        history.append(score)
-        if stale == 0:
-            for member in members:
-                member.keep()
-        if stale >= fitting.patience:
+    history = [sum(fold.score() for fold in folds) / len(folds)]
+    best, best_score = 0, float("-inf")
+    last = range(fitting.check_every, fitting.max_steps + 1, fitting.check_every)
+    least = min(fitting.min_steps, max(last, default=0))
+    for step in tqdm(last, desc="cross-validation", unit="look", disable=not progress, leave=False):
+        for fold in folds:
+            fold.train(fitting.check_every)
+        history.append(sum(fold.score() for fold in folds) / len(folds))
+        if step >= least and history[-1] > best_score:
+            best, best_score = step, history[-1]
+            for fold in folds:
+                fold.keep()
+        if step >= least and step - best >= fitting.patience * fitting.check_every:
             break
-    for member in members:
-        member.restore()
-    return history
+    for fold in folds:
+        fold.restore()
+    return best, history
 
 
 class Member:
-    """One model of an ensemble in training.
+    """One model in training.
 
     Args:
         model: started from its linear solution.
@@ -111,7 +105,6 @@ class Member:
     def __init__(self, model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> None:
         self.model, self.x, self.fitting = model, x, fitting
         self.shown = x.masked_fill(held_out, float("nan"))
-        self.averaged = copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
         )
@@ -134,23 +127,25 @@ class Member:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
             self.optimizer.step()
-            weight = max(1 - self.fitting.average, 1 / (self.step + 1))
-            with torch.no_grad():
-                for kept, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-                    kept.lerp_(new, weight)
 
     def score(self) -> float:
-        """`held_out_score` of the averaged weights."""
-        return held_out_score(self.averaged, self.x[self.look], self.shown[self.look], self.fitting.proposals)
+        """`held_out_score` of the present weights."""
+        return held_out_score(self.model, self.x[self.look], self.shown[self.look], self.fitting.proposals)
 
     def keep(self) -> None:
-        """Remembers the averaged weights."""
-        self.best = copy.deepcopy(self.averaged.state_dict())
+        """Remembers the present weights."""
+        self.best = copy.deepcopy(self.model.state_dict())
 
     def restore(self) -> None:
         """Leaves the model with the weights that were kept."""
         self.model.load_state_dict(self.best)
         self.model.eval()
+
+
+def fit_member(model: TabularCVAE, x: Tensor, steps: int, fitting: Fitting, seed: int) -> None:
+    """Trains a model on all observed cells of x [N, F] for a number of steps."""
+    Member(model, x, torch.zeros_like(x, dtype=torch.bool), fitting, seed).train(steps)
+    model.eval()
 
 
 def member_loss(model: TabularCVAE, shown: Tensor, step: int) -> Tensor:

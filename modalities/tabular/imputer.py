@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
+from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions import OBSERVED
@@ -22,7 +23,7 @@ from modalities.tabular.condition import ObservedEncoder
 from modalities.tabular.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.features import Features
 from modalities.tabular.files import fill_table
-from modalities.tabular.fitting import Fitting, fit_members
+from modalities.tabular.fitting import Fitting, cross_validate, fit_member
 from modalities.tabular.imputation import Imputation, impute_rows, interval_factor, masked_log_likelihood
 from modalities.tabular.metrics import Filled, decoded, in_table_units
 from modalities.tabular.model import TabularCVAE
@@ -34,9 +35,10 @@ START_ROWS = 20_000  # rows behind the linear start
 class CVAEImputer(TransformerMixin, BaseEstimator):
     """Fills missing cells (NaN) with an ensemble of MIWAEs that start at the factor-analysis solution.
 
-    Every member holds other observed cells out of training: they stop it early, choose the number of latent units, and
-    set the width of the intervals. An array's columns are continuous; the kinds of a DataFrame's columns are inferred,
-    and a DataFrame comes back, with its dtypes. The result of a row depends on that row alone.
+    In a cross-validation over observed cells, the cells held out choose the number of latent units and of training
+    steps, and set the width of the intervals; the members are then trained on all observed cells. An array's columns
+    are continuous; the kinds of a DataFrame's columns are inferred, and a DataFrame comes back, with its dtypes. The
+    result of a row depends on that row alone.
 
     Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
     Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
@@ -51,8 +53,8 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         max_steps: most optimiser steps of a member.
         learning_rate: of Adam.
         batch_size: rows a step.
-        patience: looks (every 20 steps) without improvement before a member stops.
-        held_out: share of the observed cells that each member holds out.
+        patience: looks (every 20 steps) without improvement before the cross-validation stops.
+        held_out: share of the observed cells that each fold holds out; there are as many folds as members.
         proposals: importance samples of each member in imputation.
         draws: multiple imputations behind an interval.
         verbose: shows progress bars.
@@ -61,9 +63,10 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     Attributes:
         columns_: the columns.
         members_: the trained models.
+        steps_: of their training.
         latent_dim_: size of z.
         ridge_: ridge of the linear start.
-        history_: mean held-out score of the members at every look (`modalities.tabular.fitting.held_out_score`).
+        history_: mean held-out score of the folds at every look (`modalities.tabular.fitting.held_out_score`).
         factor_: widening of the intervals at `LEVEL`, from held-out cells.
     """
 
@@ -124,10 +127,14 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.members_ = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
-            self.history_ = fit_members(self.members_, x, held_out, fitting, seed, self.verbose)
-        self.seed_ = seed
-        self.factor_ = self._interval_factor(x, held_out)
+            folds = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
+            self.steps_, self.history_ = cross_validate(folds, x, held_out, fitting, seed, self.verbose)
+            self.seed_ = seed
+            self.factor_ = self._interval_factor(folds, x, held_out)
+            self.members_ = [self._model(x) for _ in folds]
+            numbered = tqdm(self.members_, desc="members", unit="model", disable=not self.verbose, leave=False)
+            for number, model in enumerate(numbered):
+                fit_member(model, x, self.steps_, fitting, seed + number)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -226,12 +233,12 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         progress = "imputing" if self.verbose else None
         return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
 
-    def _interval_factor(self, x: Tensor, held_out: Sequence[Tensor]) -> float:
-        """Widening that makes the members' intervals cover the cells that each of them did not see."""
+    def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
+        """Widening that makes the intervals of each model cover the cells that it did not see."""
         discrete = torch.tensor([column.discrete for column in self.columns_])
         rows = slice(0, 2000)
         draws, cells = [], []
-        for model, hidden in zip(self.members_, held_out, strict=True):
+        for model, hidden in zip(folds, held_out, strict=True):
             shown = x.masked_fill(hidden, float("nan"))[rows]
             draws.append(impute_rows([model], shown, self.proposals, self.draws, self.seed_).draws)
             cells.append(hidden[rows] & ~discrete)
