@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.batch import Batch
 from common.cli import SuiteCLI
-from common.conditions import Categorical, Continuous
+from common.conditions import OBSERVED, Categorical, Continuous
 from common.data import Table, random_split
 from modalities.image import ImageCVAE, data
 from modalities.tabular import TabularCVAE
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.data import TableFile, TabularData
 from modalities.tabular.tables import synthetic
 from modalities.text import TextStyleCVAE
@@ -62,15 +60,19 @@ def stand_in(shape, names):
 def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, monkeypatch):
     shape = SHAPES.get(path.stem, (1, 28, 28))
     parsed = command_line(ParseOnly, path).config.fit.data
-    names = parsed.init_args.condition or ["class"]
-    monkeypatch.setattr(getattr(data, parsed.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
+    images = parsed.init_args.get("data", parsed)  # completion takes the images of another module
+    names = images.init_args.condition or ["class"]
+    monkeypatch.setattr(getattr(data, images.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
     cli = command_line(BuildOnly, path)
     assert cli.model.image_shape == shape
-    assert list(cli.model.condition.attributes) == names
-    condition = {name: torch.tensor([0, 1]) for name in names}
-    batch = Batch(torch.zeros(2, *shape), condition)
+    assert list(cli.model.condition.attributes) == ([] if cli.model.condition.reads_observed else names)
+    batch = cli.datamodule.batch("test", 2)
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()
-    assert cli.model.sample(condition).shape == (1, 2, *shape)
+    samples = cli.model.sample(batch.condition)
+    assert samples.shape == (1, 2, *shape)
+    if cli.model.condition.reads_observed:
+        observed = batch.condition[OBSERVED]
+        assert samples[0][~observed.isnan()].equal(observed[~observed.isnan()])
 
 
 TEXT_BASES = {path.stem: [path] for path in CONFIGS.glob("text/*.yaml")}
