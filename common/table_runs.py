@@ -65,7 +65,7 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    module = parser.instantiate_classes(parser.parse_args(list(data))).data
+    module = parser.instantiate(parser.parse_args(list(data))).data
     return str(module.fingerprint)
 
 

@@ -148,7 +148,7 @@ def read_table(path: Path) -> Table:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Table)
     try:
-        return Table(**parser.instantiate_classes(parser.parse_path(str(path))).as_dict())
+        return Table(**parser.instantiate(parser.parse_path(str(path))).as_dict())
     except Exception as error:  # jsonargparse raises its own error with the field in its text
         raise ValueError(f"{path}: {error}") from error
 

@@ -75,7 +75,7 @@ def run_data(checkpoint: Path, config: Path | None) -> ConditionalDataModule:
     data_parser = ArgumentParser(exit_on_error=False)
     data_parser.add_subclass_arguments(LightningDataModule, "data")
     data = yaml.safe_load(config.read_text())["data"]
-    return data_parser.instantiate_classes(data_parser.parse_object({"data": data})).data  # type: ignore[no-any-return]
+    return data_parser.instantiate(data_parser.parse_object({"data": data})).data  # type: ignore[no-any-return]
 
 
 def nll(arguments: argparse.Namespace) -> None:
