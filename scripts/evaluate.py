@@ -20,6 +20,7 @@ from common.inference import in_evaluation
 from common.module import ConditionalELBO
 from common.report import print_rows
 from common.results import Measurement
+from common.subset import Subset
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -74,8 +75,13 @@ def run_data(checkpoint: Path, config: Path | None) -> ConditionalDataModule:
         raise FileNotFoundError(f"{config} does not exist: name the run's configuration with --config")
     data_parser = ArgumentParser(exit_on_error=False)
     data_parser.add_subclass_arguments(LightningDataModule, "data")
-    data = yaml.safe_load(config.read_text())["data"]
-    return data_parser.instantiate(data_parser.parse_object({"data": data})).data  # type: ignore[no-any-return]
+    data_parser.add_argument("--subset", type=Subset, default=Subset())
+    content = yaml.safe_load(config.read_text())
+    parts = data_parser.instantiate(
+        data_parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
+    )
+    parts.subset.take_from(parts.data)
+    return parts.data  # type: ignore[no-any-return]
 
 
 def nll(arguments: argparse.Namespace) -> None:
