@@ -28,7 +28,7 @@ class SaveRunConfig(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         if stage == "fit" or not (folder / self.config_filename).exists():
             self.parser.save(
-                self.config, folder / self.config_filename, skip_none=False, overwrite=True, multifile=False
+                self.config, folder / self.config_filename, skip_unset=False, overwrite=True, multifile=False
             )
         config = {**self.config.as_dict(), "git": git_revision()}
         for logger in trainer.loggers:

@@ -7,20 +7,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
-from jsonargparse import ArgumentParser
-from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
 from common import estimators
 from common.arguments import condition_fields, read_batch
 from common.batch import Batch
-from common.data import ConditionalDataModule
+from common.datamodules import data_of_run
 from common.inference import in_evaluation
 from common.module import ConditionalELBO
 from common.report import print_rows
 from common.results import Measurement
-from common.subset import Subset
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -64,29 +60,9 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run_data(checkpoint: Path, config: Path | None) -> ConditionalDataModule:
-    """The DataModule of a run.
-
-    Raises:
-        FileNotFoundError: if the run has no config.yaml.
-    """
-    config = config or checkpoint.resolve().parent.parent / "config.yaml"
-    if not config.exists():
-        raise FileNotFoundError(f"{config} does not exist: name the run's configuration with --config")
-    data_parser = ArgumentParser(exit_on_error=False)
-    data_parser.add_subclass_arguments(LightningDataModule, "data")
-    data_parser.add_argument("--subset", type=Subset, default=Subset())
-    content = yaml.safe_load(config.read_text())
-    parts = data_parser.instantiate(
-        data_parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
-    )
-    parts.subset.take_from(parts.data)
-    return parts.data  # type: ignore[no-any-return]
-
-
 def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size."""
-    data = run_data(arguments.ckpt, arguments.config)
+    data = data_of_run(arguments.ckpt, arguments.config)
     model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
     values, sizes = [], []
     with in_evaluation(model):
@@ -131,7 +107,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     from modalities.text.rewriting import rewriting_table
 
     torch.manual_seed(arguments.seed)
-    data: Any = run_data(arguments.ckpt, arguments.config)
+    data: Any = data_of_run(arguments.ckpt, arguments.config)
     model: Any = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
     if not hasattr(model, "texts"):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")

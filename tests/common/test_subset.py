@@ -92,9 +92,10 @@ def test_a_data_module_trains_on_the_part_and_stays_what_it_is():
     Subset(examples=2, hold_out=[{"colour": "red", "shape": "square"}]).take_from(data)
     assert (data.attributes, data.shape, data.fingerprint) == before
     assert data.train_size == 10
-    assert data.unseen("test").sum() == (
-        (data.conditions("test")["colour"] == 0) & (data.conditions("test")["shape"] == 1)
-    ).sum()
+    assert (
+        data.unseen("test").sum()
+        == ((data.conditions("test")["colour"] == 0) & (data.conditions("test")["shape"] == 1)).sum()
+    )
     untouched = Grid()
     Subset().take_from(untouched)
     assert untouched.unseen("test") is None
