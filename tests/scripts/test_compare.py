@@ -143,3 +143,17 @@ def test_an_unknown_table_lists_the_known_ones(capsys):
 
 def test_the_tables_of_readme_and_docs_are_those_of_the_committed_results():
     assert main(["check"]) == 0
+
+
+def test_a_ray_cluster_of_two_workers_runs_a_table(tmp_path, capsys):
+    ray = pytest.importorskip("ray", reason="the extra cvae-suite[ray] is not installed")
+    table = write_table(tmp_path, {"a": 1.0, "bad": -1.0, "c": 3.0}, seeds=[0, 1], seconds=0.5)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        assert compare("run", table, "--executor", "ray", "--max-parallel", 2) == 1
+    finally:
+        ray.shutdown()
+    shown = capsys.readouterr().out
+    assert "| a | 1.0 ± 0.0 | 2 |" in shown
+    assert "| bad | failed | 0 |" in shown
+    assert len(journal(tmp_path)) == 6
