@@ -43,7 +43,7 @@ def test_of_one_seed_the_examples_are_paired(tmp_path, noise):
     jitter = 0.01 * np.random.default_rng(1).normal(size=200)
     cells = [cell(tmp_path, "a", 0, 5 + noise), cell(tmp_path, "b", 0, 5.05 + noise + jitter)]
     results = results_of(table("a", "b"), cells)
-    assert results.best == {"test/nll": "a"}
+    assert results.best == {"test/nll": ["a"]}
     assert results.tests["test/nll"].startswith("paired t-test over 200 test examples, p <= ")
 
 
@@ -64,11 +64,24 @@ def test_three_seeds_are_the_pairs_themselves(tmp_path, noise):
     cells = [cell(tmp_path, "a", seed, noise + seed) for seed in range(3)]
     cells += [cell(tmp_path, "b", seed, noise + seed + 0.5 + 0.05 * seed) for seed in range(3)]
     results = results_of(table("a", "b"), cells)
-    assert results.best == {"test/nll": "a"}
+    assert results.best == {"test/nll": ["a"]}
     assert results.tests["test/nll"].startswith("paired t-test over 3 seeds")
     figure = results.rows["a"].figures["test/nll"]
     assert figure.mean == pytest.approx(1 + noise.mean())
     assert figure.spread == pytest.approx(1.0)  # of 0, 1 and 2
+
+
+def test_rows_are_compared_within_their_group(tmp_path, noise):
+    jitter = 0.01 * np.random.default_rng(1).normal(size=200)
+    values = {"a": 5 + noise, "b": 6 + noise + jitter, "c": 80 + noise, "d": 70 + noise + jitter}
+    specification = table(*values)
+    for title in ("c", "d"):
+        specification.rows[title] = Row(group="other")
+    results = results_of(specification, [cell(tmp_path, title, 0, value) for title, value in values.items()])
+    assert results.best == {"test/nll": ["a", "d"]}
+    page = markdown(sheet(specification, results))
+    assert page.count("**5.0 ± 0.1**") == 1
+    assert page.count("**70.0 ± 0.1**") == 1
 
 
 def test_examples_of_different_test_sets_are_not_paired(tmp_path, noise):
