@@ -122,8 +122,8 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
         for column in table.columns:
             _add(row.figures, column.metric, found.results)
     groups: dict[str, dict[str, RowResults]] = {}
-    for title, row in table.rows.items():
-        groups.setdefault(row.group, {})[title] = rows[title]
+    for title, asked in table.rows.items():
+        groups.setdefault(asked.group, {})[title] = rows[title]
     best: dict[str, list[str]] = {}
     tests: dict[str, str] = {}
     for column in table.columns:
