@@ -192,7 +192,7 @@ class ConditionalDataModule(LightningDataModule):
     @cached_property
     def whole(self) -> Table:
         """All of the data, loaded when first asked for."""
-        with FileLock(cache_root() / "load.lock"):
+        with FileLock(cache_root() / f"load-{type(self).__name__}.lock"):
             table = self.load()
         return table if self.condition is None else table.restrict(self.condition)
 

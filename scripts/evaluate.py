@@ -21,7 +21,8 @@ from common.results import Measurement
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
-  evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt"""
+  evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
+  evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +58,15 @@ def parser() -> argparse.ArgumentParser:
     transfer_.add_argument("--references", nargs="+", type=Path, default=[], help="files parallel to the inputs")
     transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
+
+    baseline_ = commands.add_parser("baseline", help="rewriting of text by a system that needs no model")
+    baseline_.add_argument("--config", type=Path, required=True, help="configuration with the data")
+    baseline_.add_argument("--system", choices=["copy", "retrieve"], required=True, help="what rewrites")
+    baseline_.add_argument("--label", default="style", help="the label that is changed (default: style)")
+    baseline_.add_argument("--count", type=int, default=200, help="test sentences of each pair (default: 200)")
+    baseline_.add_argument("--seed", type=int, default=0, help="number of the run: nothing is random (default: 0)")
+    baseline_.add_argument("--results", type=Path, required=True, help="results.json to write")
+    baseline_.set_defaults(run=baseline)
     return result
 
 
@@ -127,6 +137,16 @@ def transfer(arguments: argparse.Namespace) -> None:
 
         write_texts(outputs, arguments.out)
         print(f"{len(outputs)} sentences written to {arguments.out}")
+
+
+def baseline(arguments: argparse.Namespace) -> None:
+    """Measures the rewriting of a system that needs no model, as a row for a comparison table."""
+    from modalities.text.rewriting import baseline_results
+
+    data: Any = data_of_run(arguments.config, arguments.config)
+    results = baseline_results(arguments.system, data, arguments.label, arguments.count, arguments.seed)
+    results.write(arguments.results)
+    print_rows(arguments.system, {arguments.system: results.metrics})
 
 
 if __name__ == "__main__":
