@@ -159,10 +159,27 @@ class Evaluation(Configurable):
         figures["test/effective_sample_size"] = Measurement.mean(size[~size.isnan()], "samples", importance)
         figures |= self._latent_figures(table)
         figures |= self._leakage(model, table)
-        judge = model.trainer.datamodule.judge() if hasattr(model.trainer.datamodule, "judge") else None
+        return figures | self._control(model, table)
+
+    def _control(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
+        """What the judge says of samples; and, where combinations of conditions were held out, of those alone."""
+        data, figures = model.trainer.datamodule, {}
+        judge = data.judge() if hasattr(data, "judge") else None
+        unseen = data.unseen("test") if hasattr(data, "unseen") else None
         if judge is not None:
-            conditions = model.trainer.datamodule.conditions("test")
-            figures |= control_figures(model, judge, conditions, self.control_samples, self.seed, self.guidance)
+            arguments = self.control_samples, self.seed, self.guidance
+            conditions = data.conditions("test")
+            figures = control_figures(model, judge, conditions, *arguments)
+            if unseen is not None and unseen.any():
+                apart = control_figures(
+                    model, judge, {name: field[unseen] for name, field in conditions.items()}, *arguments
+                )
+                figures |= {f"test/unseen/{name.removeprefix('test/')}": figure for name, figure in apart.items()}
+        if unseen is not None:
+            nll = table["nll"][unseen[table["index"]] & ~table["nll"].isnan()]
+            if len(nll):
+                how = f"importance sampling, {self.num_samples} samples; combinations that training never saw"
+                figures["test/unseen/nll"] = Measurement.mean(nll, "nats", how)
         return figures
 
     def _latent_figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:

@@ -46,6 +46,7 @@ class Row:
         budgets: name of a budget -> dotted options of this row alone.
         command: a command of its own instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and
             it leaves `{folder}/results.json`.
+        group: rows of one group are compared with each other, and with no row of another group.
     """
 
     configs: list[str] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Row:
     base: list[str] | None = None
     budgets: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: list[str] | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def read_table(path: Path) -> Table:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Table)
     try:
-        return Table(**parser.instantiate_classes(parser.parse_path(str(path))).as_dict())
+        return Table(**parser.instantiate(parser.parse_path(str(path))).as_dict())
     except Exception as error:  # jsonargparse raises its own error with the field in its text
         raise ValueError(f"{path}: {error}") from error
 

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from common.callbacks import peak_memory_mb
-from common.results import Measurement, Results, RunInfo
-from common.tracking import config_hash, git_revision
+from common.baselines import baseline_run
+from common.results import Measurement, Results
 from modalities.tabular.baselines import METHODS
 from modalities.tabular.columns import Column, encode_table, fit_columns
 from modalities.tabular.masks import Mechanism, hide
@@ -112,19 +111,6 @@ def results(
     digest = hashlib.sha256()
     for table in rows:
         digest.update(pd.util.hash_pandas_object(TABLES[table]()).to_numpy().tobytes())
-    now = datetime.now(UTC)
-    run = RunInfo(
-        id=f"{name}-s{seed}",
-        name=name,
-        modality="tabular",
-        seed=seed,
-        git=git_revision(),
-        config_hash=config_hash({"method": name, "tables": list(rows), **options}),
-        data_fingerprint=digest.hexdigest()[:16],
-        started=started.isoformat(timespec="seconds"),
-        seconds=round((now - started).total_seconds(), 1),
-        device=f"cpu, {torch.get_num_threads()} threads",
-        peak_memory_mb=round(peak_memory_mb(torch.device("cpu")), 1),
-        parameters=0,
-    )
+    options = {"tables": list(rows), **options}
+    run = baseline_run(name, "tabular", seed, started, options, digest.hexdigest()[:16])
     return Results(run, metrics)

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from common.cli import SuiteCLI
-from common.conditions import Categorical, Continuous
+from common.conditions import OBSERVED, Categorical, Continuous
 from common.data import Table, random_split
 from modalities.image import ImageCVAE, data
 from modalities.tabular import TabularCVAE
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.data import TableFile, TabularData
 from modalities.tabular.tables import synthetic
 from modalities.text import TextStyleCVAE
