@@ -34,10 +34,10 @@ class Fitting(Configurable):
     """
 
     min_steps: int = 80
-    max_steps: int = 1000
+    max_steps: int = 300
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    batch_size: int = 128
+    batch_size: int = 64
     check_every: int = 20
     patience: int = 6
     look_rows: int = 400
