@@ -22,6 +22,14 @@ test: venv ## the default tests
 bench: venv ## time writing with and without the cache
 	$(BIN)/python scripts/benchmark.py decoding
 
+tables: venv ## every comparison table and study at its quick budget; goes on where it stopped
+	for table in configs/tables/*.yaml; do $(BIN)/python scripts/compare.py run $$table --max-parallel 2 || exit 1; done
+	$(BIN)/python scripts/study.py conditions digits --max-parallel 2 --out docs/studies/conditions
+	$(BIN)/python scripts/study.py data digits --max-parallel 2 --out docs/studies/data
+	$(BIN)/python scripts/study.py complexity --ckpt "$$(ls -d runs/tables/conditioning/quick/image/*/*/checkpoints/best.ckpt | tail -1)" \
+		--out docs/studies/complexity
+	$(BIN)/python scripts/compare.py check --write
+
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
