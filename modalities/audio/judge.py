@@ -17,7 +17,7 @@ from common.data import Table, cache_root
 from common.metrics.control import RealFigures, scores
 from modalities.audio.features import LogMel
 
-VERSION = 1  # part of the cache key: raise it when the network or its training changes
+VERSION = 2  # part of the cache key: raise it when the network or its training changes
 FEATURES = 64
 
 
@@ -63,8 +63,10 @@ class AudioJudge(nn.Module):
 
     @staticmethod
     @torch.inference_mode(False)  # asked for in the middle of a test, whose tensors could not be trained
-    def of(table: Table, features: LogMel, fingerprint: str) -> "AudioJudge":
-        """The judge of a table, from the cache or trained now and kept there."""
+    def of(table: Table, features: LogMel, fingerprint: str) -> "AudioJudge | None":
+        """The judge of a table, from the cache or trained now and kept there; None without a category to read."""
+        if not judged(table.attributes):
+            return None
         judge = AudioJudge(table.attributes, table.x.shape[2])
         path = cache_root() / "judges" / f"audio-{fingerprint}-{VERSION}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ class AudioJudge(nn.Module):
         judge.real = examine(judge, table, features)
         return judge
 
-    def fit(self, table: Table, features: LogMel, steps: int = 1500, batch_size: int = 64, seed: int = 0) -> None:
+    def fit(self, table: Table, features: LogMel, steps: int = 600, batch_size: int = 64, seed: int = 0) -> None:
         """Trains on the training split.
 
         Args:

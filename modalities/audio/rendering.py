@@ -17,6 +17,7 @@ from modalities.audio.tunes import Tune, package_folder
 PROGRAMS = {"piano": 0, "guitar": 24, "accordion": 21, "fiddle": 40, "flute": 73}  # General MIDI, from 0
 TICKS = 960  # a second
 HIGHEST = 88  # some of the soundfont's instruments never end a note above: the synthesiser would hang
+FEWEST = 4  # notes of a clip
 VERSION = 1  # part of every cache key: raise it when the same settings give other sound
 
 # Beats a minute as the dances are commonly played, and quarter notes a beat: two beats a bar but for the strathspey.
@@ -41,6 +42,11 @@ class Performance(Configurable):
     style: Literal["customary", "as_notated"] = "customary"
     tempo_spread: float = 0.08
     swing: float = 0.64
+
+    @property
+    def customary_tempo(self) -> dict[str, float]:
+        """Usual beats a minute of each dance; none where tunes are played as they are notated."""
+        return dict(BEATS) if self.style == "customary" else {}
 
     def quarters_per_minute(self, tune: Tune) -> float:
         """Tempo of a tune."""
@@ -77,7 +83,7 @@ def clip_starts(tune: Tune, performance: Performance, seconds: float, count: int
     while position + 0.9 * seconds <= end and len(starts) < count:
         inside = (onset >= position - 1e-6) & (onset < position + seconds)
         notes = np.stack([np.round((onset[inside] - position) * 100), tune.pitch[inside]])
-        if notes.tobytes() not in seen:
+        if notes.tobytes() not in seen and inside.sum() >= FEWEST:
             seen.add(notes.tobytes())
             starts.append(float(position))
         position += bar * max(1, round(seconds / bar))
