@@ -1,6 +1,8 @@
 """Audio DataModules. Clips are log-mel features [N, 1, mels, frames] in float16, standardised on the device."""
 
+import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -17,6 +19,7 @@ from common.columns import condition_columns, fit_continuous
 from common.conditions import Categorical
 from common.data import ConditionalDataModule, Split, Table, data_root, hashed_split
 from modalities.audio.condition import SOURCE
+from modalities.audio.dances import played_as
 from modalities.audio.features import LogMel
 from modalities.audio.judge import AudioJudge
 from modalities.audio.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
@@ -84,9 +87,12 @@ class Tunes(AudioData):
         performance: "customary" plays each dance at its usual tempo and swings hornpipes and clogs; "as_notated" plays
             what is written, evenly, at 120 quarter notes a minute. See `modalities.audio.rendering.Performance`.
         instruments: what every clip is played on: some of piano, guitar, accordion, fiddle, flute.
-        clips: clips of each tune, at most.
+        clips: clips of each tune of the commonest genre, at most; a genre that is n times rarer gives sqrt(n) times as
+            many, which may overlap.
         limit: only so many tunes, spread over the collection, for a trial; None takes all.
-        views: in training z is read from the same clip on an instrument drawn anew: it learns what they share.
+        views: what z is read from in training, so that it learns what versions of a clip share: "none" is the clip itself,
+            "instruments" the same clip on an instrument drawn anew, "performances" that, played as a dance drawn anew:
+            its time bent to the tempo and rhythm of the other dance (see `modalities.audio.dances`).
         shares: shares of validation and test.
         features: as in `AudioData`.
         batch_size: as in `AudioData`.
@@ -100,7 +106,7 @@ class Tunes(AudioData):
         instruments: Sequence[str] = tuple(PROGRAMS),
         clips: int = 4,
         limit: int | None = None,
-        views: bool = False,
+        views: Literal["none", "instruments", "performances"] = "none",
         shares: tuple[float, float] = (0.1, 0.1),
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
         batch_size: int = 64,
@@ -111,6 +117,8 @@ class Tunes(AudioData):
         unknown = [name for name in instruments if name not in PROGRAMS]
         if unknown or not instruments:
             raise ValueError(f"instruments {', '.join(unknown) or 'none'}: there are {', '.join(PROGRAMS)}")
+        if views == "performances" and performance == "as_notated":
+            raise ValueError("data.views performances needs customary tempos: as notated, all dances share one")
         self.performance = Performance(performance)
         self.instruments = list(instruments)
         self.clips, self.limit, self.views, self.shares = clips, limit, views, shares
@@ -127,6 +135,7 @@ class Tunes(AudioData):
             files = files[:: max(1, len(files) // self.limit)][: self.limit]
         settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
         kept = kept_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
+        self.tune, self.tempo = kept.columns["tune"], kept.columns["tempo"]
         fields = {name: kept.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
         return Table(kept.x, fields, dict(attributes), _shuffled(kept.columns["split"]))
@@ -141,12 +150,16 @@ class Tunes(AudioData):
                 raise ValueError(f"{len(tunes)} tunes leave none for {name}: raise data.limit or data.shares")
         side = {row: SPLITS.index(name) for name, rows in parts.items() for row in rows.tolist()}
         rows = []
+        counts = Counter(tune.genre for tune in tunes)
         for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune")):
-            for start in clip_starts(tune, self.performance, self.settings.seconds, self.clips):
+            wanted = round(self.clips * math.sqrt(max(counts.values()) / counts[tune.genre]))
+            for start in clip_starts(tune, self.performance, self.settings.seconds, wanted):
                 writer.append(self._clip(tune, start))
                 genre = GENRES.index(tune.genre)
                 rows += [(genre, played, side[number], number) for played in range(len(self.instruments))]
-        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(rows).T, strict=True))
+        columns = dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(rows).T, strict=True))
+        deviations = torch.tensor([self.performance.deviation(tune) for tune in tunes], dtype=torch.float32)
+        return {**columns, "tempo": deviations[columns["tune"]]}
 
     def _clip(self, tune: Tune, start: float) -> Tensor:
         """Features of a clip on every instrument, [instruments, 1, mels, frames]."""
@@ -155,16 +168,23 @@ class Tunes(AudioData):
         return self.settings.log_mel(torch.stack(waves)).unsqueeze(1)
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Standardised features; in training with views, the same clip on another instrument beside it."""
+        """Standardised features; in training with views, another version of each clip beside it."""
         changed = super().transform(batch, training)
-        if not (training and self.views):
+        if not training or self.views == "none":
             return changed
         rows = self.table.splits["train"][batch.positions.cpu()]
         # The renderings of a clip lie side by side.
         count = len(self.instruments)
         other = rows - rows % count + torch.randint(count, rows.shape)
-        condition = {f"{SOURCE}_{name}": field[other].to(batch.x.device) for name, field in self.table.fields.items()}
-        source = self.features.standardise(self.table.x[other].to(batch.x.device))
+        log_mel, own = self.table.x[other].float(), self.table.fields["genre"][rows]
+        genre = own
+        if self.views == "performances":
+            genre = torch.randint(len(GENRES), rows.shape)
+            frame = self.settings.hop / self.settings.sample_rate
+            log_mel = played_as(log_mel, own, genre, self.tempo[rows], GENRES, frame)
+        labels = {"genre": genre, "instrument": self.table.fields["instrument"][other]}
+        condition = {f"{SOURCE}_{name}": labels[name].to(batch.x.device) for name in self.table.attributes}
+        source = self.features.standardise(log_mel).to(batch.x.device)
         return changed.replace(condition={**changed.condition, **condition, SOURCE: source})
 
 

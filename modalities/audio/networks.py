@@ -4,6 +4,7 @@ The latent is a sequence: one vector for every `stride` frames. A global vector 
 all at once; here the same weights read and write them wherever they are. N rows, S steps.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,44 @@ class Residual2d(nn.Module):
         return h + self.second(silu(self.film(self.first(silu(h)), c)))
 
 
+class Tempo(nn.Module):
+    """Reads a sequence at a speed that is a learned function of the condition; the identity before training.
+
+    With it the latent can run in time that all conditions share, bars say, and each condition has its own tempo: the
+    affine transformer of Jaderberg et al. 2015, "Spatial Transformer Networks", section 3.2, along time.
+
+    Args:
+        condition_dim: C.
+    """
+
+    def __init__(self, condition_dim: int) -> None:
+        super().__init__()
+        self.log_speed = nn.Linear(condition_dim, 1)
+        nn.init.zeros_(self.log_speed.weight)
+        nn.init.zeros_(self.log_speed.bias)
+
+    def speed(self, c: Tensor) -> Tensor:
+        """Steps of shared time in a step of the clip, [N, 1], between 1/3 and 3."""
+        return torch.exp(math.log(3) * torch.tanh(self.log_speed(c).float()))
+
+    def forward(self, h: Tensor, speed: Tensor) -> Tensor:
+        """[N, 2 * width + 2, S] from h [N, width, S]: step s is read at s * speed.
+
+        The channels are the value between the two nearest steps, their difference, how far it is from the first one, and
+        how far it lies beyond the end.
+        """
+        last = h.shape[-1] - 1
+        place = torch.arange(h.shape[-1], device=h.device) * speed
+        inside = place.clamp(0, last)
+        first = inside.detach().floor().long().clamp_max(max(last - 1, 0))
+        share = (inside - first).unsqueeze(1)
+        rows = first.unsqueeze(1).expand(-1, h.shape[1], -1)
+        left, right = h.gather(-1, rows), h.gather(-1, (rows + 1).clamp_max(last))
+        beyond = (place - last).clamp(0, 1).unsqueeze(1)
+        difference = right - left
+        return torch.cat([left + share.to(h.dtype) * difference, difference, share.to(h), beyond.to(h)], dim=1)
+
+
 class Encoder(nn.Module):
     """x [N, 1, mels, frames], c [N, C] -> [N, S, outputs]."""
 
@@ -97,15 +136,17 @@ class Encoder(nn.Module):
         self.local = nn.ModuleList(Residual2d(sizes.channels, condition_dim) for _ in range(sizes.blocks))
         self.gather = nn.Conv1d(sizes.channels * bands, sizes.width, step, step)
         self.film = FiLM(condition_dim, sizes.width)
+        self.mix = nn.Conv1d(2 * sizes.width + 2, sizes.width, 1)
         self.trunk = nn.ModuleList(Residual1d(sizes.width, condition_dim, 2**layer) for layer in range(sizes.depth))
         self.head = nn.Conv1d(sizes.width, outputs, 1)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, tempo: Tempo) -> Tensor:
         """[N, S, outputs]."""
         h = self.stem(x.contiguous(memory_format=torch.channels_last))  # the fast layout on CPU and GPU
         for block in self.local:
             h = block(h, c)
         h = self.film(self.gather(silu(h).flatten(1, 2)), c)
+        h = self.mix(tempo(h, 1 / tempo.speed(c)))
         for block in self.trunk:
             h = block(h, c)
         return self.head(silu(h)).transpose(1, 2)
@@ -123,6 +164,7 @@ class Decoder(nn.Module):
         _, mels, _ = shape
         self.bands, step = mels // FREQUENCY_STRIDE, sizes.stride // 2
         self.stem = nn.Conv1d(latent_channels + condition_dim, sizes.width, 3, padding=1)
+        self.mix = nn.Conv1d(2 * sizes.width + 2, sizes.width, 3, padding=1)
         self.trunk = nn.ModuleList(
             Residual1d(sizes.width, condition_dim, 2**layer) for layer in reversed(range(sizes.depth))
         )
@@ -132,10 +174,11 @@ class Decoder(nn.Module):
         self.head = nn.ConvTranspose2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
         self.envelope = nn.Linear(condition_dim, mels)
 
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor, tempo: Tempo) -> Tensor:
         """[N, 1, mels, frames]."""
         steps = c.unsqueeze(-1).expand(-1, -1, z.shape[1])
         h = self.stem(torch.cat([z.transpose(1, 2), steps], dim=1))
+        h = self.mix(tempo(h, tempo.speed(c)))
         for block in self.trunk:
             h = block(h, c)
         h = self.spread(silu(h)).unflatten(1, (-1, self.bands))

@@ -11,19 +11,17 @@ import torch
 from torch import Tensor
 
 from common.configurable import Configurable
+from modalities.audio.dances import BEATS, BEATS_A_PULSE, SWING
 from modalities.audio.features import levelled
 from modalities.audio.tunes import Tune, package_folder
 
 PROGRAMS = {"piano": 0, "guitar": 24, "accordion": 21, "fiddle": 40, "flute": 73}  # General MIDI, from 0
 TICKS = 960  # a second
+SWUNG = ("hornpipe", "clog")
 HIGHEST = 88  # some of the soundfont's instruments never end a note above: the synthesiser would hang
 FEWEST = 4  # notes of a clip
+FULL = 0.9  # share of a clip that has to lie within the tune
 VERSION = 1  # part of every cache key: raise it when the same settings give other sound
-
-# Beats a minute as the dances are commonly played, and quarter notes a beat: two beats a bar but for the strathspey.
-BEATS = {"reel": 112.0, "hornpipe": 84.0, "jig": 116.0, "strathspey": 132.0, "clog": 72.0}
-SWUNG = ("hornpipe", "clog")
-
 
 @dataclass(frozen=True)
 class Performance(Configurable):
@@ -36,24 +34,26 @@ class Performance(Configurable):
     Attributes:
         style: "customary" or "as_notated".
         tempo_spread: largest deviation from the usual tempo, as a share; a tune's own follows from its name.
-        swing: share of a pair of even short notes that the first one takes; one half is no swing.
     """
 
     style: Literal["customary", "as_notated"] = "customary"
     tempo_spread: float = 0.08
-    swing: float = 0.64
 
     @property
     def customary_tempo(self) -> dict[str, float]:
         """Usual beats a minute of each dance; none where tunes are played as they are notated."""
         return dict(BEATS) if self.style == "customary" else {}
 
+    def deviation(self, tune: Tune) -> float:
+        """Tempo of a tune against the usual one of its dance."""
+        position = int(hashlib.sha256(tune.name.encode()).hexdigest()[:8], 16) / 2**31 - 1  # in [-1, 1)
+        return 1 + self.tempo_spread * position
+
     def quarters_per_minute(self, tune: Tune) -> float:
         """Tempo of a tune."""
         if self.style == "as_notated":
             return tune.tempo or 120.0
-        position = int(hashlib.sha256(tune.name.encode()).hexdigest()[:8], 16) / 2**31 - 1  # in [-1, 1)
-        return BEATS[tune.genre] * beat(tune) * (1 + self.tempo_spread * position)
+        return BEATS[tune.genre] * beat(tune) * self.deviation(tune)
 
     def seconds(self, tune: Tune, quarters: np.ndarray) -> np.ndarray:
         """When a position in the tune sounds, seconds after its first full bar begins."""
@@ -61,33 +61,35 @@ class Performance(Configurable):
         if self.style == "customary" and tune.genre in SWUNG:
             pair = beat(tune) / 2
             whole, inside = np.divmod(position, pair)
-            position = pair * (whole + np.interp(inside / pair, [0.0, 0.5, 1.0], [0.0, self.swing, 1.0]))
+            position = pair * (whole + np.interp(inside / pair, [0.0, 0.5, 1.0], [0.0, SWING, 1.0]))
         return position * 60 / self.quarters_per_minute(tune)
 
 
 def beat(tune: Tune) -> float:
     """Quarter notes a beat: half a bar, a quarter of it in the strathspey, three eighths in compound time."""
-    if tune.genre == "jig":
-        return 1.5
-    return tune.bar / (4 if tune.genre == "strathspey" else 2)
+    return 1.5 if tune.genre == "jig" else tune.bar / (2 * BEATS_A_PULSE[tune.genre])
 
 
 def clip_starts(tune: Tune, performance: Performance, seconds: float, count: int) -> list[float]:
-    """Starts of up to `count` clips in seconds: each on a bar, none like another (parts are repeated), all full."""
+    """Starts of up to `count` clips in seconds: each on a bar, none like another (parts are repeated), all full.
+
+    Clips follow each other first; where there are too few of them, others begin half-way between.
+    """
     onset = performance.seconds(tune, tune.start)
     end = performance.seconds(tune, np.array([tune.end]))[0]
     bar = performance.seconds(tune, np.array([tune.downbeat + tune.bar]))[0]
+    bars = max(1, round(seconds / bar))
+    last = int((end - FULL * seconds) // bar)  # the last bar that a clip can begin with
+    candidates = [*range(0, last + 1, bars), *range(max(1, bars // 2), last + 1, bars)]
     starts: list[float] = []
     seen: set[bytes] = set()
-    position = 0.0
-    while position + 0.9 * seconds <= end and len(starts) < count:
+    for position in (number * bar for number in candidates):
         inside = (onset >= position - 1e-6) & (onset < position + seconds)
         notes = np.stack([np.round((onset[inside] - position) * 100), tune.pitch[inside]])
         if notes.tobytes() not in seen and inside.sum() >= FEWEST:
             seen.add(notes.tobytes())
             starts.append(float(position))
-        position += bar * max(1, round(seconds / bar))
-    return starts
+    return starts[:count]
 
 
 def render(

@@ -25,7 +25,7 @@ class Clips:
 
     Attributes:
         x: natural log-mel power [N, 1, mels, frames], float16, memory-mapped: more than fits in memory goes as well.
-        columns: integers by name, [N].
+        columns: numbers by name, [N].
     """
 
     x: Tensor
