@@ -44,6 +44,8 @@ class LogMel(Configurable):
     def __post_init__(self) -> None:
         if self.samples % self.hop:
             raise ValueError(f"samples ({self.samples}) must be a multiple of hop ({self.hop})")
+        if 2 * self.hop > self.n_fft:
+            raise ValueError(f"hop ({self.hop}) must be at most half of n_fft ({self.n_fft}): else sound falls between")
         if self.high > self.sample_rate / 2:
             raise ValueError(f"high ({self.high:g} Hz) is above half the sample rate ({self.sample_rate} Hz)")
 

@@ -8,7 +8,7 @@ from modalities.audio.features import LogMel
 from modalities.audio.networks import ResidualConv
 
 SMALL = ResidualConv(channels=4, width=16, depth=1)
-FEATURES = LogMel(sample_rate=8000, samples=8192, n_fft=256, hop=256, mels=16, high=4000.0, mean=-2.0, std=3.0)
+FEATURES = LogMel(sample_rate=8000, samples=8192, n_fft=512, hop=256, mels=16, high=4000.0, mean=-2.0, std=3.0)
 ATTRIBUTES = {"genre": Categorical(("reel", "jig", "clog")), "instrument": Categorical(("piano", "flute"))}
 
 
