@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from common.arguments import condition_fields, read_batch
+from common.batch import Batch
+from common.conditions import Fields
 from common.module import ConditionalELBO
 
 EPILOG = """examples:
@@ -19,6 +21,8 @@ EPILOG = """examples:
   generate.py interpolate --ckpt best.ckpt --in a.png b.png --num 10 --out path.png
   generate.py --ckpt best.ckpt --condition style=kjv --num 20 --top-p 0.95 --out verses.txt
   generate.py transfer --ckpt best.ckpt --in mine.txt --source style=web --condition style=kjv --beams 4 --out -
+  generate.py --ckpt best.ckpt --condition genre=jig instrument=fiddle --num 8 --out clips/
+  generate.py transfer --ckpt best.ckpt --in clip.wav --condition genre=reel --out new.wav
 A condition that is not given is left open, if the model was trained with condition dropout."""
 
 
@@ -33,10 +37,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
     result.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="what to generate")
-    result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the input files")
+    result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE",
+                        help="condition of the input files; a model of sound recognises what is not given")  # fmt: skip
     result.add_argument("--in", dest="inputs", nargs="+", type=Path, default=[], metavar="FILE", help="input files")
     result.add_argument("--num", type=int, default=16, help="samples, or steps of an interpolation (default: 16)")
-    result.add_argument("--out", type=Path, required=True, help="file to write; its suffix chooses the format")
+    result.add_argument("--out", type=Path, required=True, help="file or folder to write; a suffix chooses the format")
     result.add_argument("--temperature", type=float, default=1.0, help="scale of the latent's noise (default: 1)")
     result.add_argument("--guidance", type=float, default=1.0, help="above 1 exaggerates the condition (default: 1)")
     result.add_argument("--draw", action="store_true", help="draw from the likelihood instead of taking its mean")
@@ -66,6 +71,12 @@ def set_decoding(model: ConditionalELBO, arguments: argparse.Namespace) -> Any:
     return text
 
 
+def recognised(model: Any, batch: Batch, given: Fields) -> Batch:
+    """The batch under the condition that is given, and what the model recognises where none is."""
+    fields = {name: field.expand(len(batch)) for name, field in given.items()}
+    return batch.replace(condition={**model.recognise(batch.x), **fields})
+
+
 def generate(arguments: argparse.Namespace) -> None:
     """Does what the command line asks for.
 
@@ -89,11 +100,14 @@ def generate(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{arguments.verb} needs --in with a file")
         source = condition_fields(model, arguments.source) if arguments.source else condition
         batch = read_batch(model, arguments.inputs, source)
+        recognises = hasattr(model, "recognise")
+        if recognises:
+            batch = recognised(model, batch, condition_fields(model, arguments.source))
         if arguments.verb == "reconstruct":
             x = model.reconstruct(batch, **look)
         elif arguments.verb == "transfer":
             translates = getattr(model.condition, "source", None) is not None
-            if not condition or not (arguments.source or translates):
+            if not condition or not (arguments.source or translates or recognises):
                 raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
             x = model.transfer(batch, condition, **look)
         else:

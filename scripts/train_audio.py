@@ -4,7 +4,11 @@ from common.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.data import AudioData
 
-LINKS = [("attributes", "condition.init_args.attributes"), ("features", "features")]
+LINKS = [
+    ("attributes", "condition.init_args.attributes"),
+    ("speeds", "condition.init_args.speeds"),
+    ("features", "features"),
+]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:

@@ -19,7 +19,7 @@ from common.columns import condition_columns, fit_continuous
 from common.conditions import Categorical
 from common.data import ConditionalDataModule, Split, Table, data_root, hashed_split
 from modalities.audio.condition import SOURCE
-from modalities.audio.dances import played_as
+from modalities.audio.dances import played_as, pulse_seconds
 from modalities.audio.features import LogMel
 from modalities.audio.judge import AudioJudge
 from modalities.audio.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
@@ -63,6 +63,11 @@ class AudioData(ConditionalDataModule):
     @property
     def customary_tempo(self) -> dict[str, float]:
         """Usual beats a minute of each genre, where they are known."""
+        return {}
+
+    @property
+    def speeds(self) -> dict[str, dict[str, float]]:
+        """How fast each value of a condition runs against the fastest, by condition, where that is known."""
         return {}
 
     def transform(self, batch: Batch, training: bool) -> Batch:
@@ -127,6 +132,14 @@ class Tunes(AudioData):
     def customary_tempo(self) -> dict[str, float]:
         """Usual beats a minute of each dance; none where the tunes are played as they are notated."""
         return self.performance.customary_tempo
+
+    @property
+    def speeds(self) -> dict[str, dict[str, float]]:
+        """Pulses of each dance in the same time, against the fastest; none as notated."""
+        if self.performance.style == "as_notated":
+            return {}
+        fastest = min(pulse_seconds(name) for name in GENRES)
+        return {"genre": {name: round(fastest / pulse_seconds(name), 4) for name in GENRES}}
 
     def load(self) -> Table:
         """Renders the tunes, or reads what an earlier run rendered under the same settings."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from common.batch import Batch
-from common.conditions import Categorical, ConditionEncoder, Fields
+from common.conditions import Categorical, Fields
 from common.evaluation import Evaluation
 from common.fusion import expand
 from common.inference import in_evaluation
@@ -24,10 +24,10 @@ from common.priors import Prior
 from common.removal import Removal
 from common.results import Measurement
 from modalities.audio import windows
-from modalities.audio.condition import SOURCE
+from modalities.audio.condition import SOURCE, GenreEncoder
 from modalities.audio.features import LogMel, levelled
 from modalities.audio.figures import audio_figures
-from modalities.audio.networks import Decoder, Encoder, ResidualConv, Tempo
+from modalities.audio.networks import Decoder, Encoder, ResidualConv
 from modalities.audio.pictures import audio_media
 from modalities.audio.sound import SUFFIXES, read_sound, write_sound
 from modalities.audio.vocoder import GriffinLim, Vocoder
@@ -55,9 +55,11 @@ class AudioGenreCVAE(ConditionalELBO):
         removal: takes the condition out of z.
     """
 
+    condition: GenreEncoder
+
     def __init__(
         self,
-        condition: ConditionEncoder,
+        condition: GenreEncoder,
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
         latent_dim: int = 256,
         architecture: ResidualConv = ResidualConv(),  # noqa: B008 (frozen)
@@ -83,18 +85,17 @@ class AudioGenreCVAE(ConditionalELBO):
         channels = latent_dim // self.steps
         self.likelihood = likelihood or Gaussian("optimal", 0.7, shape=[features.mels, 1])
         self.encoder = Encoder(features.shape, condition.dim, 2 * channels, architecture)
-        self.tempo = Tempo(condition.dim)
         self.decoder = Decoder(features.shape, channels, condition.dim, architecture)
 
     def encode(self, x: Tensor, c: Tensor) -> Independent:
         """q(z | x, c) for x [B, 1, mels, frames] and c [B, C]."""
-        mean, log_scale = self.encoder(x, c, self.tempo).chunk(2, dim=-1)
+        mean, log_scale = self.encoder(x, c, self.condition.speed(c)).chunk(2, dim=-1)
         return diagonal_normal(torch.cat([mean.flatten(1), log_scale.flatten(1)], dim=-1))
 
     def decode(self, z: Tensor, c: Tensor) -> Independent:
         """p(x | z, c) for z [..., B, D] and c [B, C]."""
         rows = expand(c, z).flatten(0, -2)
-        mean = self.decoder(z.flatten(0, -2).unflatten(-1, (self.steps, -1)), rows, self.tempo)
+        mean = self.decoder(z.flatten(0, -2).unflatten(-1, (self.steps, -1)), rows, self.condition.speed(rows))
         return self.likelihood(mean.unflatten(0, z.shape[:-1]), event_ndim=3)
 
     def evidence(self, batch: Batch) -> Batch:

@@ -4,7 +4,6 @@ The latent is a sequence: one vector for every `stride` frames. A global vector 
 all at once; here the same weights read and write them wherever they are. N rows, S steps.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -87,46 +86,32 @@ class Residual2d(nn.Module):
         return h + self.second(silu(self.film(self.first(silu(h)), c)))
 
 
-class Tempo(nn.Module):
-    """Reads a sequence at a speed that is a learned function of the condition; the identity before training.
+def at_speed(h: Tensor, speed: Tensor) -> Tensor:
+    """[N, 2 * width + 2, S] from h [N, width, S]: step s is what h has at s * speed.
 
-    With it the latent can run in time that all conditions share, bars say, and each condition has its own tempo: the
-    affine transformer of Jaderberg et al. 2015, "Spatial Transformer Networks", section 3.2, along time.
+    With it the latent can run in time that all conditions share, bars say, while each condition has its own tempo: the
+    affine transformer of Jaderberg et al. 2015, "Spatial Transformer Networks", section 3.2, along time. The channels
+    are the value between the two nearest steps, their difference, how far it is from the first one, and how far beyond
+    the end.
 
     Args:
-        condition_dim: C.
+        h: a sequence.
+        speed: [N, 1].
     """
-
-    def __init__(self, condition_dim: int) -> None:
-        super().__init__()
-        self.log_speed = nn.Linear(condition_dim, 1)
-        nn.init.zeros_(self.log_speed.weight)
-        nn.init.zeros_(self.log_speed.bias)
-
-    def speed(self, c: Tensor) -> Tensor:
-        """Steps of shared time in a step of the clip, [N, 1], between 1/3 and 3."""
-        return torch.exp(math.log(3) * torch.tanh(self.log_speed(c).float()))
-
-    def forward(self, h: Tensor, speed: Tensor) -> Tensor:
-        """[N, 2 * width + 2, S] from h [N, width, S]: step s is read at s * speed.
-
-        The channels are the value between the two nearest steps, their difference, how far it is from the first one, and
-        how far it lies beyond the end.
-        """
-        last = h.shape[-1] - 1
-        place = torch.arange(h.shape[-1], device=h.device) * speed
-        inside = place.clamp(0, last)
-        first = inside.detach().floor().long().clamp_max(max(last - 1, 0))
-        share = (inside - first).unsqueeze(1)
-        rows = first.unsqueeze(1).expand(-1, h.shape[1], -1)
-        left, right = h.gather(-1, rows), h.gather(-1, (rows + 1).clamp_max(last))
-        beyond = (place - last).clamp(0, 1).unsqueeze(1)
-        difference = right - left
-        return torch.cat([left + share.to(h.dtype) * difference, difference, share.to(h), beyond.to(h)], dim=1)
+    last = h.shape[-1] - 1
+    place = torch.arange(h.shape[-1], device=h.device) * speed
+    inside = place.clamp(0, last)
+    first = inside.floor().long().clamp_max(max(last - 1, 0))
+    share = (inside - first).unsqueeze(1).to(h.dtype)
+    rows = first.unsqueeze(1).expand(-1, h.shape[1], -1)
+    left, right = h.gather(-1, rows), h.gather(-1, (rows + 1).clamp_max(last))
+    beyond = (place - last).clamp(0, 1).unsqueeze(1).to(h.dtype)
+    difference = right - left
+    return torch.cat([left + share * difference, difference, share, beyond], dim=1)
 
 
 class Encoder(nn.Module):
-    """x [N, 1, mels, frames], c [N, C] -> [N, S, outputs]."""
+    """x [N, 1, mels, frames], c [N, C], speed [N, 1] -> [N, S, outputs]."""
 
     def __init__(self, shape: Shape, condition_dim: int, outputs: int, sizes: ResidualConv) -> None:
         super().__init__()
@@ -140,20 +125,20 @@ class Encoder(nn.Module):
         self.trunk = nn.ModuleList(Residual1d(sizes.width, condition_dim, 2**layer) for layer in range(sizes.depth))
         self.head = nn.Conv1d(sizes.width, outputs, 1)
 
-    def forward(self, x: Tensor, c: Tensor, tempo: Tempo) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, speed: Tensor) -> Tensor:
         """[N, S, outputs]."""
         h = self.stem(x.contiguous(memory_format=torch.channels_last))  # the fast layout on CPU and GPU
         for block in self.local:
             h = block(h, c)
         h = self.film(self.gather(silu(h).flatten(1, 2)), c)
-        h = self.mix(tempo(h, 1 / tempo.speed(c)))
+        h = self.mix(at_speed(h, 1 / speed))
         for block in self.trunk:
             h = block(h, c)
         return self.head(silu(h)).transpose(1, 2)
 
 
 class Decoder(nn.Module):
-    """z [N, S, channels], c [N, C] -> [N, 1, mels, frames].
+    """z [N, S, channels], c [N, C], speed [N, 1] -> [N, 1, mels, frames].
 
     The condition enters at the latent, in every block, and as a spectral envelope added to the output: what an
     instrument sounds like on average needs no detour.
@@ -174,11 +159,11 @@ class Decoder(nn.Module):
         self.head = nn.ConvTranspose2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
         self.envelope = nn.Linear(condition_dim, mels)
 
-    def forward(self, z: Tensor, c: Tensor, tempo: Tempo) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor, speed: Tensor) -> Tensor:
         """[N, 1, mels, frames]."""
         steps = c.unsqueeze(-1).expand(-1, -1, z.shape[1])
         h = self.stem(torch.cat([z.transpose(1, 2), steps], dim=1))
-        h = self.mix(tempo(h, tempo.speed(c)))
+        h = self.mix(at_speed(h, speed))
         for block in self.trunk:
             h = block(h, c)
         h = self.spread(silu(h)).unflatten(1, (-1, self.bands))

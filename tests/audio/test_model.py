@@ -11,13 +11,13 @@ from common.likelihoods import Gaussian
 from common.module import ConditionalELBO
 from common.priors import ConditionalNormal
 from common.removal import Adversary, InformationPenalty
-from modalities.audio import AudioGenreCVAE
+from modalities.audio import AudioGenreCVAE, GenreEncoder
 from modalities.audio.condition import SOURCE
-from modalities.audio.networks import ResidualConv, Tempo
+from modalities.audio.networks import ResidualConv, at_speed
 from modalities.audio.prior import SequencePrior
 from modalities.audio.vocoder import GriffinLim
 from modalities.audio.windows import cut, join, window_starts
-from tests.audio.models import FEATURES, SMALL, perturb, small_model
+from tests.audio.models import ATTRIBUTES, FEATURES, SMALL, perturb, small_model
 
 PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]
 SIGMAS = [lambda: Gaussian("shared"), lambda: Gaussian("shared", shape=[16, 1]), lambda: Gaussian("optimal", shape=[16, 1])]
@@ -101,13 +101,32 @@ def test_a_step_of_the_sequence_prior_depends_on_the_steps_before_it_alone():
         SequencePrior(channels=5).build(12, 5, None, None)
 
 
-def test_a_tempo_reads_a_sequence_faster_and_is_the_identity_at_first():
-    tempo, h = Tempo(3), torch.arange(8.0).expand(1, 2, 8)
-    assert torch.equal(tempo(h, tempo.speed(torch.randn(1, 3)))[:, :2], h)
-    faster = tempo(h, torch.full((1, 1), 1.5))[0]
+def test_a_sequence_is_read_at_a_speed_and_as_it_is_at_speed_one():
+    h = torch.arange(8.0).expand(1, 2, 8)
+    assert torch.equal(at_speed(h, torch.ones(1, 1))[:, :2], h)
+    faster = at_speed(h, torch.full((1, 1), 1.5))[0]
     assert faster[0, :5].tolist() == [0.0, 1.5, 3.0, 4.5, 6.0]
     assert faster[0, 5:].tolist() == [7.0, 7.0, 7.0]  # the end is held,
     assert faster[-1].tolist() == [0, 0, 0, 0, 0, 0.5, 1, 1]  # and marked
+
+
+def test_the_condition_knows_its_speed_whatever_else_it_holds():
+    speeds = {"genre": {"reel": 1.0, "jig": 0.8, "clog": 0.5}}
+    encoder = GenreEncoder(ATTRIBUTES, dim=8, speeds=speeds)
+    c = encoder({"genre": torch.tensor([0, 1, 2, -1]), "instrument": torch.tensor([0, 1, 0, 1])})
+    assert c.shape == (4, encoder.dim)
+    assert encoder.speed(c)[:, 0].tolist() == pytest.approx([1.0, 0.8, 0.5, 0.4 ** (1 / 3)])
+    assert encoder.speed(encoder({"instrument": torch.tensor([0])})).item() == pytest.approx(0.4 ** (1 / 3))
+    assert GenreEncoder(ATTRIBUTES, use=["instrument"], speeds=speeds).speed(c[:1] * 0).item() == 1.0
+
+
+def test_a_slower_condition_stretches_what_a_latent_says():
+    speeds = {"genre": {"reel": 1.0, "jig": 0.8, "clog": 0.5}}
+    model = AudioGenreCVAE(GenreEncoder(ATTRIBUTES, dim=8, speeds=speeds), FEATURES, latent_dim=32, architecture=SMALL)
+    h = model.decoder.mix.weight.new_tensor(range(8)).expand(1, 1, 8)
+    c = model.condition({"genre": torch.tensor([2])})
+    slow = at_speed(h, model.condition.speed(c))[0, 0]
+    assert slow.tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
 
 
 def test_the_condition_reaches_the_sound():
