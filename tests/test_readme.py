@@ -26,11 +26,13 @@ def test_every_make_target_in_the_readme_exists():
 @pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_\w+\.py .*)", README))
 def test_every_training_command_of_the_readme_parses(command):
     from common.cli import SuiteCLI
+    from modalities.audio import AudioGenreCVAE
+    from modalities.audio.data import AudioData
     from modalities.image import ImageCVAE
     from modalities.image.data import ImageData
     from modalities.text import TextStyleCVAE
     from modalities.text.data import TextData
-    from scripts import train_image, train_text
+    from scripts import train_audio, train_image, train_text
 
     class ParseOnly(SuiteCLI):
         def instantiate_classes(self):
@@ -44,6 +46,7 @@ def test_every_training_command_of_the_readme_parses(command):
     )
     kinds = {
         "scripts/train_image.py": (ImageCVAE, ImageData, "image", train_image.LINKS),
+        "scripts/train_audio.py": (AudioGenreCVAE, AudioData, "audio", train_audio.LINKS),
         "scripts/train_text.py": (TextStyleCVAE, TextData, "text", train_text.LINKS),
     }
     assert ParseOnly(*kinds[script], args=words).config.subcommand in {"fit", "test", "predict"}
