@@ -4,11 +4,7 @@ from common.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.data import AudioData
 
-LINKS = [
-    ("attributes", "condition.init_args.attributes"),
-    ("speeds", "condition.init_args.speeds"),
-    ("features", "features"),
-]
+LINKS = [("attributes", "condition.init_args.attributes"), ("features", "features")]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:

@@ -19,7 +19,6 @@ from common.columns import condition_columns, fit_continuous
 from common.conditions import Categorical
 from common.data import ConditionalDataModule, Split, Table, data_root, hashed_split
 from modalities.audio.condition import SOURCE
-from modalities.audio.dances import played_as, pulse_seconds
 from modalities.audio.features import LogMel
 from modalities.audio.judge import AudioJudge
 from modalities.audio.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
@@ -65,11 +64,6 @@ class AudioData(ConditionalDataModule):
         """Usual beats a minute of each genre, where they are known."""
         return {}
 
-    @property
-    def speeds(self) -> dict[str, dict[str, float]]:
-        """How fast each value of a condition runs against the fastest, by condition, where that is known."""
-        return {}
-
     def transform(self, batch: Batch, training: bool) -> Batch:
         """Standardised features."""
         return batch.replace(x=self.features.standardise(batch.x))
@@ -95,9 +89,7 @@ class Tunes(AudioData):
         clips: clips of each tune of the commonest genre, at most; a genre that is n times rarer gives sqrt(n) times as
             many, which may overlap.
         limit: only so many tunes, spread over the collection, for a trial; None takes all.
-        views: what z is read from in training, so that it learns what versions of a clip share: "none" is the clip itself,
-            "instruments" the same clip on an instrument drawn anew, "performances" that, played as a dance drawn anew:
-            its time bent to the tempo and rhythm of the other dance (see `modalities.audio.dances`).
+        views: in training z is read from the same clip on an instrument drawn anew: it learns what they share.
         shares: shares of validation and test.
         features: as in `AudioData`.
         batch_size: as in `AudioData`.
@@ -111,7 +103,7 @@ class Tunes(AudioData):
         instruments: Sequence[str] = tuple(PROGRAMS),
         clips: int = 4,
         limit: int | None = None,
-        views: Literal["none", "instruments", "performances"] = "none",
+        views: bool = False,
         shares: tuple[float, float] = (0.1, 0.1),
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
         batch_size: int = 64,
@@ -122,8 +114,6 @@ class Tunes(AudioData):
         unknown = [name for name in instruments if name not in PROGRAMS]
         if unknown or not instruments:
             raise ValueError(f"instruments {', '.join(unknown) or 'none'}: there are {', '.join(PROGRAMS)}")
-        if views == "performances" and performance == "as_notated":
-            raise ValueError("data.views performances needs customary tempos: as notated, all dances share one")
         self.performance = Performance(performance)
         self.instruments = list(instruments)
         self.clips, self.limit, self.views, self.shares = clips, limit, views, shares
@@ -133,14 +123,6 @@ class Tunes(AudioData):
         """Usual beats a minute of each dance; none where the tunes are played as they are notated."""
         return self.performance.customary_tempo
 
-    @property
-    def speeds(self) -> dict[str, dict[str, float]]:
-        """Pulses of each dance in the same time, against the fastest; none as notated."""
-        if self.performance.style == "as_notated":
-            return {}
-        fastest = min(pulse_seconds(name) for name in GENRES)
-        return {"genre": {name: round(fastest / pulse_seconds(name), 4) for name in GENRES}}
-
     def load(self) -> Table:
         """Renders the tunes, or reads what an earlier run rendered under the same settings."""
         files = tune_files()
@@ -148,7 +130,7 @@ class Tunes(AudioData):
             files = files[:: max(1, len(files) // self.limit)][: self.limit]
         settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
         kept = kept_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
-        self.tune, self.tempo = kept.columns["tune"], kept.columns["tempo"]
+        self.tune = kept.columns["tune"]
         fields = {name: kept.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
         return Table(kept.x, fields, dict(attributes), _shuffled(kept.columns["split"]))
@@ -170,9 +152,7 @@ class Tunes(AudioData):
                 writer.append(self._clip(tune, start))
                 genre = GENRES.index(tune.genre)
                 rows += [(genre, played, side[number], number) for played in range(len(self.instruments))]
-        columns = dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(rows).T, strict=True))
-        deviations = torch.tensor([self.performance.deviation(tune) for tune in tunes], dtype=torch.float32)
-        return {**columns, "tempo": deviations[columns["tune"]]}
+        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(rows).T, strict=True))
 
     def _clip(self, tune: Tune, start: float) -> Tensor:
         """Features of a clip on every instrument, [instruments, 1, mels, frames]."""
@@ -181,23 +161,16 @@ class Tunes(AudioData):
         return self.settings.log_mel(torch.stack(waves)).unsqueeze(1)
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Standardised features; in training with views, another version of each clip beside it."""
+        """Standardised features; in training with views, the same clip on another instrument beside it."""
         changed = super().transform(batch, training)
-        if not training or self.views == "none":
+        if not (training and self.views):
             return changed
         rows = self.table.splits["train"][batch.positions.cpu()]
         # The renderings of a clip lie side by side.
         count = len(self.instruments)
         other = rows - rows % count + torch.randint(count, rows.shape)
-        log_mel, own = self.table.x[other].float(), self.table.fields["genre"][rows]
-        genre = own
-        if self.views == "performances":
-            genre = torch.randint(len(GENRES), rows.shape)
-            frame = self.settings.hop / self.settings.sample_rate
-            log_mel = played_as(log_mel, own, genre, self.tempo[rows], GENRES, frame)
-        labels = {"genre": genre, "instrument": self.table.fields["instrument"][other]}
-        condition = {f"{SOURCE}_{name}": labels[name].to(batch.x.device) for name in self.table.attributes}
-        source = self.features.standardise(log_mel).to(batch.x.device)
+        condition = {f"{SOURCE}_{name}": field[other].to(batch.x.device) for name, field in self.table.fields.items()}
+        source = self.features.standardise(self.table.x[other].to(batch.x.device))
         return changed.replace(condition={**changed.condition, **condition, SOURCE: source})
 
 

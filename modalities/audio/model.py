@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from common.batch import Batch
-from common.conditions import Categorical, Fields
+from common.conditions import Categorical, ConditionEncoder, Fields
 from common.evaluation import Evaluation
 from common.fusion import expand
 from common.inference import in_evaluation
@@ -24,7 +24,7 @@ from common.priors import Prior
 from common.removal import Removal
 from common.results import Measurement
 from modalities.audio import windows
-from modalities.audio.condition import SOURCE, GenreEncoder
+from modalities.audio.condition import SOURCE
 from modalities.audio.features import LogMel, levelled
 from modalities.audio.figures import audio_figures
 from modalities.audio.networks import Decoder, Encoder, ResidualConv
@@ -55,11 +55,9 @@ class AudioGenreCVAE(ConditionalELBO):
         removal: takes the condition out of z.
     """
 
-    condition: GenreEncoder
-
     def __init__(
         self,
-        condition: GenreEncoder,
+        condition: ConditionEncoder,
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
         latent_dim: int = 256,
         architecture: ResidualConv = ResidualConv(),  # noqa: B008 (frozen)
@@ -89,13 +87,13 @@ class AudioGenreCVAE(ConditionalELBO):
 
     def encode(self, x: Tensor, c: Tensor) -> Independent:
         """q(z | x, c) for x [B, 1, mels, frames] and c [B, C]."""
-        mean, log_scale = self.encoder(x, c, self.condition.speed(c)).chunk(2, dim=-1)
+        mean, log_scale = self.encoder(x, c).chunk(2, dim=-1)
         return diagonal_normal(torch.cat([mean.flatten(1), log_scale.flatten(1)], dim=-1))
 
     def decode(self, z: Tensor, c: Tensor) -> Independent:
         """p(x | z, c) for z [..., B, D] and c [B, C]."""
         rows = expand(c, z).flatten(0, -2)
-        mean = self.decoder(z.flatten(0, -2).unflatten(-1, (self.steps, -1)), rows, self.condition.speed(rows))
+        mean = self.decoder(z.flatten(0, -2).unflatten(-1, (self.steps, -1)), rows)
         return self.likelihood(mean.unflatten(0, z.shape[:-1]), event_ndim=3)
 
     def evidence(self, batch: Batch) -> Batch:

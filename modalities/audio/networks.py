@@ -86,32 +86,8 @@ class Residual2d(nn.Module):
         return h + self.second(silu(self.film(self.first(silu(h)), c)))
 
 
-def at_speed(h: Tensor, speed: Tensor) -> Tensor:
-    """[N, 2 * width + 2, S] from h [N, width, S]: step s is what h has at s * speed.
-
-    With it the latent can run in time that all conditions share, bars say, while each condition has its own tempo: the
-    affine transformer of Jaderberg et al. 2015, "Spatial Transformer Networks", section 3.2, along time. The channels
-    are the value between the two nearest steps, their difference, how far it is from the first one, and how far beyond
-    the end.
-
-    Args:
-        h: a sequence.
-        speed: [N, 1].
-    """
-    last = h.shape[-1] - 1
-    place = torch.arange(h.shape[-1], device=h.device) * speed
-    inside = place.clamp(0, last)
-    first = inside.floor().long().clamp_max(max(last - 1, 0))
-    share = (inside - first).unsqueeze(1).to(h.dtype)
-    rows = first.unsqueeze(1).expand(-1, h.shape[1], -1)
-    left, right = h.gather(-1, rows), h.gather(-1, (rows + 1).clamp_max(last))
-    beyond = (place - last).clamp(0, 1).unsqueeze(1).to(h.dtype)
-    difference = right - left
-    return torch.cat([left + share * difference, difference, share, beyond], dim=1)
-
-
 class Encoder(nn.Module):
-    """x [N, 1, mels, frames], c [N, C], speed [N, 1] -> [N, S, outputs]."""
+    """x [N, 1, mels, frames], c [N, C] -> [N, S, outputs]."""
 
     def __init__(self, shape: Shape, condition_dim: int, outputs: int, sizes: ResidualConv) -> None:
         super().__init__()
@@ -121,24 +97,22 @@ class Encoder(nn.Module):
         self.local = nn.ModuleList(Residual2d(sizes.channels, condition_dim) for _ in range(sizes.blocks))
         self.gather = nn.Conv1d(sizes.channels * bands, sizes.width, step, step)
         self.film = FiLM(condition_dim, sizes.width)
-        self.mix = nn.Conv1d(2 * sizes.width + 2, sizes.width, 1)
         self.trunk = nn.ModuleList(Residual1d(sizes.width, condition_dim, 2**layer) for layer in range(sizes.depth))
         self.head = nn.Conv1d(sizes.width, outputs, 1)
 
-    def forward(self, x: Tensor, c: Tensor, speed: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """[N, S, outputs]."""
         h = self.stem(x.contiguous(memory_format=torch.channels_last))  # the fast layout on CPU and GPU
         for block in self.local:
             h = block(h, c)
         h = self.film(self.gather(silu(h).flatten(1, 2)), c)
-        h = self.mix(at_speed(h, 1 / speed))
         for block in self.trunk:
             h = block(h, c)
         return self.head(silu(h)).transpose(1, 2)
 
 
 class Decoder(nn.Module):
-    """z [N, S, channels], c [N, C], speed [N, 1] -> [N, 1, mels, frames].
+    """z [N, S, channels], c [N, C] -> [N, 1, mels, frames].
 
     The condition enters at the latent, in every block, and as a spectral envelope added to the output: what an
     instrument sounds like on average needs no detour.
@@ -149,7 +123,6 @@ class Decoder(nn.Module):
         _, mels, _ = shape
         self.bands, step = mels // FREQUENCY_STRIDE, sizes.stride // 2
         self.stem = nn.Conv1d(latent_channels + condition_dim, sizes.width, 3, padding=1)
-        self.mix = nn.Conv1d(2 * sizes.width + 2, sizes.width, 3, padding=1)
         self.trunk = nn.ModuleList(
             Residual1d(sizes.width, condition_dim, 2**layer) for layer in reversed(range(sizes.depth))
         )
@@ -159,11 +132,10 @@ class Decoder(nn.Module):
         self.head = nn.ConvTranspose2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
         self.envelope = nn.Linear(condition_dim, mels)
 
-    def forward(self, z: Tensor, c: Tensor, speed: Tensor) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """[N, 1, mels, frames]."""
         steps = c.unsqueeze(-1).expand(-1, -1, z.shape[1])
         h = self.stem(torch.cat([z.transpose(1, 2), steps], dim=1))
-        h = self.mix(at_speed(h, speed))
         for block in self.trunk:
             h = block(h, c)
         h = self.spread(silu(h)).unflatten(1, (-1, self.bands))

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from common.configurable import Configurable
-from modalities.audio.dances import BEATS, BEATS_A_PULSE, SWING
 from modalities.audio.features import levelled
 from modalities.audio.tunes import Tune, package_folder
 
 PROGRAMS = {"piano": 0, "guitar": 24, "accordion": 21, "fiddle": 40, "flute": 73}  # General MIDI, from 0
 TICKS = 960  # a second
+
+# Beats a minute as the dances are commonly played: two beats a bar but for the strathspey, which has four.
+BEATS = {"clog": 72.0, "hornpipe": 84.0, "jig": 116.0, "reel": 112.0, "strathspey": 132.0}
 SWUNG = ("hornpipe", "clog")
+SWING = 0.64  # share of a pair of short notes that the first one takes in swung dances
 HIGHEST = 88  # some of the soundfont's instruments never end a note above: the synthesiser would hang
 FEWEST = 4  # notes of a clip
 FULL = 0.9  # share of a clip that has to lie within the tune
@@ -44,16 +47,12 @@ class Performance(Configurable):
         """Usual beats a minute of each dance; none where tunes are played as they are notated."""
         return dict(BEATS) if self.style == "customary" else {}
 
-    def deviation(self, tune: Tune) -> float:
-        """Tempo of a tune against the usual one of its dance."""
-        position = int(hashlib.sha256(tune.name.encode()).hexdigest()[:8], 16) / 2**31 - 1  # in [-1, 1)
-        return 1 + self.tempo_spread * position
-
     def quarters_per_minute(self, tune: Tune) -> float:
         """Tempo of a tune."""
         if self.style == "as_notated":
             return tune.tempo or 120.0
-        return BEATS[tune.genre] * beat(tune) * self.deviation(tune)
+        position = int(hashlib.sha256(tune.name.encode()).hexdigest()[:8], 16) / 2**31 - 1  # in [-1, 1)
+        return BEATS[tune.genre] * beat(tune) * (1 + self.tempo_spread * position)
 
     def seconds(self, tune: Tune, quarters: np.ndarray) -> np.ndarray:
         """When a position in the tune sounds, seconds after its first full bar begins."""
@@ -67,7 +66,7 @@ class Performance(Configurable):
 
 def beat(tune: Tune) -> float:
     """Quarter notes a beat: half a bar, a quarter of it in the strathspey, three eighths in compound time."""
-    return 1.5 if tune.genre == "jig" else tune.bar / (2 * BEATS_A_PULSE[tune.genre])
+    return 1.5 if tune.genre == "jig" else tune.bar / (4 if tune.genre == "strathspey" else 2)
 
 
 def clip_starts(tune: Tune, performance: Performance, seconds: float, count: int) -> list[float]:
