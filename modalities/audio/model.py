@@ -29,6 +29,7 @@ from modalities.audio.features import LogMel, levelled
 from modalities.audio.figures import audio_figures
 from modalities.audio.networks import Decoder, Encoder, ResidualConv
 from modalities.audio.pictures import audio_media
+from modalities.audio.prior import carried_over
 from modalities.audio.sound import SUFFIXES, read_sound, write_sound
 from modalities.audio.vocoder import GriffinLim, Vocoder
 
@@ -44,6 +45,8 @@ class AudioGenreCVAE(ConditionalELBO):
         latent_dim: D, the size of all latent vectors together: a multiple of frames / architecture.stride.
         architecture: what the networks are made of.
         vocoder: how features become sound again.
+        carried: conditions that z holds as well: where one is changed, z is carried over by the prior (see
+            `modalities.audio.prior.carried_over`). Other changes leave z as it is.
         transfers: test clips that the test gives another condition, for each field.
         likelihood: p(x | z, c); a Gaussian with one optimal sigma for each mel band where none is given.
         prior: p(z | c); N(0, I) where none is given.
@@ -62,6 +65,7 @@ class AudioGenreCVAE(ConditionalELBO):
         latent_dim: int = 256,
         architecture: ResidualConv = ResidualConv(),  # noqa: B008 (frozen)
         vocoder: Vocoder = GriffinLim(),  # noqa: B008 (frozen)
+        carried: list[str] | None = None,
         transfers: int = 300,
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
@@ -79,6 +83,7 @@ class AudioGenreCVAE(ConditionalELBO):
             condition, prior, objective, optimizer, scheduler, compile, latent_dim, features.shape, evaluation, removal
         )
         self.features, self.vocoder, self.transfers = features, vocoder, transfers
+        self.carried = carried or []
         self.overlap = features.frames // 4  # frames that two windows of a long clip share
         channels = latent_dim // self.steps
         self.likelihood = likelihood or Gaussian("optimal", 0.7, shape=[features.mels, 1])
@@ -138,9 +143,19 @@ class AudioGenreCVAE(ConditionalELBO):
     # Verbs, for clips of any length.
 
     def transfer(self, batch: Batch, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool = False) -> Tensor:
-        """As in the base; clips of another length than a training clip go in windows that fade into each other."""
+        """As in the base, but z is carried over where it holds what changes.
+
+        Clips of another length than a training clip go in windows that fade into each other.
+        """
         if batch.x.shape[-1] == self.features.frames:
-            return super().transfer(batch, condition, guidance, draw)
+            if not any(name in self.carried for name in condition):
+                return super().transfer(batch, condition, guidance, draw)
+            with in_evaluation(self):
+                own = self.embed(batch)
+                changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
+                other = self.embed(batch.replace(condition={**batch.condition, **changed}))
+                z = self.encode(batch.x, own).base_dist.loc
+                return self._observe(carried_over(z, self.prior(own), self.prior(other)), other, guidance, draw)
         fields = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
         parts = self._windows(batch, self.overlap)
         repeats = len(parts) // max(1, len(batch))
@@ -149,7 +164,7 @@ class AudioGenreCVAE(ConditionalELBO):
         for start in range(0, len(parts), ROWS):
             rows = slice(start, start + ROWS)
             own = {name: field[rows] for name, field in changed.items()}
-            done.append(super().transfer(parts[rows], own, guidance, draw))
+            done.append(self.transfer(parts[rows], own, guidance, draw))
         return windows.join(torch.cat(done), batch.x.shape[-1], self.overlap)
 
     def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:

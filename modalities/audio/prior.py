@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from torch.distributions import Distribution
+
 from common.flows import Coupling, Flow
 from common.fusion import expand
+from common.objectives import factorises
 from common.priors import Encode, Prior
 
 
@@ -52,21 +55,20 @@ class SequenceFlow(Flow):
         super().__init__(prior.couplings, c, prior.size)
         self.network = prior
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Change of variables, nats; all steps at once."""
-        z = value.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
-        c = expand(self.c, value).flatten(0, -2)
-        before = torch.nn.functional.pad(z, (0, 0, 1, 0))[:, :-1]
-        steps = c.unsqueeze(1).expand(-1, z.shape[1], -1)
+    def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Base noise [..., B, D] that gives z, and log |du/dz| [..., B]: all steps at once."""
+        rows = z.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
+        c = expand(self.c, z).flatten(0, -2)
+        before = torch.nn.functional.pad(rows, (0, 0, 1, 0))[:, :-1]
+        steps = c.unsqueeze(1).expand(-1, rows.shape[1], -1)
         h, _ = self.network.recurrent(torch.cat([before, steps], dim=-1), self._start(c))
         context = torch.cat([h, steps], dim=-1).flatten(0, 1)
-        u, log_determinant = z.flatten(0, 1), 0.0
+        u, log_determinant = rows.flatten(0, 1), rows.new_zeros(rows.shape[0] * rows.shape[1])
         for coupling in self.couplings:
             u, change = coupling(u, context)
             log_determinant = log_determinant + change
-        u = u.unflatten(0, z.shape[:2])
-        total = torch.as_tensor(log_determinant).unflatten(0, z.shape[:2]).sum(-1)
-        return self.base.log_prob(u.flatten(1).unflatten(0, value.shape[:-1])) + total.unflatten(0, value.shape[:-1])
+        total = log_determinant.unflatten(0, rows.shape[:2]).sum(-1)
+        return u.unflatten(0, rows.shape[:2]).flatten(1).unflatten(0, z.shape[:-1]), total.unflatten(0, z.shape[:-1])
 
     def push(self, u: Tensor) -> Tensor:
         """Z [..., B, D] from base noise [..., B, D], step by step."""
@@ -85,3 +87,22 @@ class SequenceFlow(Flow):
 
     def _start(self, c: Tensor) -> Tensor:
         return torch.tanh(self.network.start(c)).unsqueeze(0)
+
+
+def carried_over(z: Tensor, own: Distribution, other: Distribution) -> Tensor:
+    """What z [B, D], a draw from one prior, becomes under another one: the noise behind it stays.
+
+    Abduction, action and prediction of a counterfactual: u from z and p(z | c), then z' from u and p(z | c'). A z that
+    holds the condition changes with it, and is as likely under the other condition as it was under its own. Source:
+    Pawlowski, Castro and Glocker 2020, "Deep Structural Causal Models for Tractable Counterfactual Inference",
+    section 3.2.
+
+    Raises:
+        TypeError: for a prior that is neither a flow nor a Gaussian.
+    """
+    if isinstance(own, Flow) and isinstance(other, Flow):
+        return other.push(own.pull(z)[0])
+    if factorises(own) and factorises(other):
+        a, b = own.base_dist, other.base_dist
+        return b.loc + b.scale * (z - a.loc) / a.scale
+    raise TypeError(f"a latent cannot be carried from {own} to {other}: use a flow or a Gaussian as prior")

@@ -124,7 +124,7 @@ def test_both_judges_read_real_clips(tunes):
 def tested(tunes):
     """A model after its test, hardly trained."""
     model = AudioGenreCVAE(
-        GenreEncoder(tunes.attributes, dim=8, field_dropout=0.1, speeds=tunes.speeds), tunes.features, latent_dim=64,
+        GenreEncoder(tunes.attributes, dim=8, field_dropout=0.1), tunes.features, latent_dim=64,
         architecture=ResidualConv(channels=4, width=16, depth=1), transfers=20,
         evaluation=Evaluation(num_samples=4, nll_examples=8, gain_samples=2, gain_examples=2, control_samples=40),
     )  # fmt: skip

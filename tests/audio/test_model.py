@@ -11,13 +11,13 @@ from common.likelihoods import Gaussian
 from common.module import ConditionalELBO
 from common.priors import ConditionalNormal
 from common.removal import Adversary, InformationPenalty
-from modalities.audio import AudioGenreCVAE, GenreEncoder
+from modalities.audio import AudioGenreCVAE
 from modalities.audio.condition import SOURCE
-from modalities.audio.networks import ResidualConv, at_speed
-from modalities.audio.prior import SequencePrior
+from modalities.audio.networks import ResidualConv
+from modalities.audio.prior import SequencePrior, carried_over
 from modalities.audio.vocoder import GriffinLim
 from modalities.audio.windows import cut, join, window_starts
-from tests.audio.models import ATTRIBUTES, FEATURES, SMALL, perturb, small_model
+from tests.audio.models import FEATURES, SMALL, perturb, small_model
 
 PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]
 SIGMAS = [lambda: Gaussian("shared"), lambda: Gaussian("shared", shape=[16, 1]), lambda: Gaussian("optimal", shape=[16, 1])]
@@ -101,32 +101,33 @@ def test_a_step_of_the_sequence_prior_depends_on_the_steps_before_it_alone():
         SequencePrior(channels=5).build(12, 5, None, None)
 
 
-def test_a_sequence_is_read_at_a_speed_and_as_it_is_at_speed_one():
-    h = torch.arange(8.0).expand(1, 2, 8)
-    assert torch.equal(at_speed(h, torch.ones(1, 1))[:, :2], h)
-    faster = at_speed(h, torch.full((1, 1), 1.5))[0]
-    assert faster[0, :5].tolist() == [0.0, 1.5, 3.0, 4.5, 6.0]
-    assert faster[0, 5:].tolist() == [7.0, 7.0, 7.0]  # the end is held,
-    assert faster[-1].tolist() == [0, 0, 0, 0, 0, 0.5, 1, 1]  # and marked
+@pytest.mark.parametrize("prior", [ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)])
+def test_a_latent_carried_over_is_as_likely_as_before_and_comes_back(prior):
+    model = perturb(small_model(prior=prior()), 0.1)
+    own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
+    z = model.prior(own).sample()
+    moved = carried_over(z, model.prior(own), model.prior(other))
+    assert not torch.allclose(moved, z, atol=1e-3)
+    assert torch.allclose(carried_over(moved, model.prior(other), model.prior(own)), z, atol=1e-2)
 
 
-def test_the_condition_knows_its_speed_whatever_else_it_holds():
-    speeds = {"genre": {"reel": 1.0, "jig": 0.8, "clog": 0.5}}
-    encoder = GenreEncoder(ATTRIBUTES, dim=8, speeds=speeds)
-    c = encoder({"genre": torch.tensor([0, 1, 2, -1]), "instrument": torch.tensor([0, 1, 0, 1])})
-    assert c.shape == (4, encoder.dim)
-    assert encoder.speed(c)[:, 0].tolist() == pytest.approx([1.0, 0.8, 0.5, 0.4 ** (1 / 3)])
-    assert encoder.speed(encoder({"instrument": torch.tensor([0])})).item() == pytest.approx(0.4 ** (1 / 3))
-    assert GenreEncoder(ATTRIBUTES, use=["instrument"], speeds=speeds).speed(c[:1] * 0).item() == 1.0
+def test_a_latent_that_does_not_hold_the_condition_stays():
+    model = perturb(small_model(prior=FlowPrior(conditional=False)), 0.1)
+    own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
+    z = torch.randn(3, 32)
+    assert torch.allclose(carried_over(z, model.prior(own), model.prior(other)), z, atol=1e-3)
 
 
-def test_a_slower_condition_stretches_what_a_latent_says():
-    speeds = {"genre": {"reel": 1.0, "jig": 0.8, "clog": 0.5}}
-    model = AudioGenreCVAE(GenreEncoder(ATTRIBUTES, dim=8, speeds=speeds), FEATURES, latent_dim=32, architecture=SMALL)
-    h = model.decoder.mix.weight.new_tensor(range(8)).expand(1, 1, 8)
-    c = model.condition({"genre": torch.tensor([2])})
-    slow = at_speed(h, model.condition.speed(c))[0, 0]
-    assert slow.tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
+def test_a_transfer_carries_z_over_for_the_named_conditions_alone():
+    model = perturb(small_model(prior=ConditionalNormal(), carried=["genre"]), 0.1)
+    batch = random_batch(2)
+    own = model.embed(batch)
+    z = model.encode(batch.x, own).base_dist.loc
+    other = model.condition({**batch.condition, "genre": torch.tensor([2, 2])})
+    moved = carried_over(z, model.prior(own), model.prior(other))
+    assert torch.allclose(model.transfer(batch, {"genre": 2}), model.decode(moved, other).mean, atol=1e-4)
+    played = model.condition({**batch.condition, "instrument": torch.tensor([0, 0])})
+    assert torch.allclose(model.transfer(batch, {"instrument": 0}), model.decode(z, played).mean, atol=1e-4)
 
 
 def test_the_condition_reaches_the_sound():
