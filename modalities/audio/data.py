@@ -144,15 +144,15 @@ class Tunes(AudioData):
             if len(rows) == 0:
                 raise ValueError(f"{len(tunes)} tunes leave none for {name}: raise data.limit or data.shares")
         side = {row: SPLITS.index(name) for name, rows in parts.items() for row in rows.tolist()}
-        rows = []
+        labels: list[tuple[int, int, int, int]] = []
         counts = Counter(tune.genre for tune in tunes)
         for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune")):
             wanted = round(self.clips * math.sqrt(max(counts.values()) / counts[tune.genre]))
             for start in clip_starts(tune, self.performance, self.settings.seconds, wanted):
                 writer.append(self._clip(tune, start))
                 genre = GENRES.index(tune.genre)
-                rows += [(genre, played, side[number], number) for played in range(len(self.instruments))]
-        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(rows).T, strict=True))
+                labels += [(genre, played, side[number], number) for played in range(len(self.instruments))]
+        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(labels).T, strict=True))
 
     def _clip(self, tune: Tune, start: float) -> Tensor:
         """Features of a clip on every instrument, [instruments, 1, mels, frames]."""
@@ -303,7 +303,7 @@ class GTZAN(RecordedAudio):
         self.download = download
 
     def recordings(self) -> Recordings:
-        """torchaudio's lists."""
+        """Torchaudio's lists."""
         return gtzan(self.root, self.download)
 
 
@@ -321,7 +321,7 @@ class SPEECHCOMMANDS(RecordedAudio):
         self.download = download
 
     def recordings(self) -> Recordings:
-        """torchaudio's lists."""
+        """Torchaudio's lists."""
         return speech_commands(self.root, self.download)
 
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 from torchaudio.transforms import MelSpectrogram
 
@@ -71,7 +70,7 @@ class LogMel(Configurable):
 
     @cached_property
     def spectrogram(self) -> MelSpectrogram:
-        """torchaudio's transform behind the features."""
+        """Torchaudio's transform behind the features."""
         return MelSpectrogram(
             self.sample_rate, self.n_fft, hop_length=self.hop, f_min=self.low, f_max=self.high, n_mels=self.mels
         )

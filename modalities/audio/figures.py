@@ -129,9 +129,7 @@ class Trial:
             ("log_spectral_distance", self.reconstructed, "reconstructions from the posterior mean"),
             ("sound/log_spectral_distance", self.real_sound, "real clips turned into sound from their features"),
         ):
-            figures[f"test/{name}"] = Measurement.mean(
-                log_spectral_distance(self.features.restore(x), real), "dB", how
-            )
+            figures[f"test/{name}"] = Measurement.mean(log_spectral_distance(self.features.restore(x), real), "dB", how)
         return figures
 
     def variety(self) -> Figures:
@@ -188,7 +186,8 @@ class Trial:
         for name in self.fields:
             hits = read[name] == conditions[name]
             figures[f"test/gaussian/sound/control_accuracy/{name}"] = Measurement.accuracy(
-                hits, "frozen judge, class-conditional Gaussians, means given a random code, after the way through sound"
+                hits,
+                "frozen judge, class-conditional Gaussians, means given a random code, after the way through sound",
             )
         ratio = spread(drawn) / spread(self.batch.x)
         figures["test/gaussian/spread"] = Measurement(ratio, None, self.count, "ratio", "as test/spread")

@@ -3,7 +3,6 @@
 Both are trained on the real training split alone. What only one of them believes may be a weakness of that judge.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 

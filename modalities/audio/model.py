@@ -159,24 +159,23 @@ class AudioGenreCVAE(ConditionalELBO):
         fields = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
         parts = self._windows(batch, self.overlap)
         repeats = len(parts) // max(1, len(batch))
-        changed = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
+        repeated = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
         done = []
         for start in range(0, len(parts), ROWS):
             rows = slice(start, start + ROWS)
-            own = {name: field[rows] for name, field in changed.items()}
-            done.append(self.transfer(parts[rows], own, guidance, draw))
+            asked = {name: field[rows] for name, field in repeated.items()}
+            done.append(self.transfer(parts[rows], asked, guidance, draw))
         return windows.join(torch.cat(done), batch.x.shape[-1], self.overlap)
 
     def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:
         """As in the base, between the first training lengths of two clips."""
-        ends = [
-            self._windows(batch.replace(x=batch.x[..., : self.features.frames]), self.overlap)
-            for batch in (first, second)
-        ]
-        return super().interpolate(*ends, steps=steps)
+        start, end = (
+            self._windows(batch.replace(x=batch.x[..., : self.features.frames]), 0) for batch in (first, second)
+        )
+        return super().interpolate(start, end, steps)
 
     def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
-        """As in the base; a clip of another length is the sum of its consecutive windows, the last filled with silence."""
+        """As in the base; a clip of another length is the sum of its consecutive windows, silence at the end."""
         if batch.x.shape[-1] == self.features.frames:
             return super().log_likelihood(batch, num_samples, seed)
         whole = -(-batch.x.shape[-1] // self.features.frames) * self.features.frames

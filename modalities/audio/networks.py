@@ -48,7 +48,7 @@ class ResidualConv(Configurable):
         _, mels, frames = shape
         if mels % FREQUENCY_STRIDE or frames % self.stride:
             raise ValueError(
-                f"clips of {mels} mel bands and {frames} frames: bands must be a multiple of {FREQUENCY_STRIDE}, frames "
+                f"clips of {mels} mel bands, {frames} frames: bands must be a multiple of {FREQUENCY_STRIDE}, frames "
                 f"of the stride ({self.stride})"
             )
         return frames // self.stride

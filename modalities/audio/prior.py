@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-
 from torch.distributions import Distribution
 
 from common.flows import Coupling, Flow

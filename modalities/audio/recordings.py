@@ -63,7 +63,9 @@ def table_file(root: Path, csv: Path, group: str | None) -> Recordings:
     names = [str(name) for name in table[column]]
     for row, name in enumerate(names):
         if not (root / name).is_file():
-            raise ValueError(f"{csv}, row {row + 2}: {root / name} does not exist (column {column!r} names sound files)")
+            raise ValueError(
+                f"{csv}, row {row + 2}: {root / name} does not exist (column {column!r} names sound files)"
+            )
         if name in names[:row]:
             raise ValueError(f"{csv}, row {row + 2}: {name} is named a second time")
     unnamed = [file for file in sound_files(root) if str(file.relative_to(root)) not in set(names)]

@@ -26,6 +26,7 @@ FEWEST = 4  # notes of a clip
 FULL = 0.9  # share of a clip that has to lie within the tune
 VERSION = 1  # part of every cache key: raise it when the same settings give other sound
 
+
 @dataclass(frozen=True)
 class Performance(Configurable):
     """How tunes are played.

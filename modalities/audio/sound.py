@@ -34,7 +34,9 @@ def sound_files(root: Path) -> list[Path]:
     return files
 
 
-def clips(file: Path, features: LogMel, cut: Literal["time", "onset"] = "time", shortest: float = 0.5) -> Iterator[Tensor]:
+def clips(
+    file: Path, features: LogMel, cut: Literal["time", "onset"] = "time", shortest: float = 0.5
+) -> Iterator[Tensor]:
     """Clips [features.samples] of a file, one after the other, at the model's sample rate and level.
 
     Channels are averaged. Silent clips are passed over. A last clip, or a whole file, that is shorter is filled up with
@@ -148,7 +150,9 @@ def _onset_starts(sound: soundfile.SoundFile, features: LogMel, length: int) -> 
     for start in range(0, sound.frames, step):
         sound.seek(start)
         block = torch.from_numpy(sound.read(step, dtype="float32", always_2d=True)).mean(1)
-        strength = onset_strength(features.log_mel(resample(block, sound.samplerate, features.sample_rate))[None, None])[0]
+        strength = onset_strength(
+            features.log_mel(resample(block, sound.samplerate, features.sample_rate))[None, None]
+        )[0]
         if strength.numel() == 0:
             continue
         padded = torch.nn.functional.pad(strength, (1, 1))

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import soundfile
@@ -20,7 +22,11 @@ from modalities.audio.windows import cut, join, window_starts
 from tests.audio.models import FEATURES, SMALL, perturb, small_model
 
 PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]
-SIGMAS = [lambda: Gaussian("shared"), lambda: Gaussian("shared", shape=[16, 1]), lambda: Gaussian("optimal", shape=[16, 1])]
+SIGMAS = [
+    lambda: Gaussian("shared"),
+    lambda: Gaussian("shared", shape=[16, 1]),
+    lambda: Gaussian("optimal", shape=[16, 1]),
+]
 
 
 def random_batch(count=4, frames=32):
@@ -103,11 +109,11 @@ def test_a_step_of_the_sequence_prior_depends_on_the_steps_before_it_alone():
 
 @pytest.mark.parametrize("prior", [ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)])
 def test_a_latent_carried_over_is_as_likely_as_before_and_comes_back(prior):
-    model = perturb(small_model(prior=prior()), 0.1)
+    model = perturb(small_model(prior=prior()), 0.15)
     own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
     z = model.prior(own).sample()
     moved = carried_over(z, model.prior(own), model.prior(other))
-    assert not torch.allclose(moved, z, atol=1e-3)
+    assert not torch.allclose(moved, z, atol=1e-4, rtol=0)
     assert torch.allclose(carried_over(moved, model.prior(other), model.prior(own)), z, atol=1e-2)
 
 
@@ -115,7 +121,7 @@ def test_a_latent_that_does_not_hold_the_condition_stays():
     model = perturb(small_model(prior=FlowPrior(conditional=False)), 0.1)
     own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
     z = torch.randn(3, 32)
-    assert torch.allclose(carried_over(z, model.prior(own), model.prior(other)), z, atol=1e-3)
+    assert torch.allclose(carried_over(z, model.prior(own), model.prior(other)), z, atol=1e-4, rtol=0)
 
 
 def test_a_transfer_carries_z_over_for_the_named_conditions_alone():
@@ -182,7 +188,7 @@ def test_windows_overlap_and_cover_everything(total):
     starts = window_starts(total, 32, 8)
     assert starts[0] == 0
     assert starts[-1] == total - 32
-    assert all(0 < second - first <= 24 for first, second in zip(starts, starts[1:], strict=False))
+    assert all(0 < second - first <= 24 for first, second in itertools.pairwise(starts))
 
 
 def test_a_transfer_of_training_length_is_that_of_the_base_and_of_any_other_goes_by_windows():

@@ -1,3 +1,4 @@
+import itertools
 import statistics
 import time
 
@@ -36,7 +37,9 @@ def test_inversion_of_a_mel_spectrogram_is_non_negative_and_close(tunes, real):
 def test_more_steps_of_the_inversion_come_closer(tunes, real):
     wanted = real[:, 0].exp()
     filters = tunes.features.spectrogram.mel_scale.fb.T
-    errors = [(filters @ GriffinLim(steps).invert(wanted, tunes.features) - wanted).square().sum() for steps in (0, 4, 16)]
+    errors = [
+        (filters @ GriffinLim(steps).invert(wanted, tunes.features) - wanted).square().sum() for steps in (0, 4, 16)
+    ]
     assert errors[0] > errors[1] > errors[2]
 
 
@@ -49,7 +52,7 @@ def test_segments_cover_a_spectrogram_and_share_their_overlap(total):
     parts = list(segments(total))
     assert parts[0][0] == 0
     assert parts[-1][1] == total
-    for (_, end), (start, following) in zip(parts, parts[1:], strict=False):
+    for (_, end), (start, following) in itertools.pairwise(parts):
         assert end - start == OVERLAP
         assert following - start > OVERLAP
 
