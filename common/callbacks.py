@@ -1,6 +1,5 @@
 """Callbacks: pictures, the posterior-collapse monitor, the non-finite guard, throughput and results.json."""
 
-import resource
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from common.conditions import Categorical
 from common.estimators import active_units, informative_units
 from common.inference import in_evaluation
 from common.media import latent_map
+from common.memory import peak_memory_mb
 from common.module import ConditionalELBO
 from common.results import EXAMPLES, Results, RunInfo
 
@@ -202,13 +202,6 @@ class Throughput(Callback):
         self.seconds = max(self.seconds, state_dict["seconds"])
         self.examples = max(self.examples, state_dict["examples"])
         self._reported = (self.seconds, self.examples)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of this process, MB of 2^20 bytes: what torch allocated on a CUDA device, else resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 class ResultsWriter(Callback):

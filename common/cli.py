@@ -13,6 +13,7 @@ from common.callbacks import CollapseMonitor, NonFiniteGuard, ResultsWriter, Sam
 from common.module import ConditionalELBO
 from common.report import print_run
 from common.scores import write_scores
+from common.subset import Subset
 from common.tracking import RunConfig, WandbConfig, config_hash, git_revision, loggers, run_folder
 
 
@@ -27,7 +28,7 @@ class SaveRunConfig(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         if stage == "fit" or not (folder / self.config_filename).exists():
             self.parser.save(
-                self.config, folder / self.config_filename, skip_none=False, overwrite=True, multifile=False
+                self.config, folder / self.config_filename, skip_unset=False, overwrite=True, multifile=False
             )
         config = {**self.config.as_dict(), "git": git_revision()}
         for logger in trainer.loggers:
@@ -70,12 +71,18 @@ class SuiteCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """`run`, `wandb`, `samples`, and the links from data to model."""
+        """`run`, `wandb`, `subset`, `samples`, and the links from data to model."""
         parser.add_argument("--run", type=RunConfig, default=RunConfig(), help="where the run is kept")
         parser.add_argument("--wandb", type=WandbConfig, default=WandbConfig(), help="Weights & Biases")
+        parser.add_argument("--subset", type=Subset, default=Subset(), help="what of the data is trained on")
         parser.add_lightning_class_args(SampleLogger, "samples")
         for source, target in self.links:
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
+
+    def instantiate_classes(self) -> None:
+        """Data, model and trainer; then the data is cut down to the subset, if one is asked for."""
+        super().instantiate_classes()
+        self._get(self.config_init, "subset").take_from(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the run's loggers and callbacks."""

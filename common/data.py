@@ -6,7 +6,7 @@ Tensors may be memory-mapped, so that a collection larger than memory goes the s
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,7 @@ class ConditionalDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.condition = condition
+        self.unseen_rows: Tensor | None = None
 
     @abstractmethod
     def load(self) -> Table:
@@ -189,21 +190,40 @@ class ConditionalDataModule(LightningDataModule):
         return None
 
     @cached_property
-    def table(self) -> Table:
-        """The data, loaded when first asked for."""
-        with FileLock(cache_root() / "load.lock"):
+    def whole(self) -> Table:
+        """All of the data, loaded when first asked for."""
+        with FileLock(cache_root() / f"load-{type(self).__name__}.lock"):
             table = self.load()
         return table if self.condition is None else table.restrict(self.condition)
+
+    @cached_property
+    def table(self) -> Table:
+        """What is trained and tested on: all of the data, or what `take` left of it."""
+        return self.whole
+
+    def take(self, part: Callable[[Table], Table], unseen: Tensor | None = None) -> None:
+        """Trains on a part of the data. Attributes, judge and fingerprint stay those of the whole.
+
+        Args:
+            part: makes the table of the part, whose test split must be that of the whole.
+            unseen: True for rows of the table that show a combination of conditions which training never sees.
+        """
+        self.table = part(self.whole)
+        self.unseen_rows = unseen
+
+    def unseen(self, split: Split) -> Tensor | None:
+        """True for examples of a split [N] whose combination of conditions training never sees; None without any."""
+        return None if self.unseen_rows is None else self.unseen_rows[self.table.splits[split]]
 
     @property
     def attributes(self) -> dict[str, Attribute]:
         """The condition fields: what the condition encoder is built from."""
-        return self.table.attributes
+        return self.whole.attributes
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
-        return tuple(self.table.x.shape[1:])
+        return tuple(self.whole.x.shape[1:])
 
     @property
     def train_size(self) -> int:
@@ -212,8 +232,8 @@ class ConditionalDataModule(LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the data and its splits."""
-        return self.table.fingerprint()
+        """Hash of the whole data and its splits."""
+        return self.whole.fingerprint()
 
     def conditions(self, split: Split) -> Fields:
         """Raw condition fields of a split."""

@@ -49,7 +49,7 @@ def sheet(table: Table, results: TableResults) -> Sheet:
     rows, runs = [], []
     for title in table.rows:
         row = results.rows.get(title, RowResults())
-        cells = [_own(column, row, results.best.get(column.metric) == title) for column in table.columns]
+        cells = [_own(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
         rows.append([TextCell(title), *cells, TextCell(str(len(row.runs)))])
         runs.append(" ".join(run["id"] for run in row.runs))
     for title, published in table.published.items():

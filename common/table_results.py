@@ -69,13 +69,13 @@ class TableResults:
     Attributes:
         budget: that it was run with.
         rows: title -> results.
-        best: metric -> title of the row that is significantly better than every other.
-        tests: metric -> how that was tested, and the largest p.
+        best: metric -> titles of the rows that are significantly better than every other of their group.
+        tests: metric -> how that was tested, and the largest p of each group.
     """
 
     budget: str
     rows: dict[str, RowResults]
-    best: dict[str, str]
+    best: dict[str, list[str]]
     tests: dict[str, str]
 
     def write(self, path: Path) -> None:
@@ -121,11 +121,17 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
         )
         for column in table.columns:
             _add(row.figures, column.metric, found.results)
-    best, tests = {}, {}
+    groups: dict[str, dict[str, RowResults]] = {}
+    for title, asked in table.rows.items():
+        groups.setdefault(asked.group, {})[title] = rows[title]
+    best: dict[str, list[str]] = {}
+    tests: dict[str, str] = {}
     for column in table.columns:
-        verdict = significant_best(column, rows, finished)
-        if verdict is not None:
-            best[column.metric], tests[column.metric] = verdict
+        verdicts = [significant_best(column, group, finished) for group in groups.values()]
+        told = [verdict for verdict in verdicts if verdict is not None]
+        if told:
+            best[column.metric] = [title for title, _ in told]
+            tests[column.metric] = " / ".join(dict.fromkeys(test for _, test in told))
     return TableResults(budget, rows, best, tests)
 
 

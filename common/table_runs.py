@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from common.datamodules import data_from_options
 from common.results import Results
 from common.tables import Cell
 
@@ -60,13 +61,7 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
     """Fingerprint of the data that a cell's options name; None for a command of its own."""
     if data is None:
         return None
-    from jsonargparse import ArgumentParser
-    from lightning.pytorch import LightningDataModule
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    module = parser.instantiate_classes(parser.parse_args(list(data))).data
-    return str(module.fingerprint)
+    return str(data_from_options(data).fingerprint)
 
 
 def run(cell: Cell, threads: int) -> State:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -46,6 +46,7 @@ class Row:
         budgets: name of a budget -> dotted options of this row alone.
         command: a command of its own instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and
             it leaves `{folder}/results.json`.
+        group: rows of one group are compared with each other, and with no row of another group.
     """
 
     configs: list[str] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Row:
     base: list[str] | None = None
     budgets: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: list[str] | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,18 +139,31 @@ class Cell:
 
 
 def read_table(path: Path) -> Table:
-    """A specification from its file.
+    """A table's specification from its file; see `read_specification`."""
+    return read_specification(Table, path, "table")
+
+
+T = TypeVar("T")
+
+
+def read_specification(cls: type[T], path: Path, kind: str) -> T:
+    """A dataclass from its YAML file.
+
+    Args:
+        cls: the dataclass.
+        path: the file.
+        kind: what it is, for messages.
 
     Raises:
         ValueError: if the file is missing, a field is unknown or of the wrong type; the message names it.
     """
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
-        raise ValueError(f"there is no table {path}; tables in {path.parent}: {known}")
+        raise ValueError(f"there is no {kind} {path}; in {path.parent}: {known}")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Table)
+    parser.add_class_arguments(cls)
     try:
-        return Table(**parser.instantiate_classes(parser.parse_path(str(path))).as_dict())
+        return cls(**parser.instantiate(parser.parse_path(str(path))).as_dict())
     except Exception as error:  # jsonargparse raises its own error with the field in its text
         raise ValueError(f"{path}: {error}") from error
 

@@ -7,15 +7,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
-from jsonargparse import ArgumentParser
-from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
 from common import estimators
 from common.arguments import condition_fields, read_batch
 from common.batch import Batch
-from common.data import ConditionalDataModule
+from common.datamodules import data_of_run
 from common.inference import in_evaluation
 from common.module import ConditionalELBO
 from common.report import print_rows
@@ -24,7 +21,8 @@ from common.results import Measurement
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
-  evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt"""
+  evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
+  evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,27 +58,21 @@ def parser() -> argparse.ArgumentParser:
     transfer_.add_argument("--references", nargs="+", type=Path, default=[], help="files parallel to the inputs")
     transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
+
+    baseline_ = commands.add_parser("baseline", help="rewriting of text by a system that needs no model")
+    baseline_.add_argument("--config", type=Path, required=True, help="configuration with the data")
+    baseline_.add_argument("--system", choices=["copy", "retrieve"], required=True, help="what rewrites")
+    baseline_.add_argument("--label", default="style", help="the label that is changed (default: style)")
+    baseline_.add_argument("--count", type=int, default=200, help="test sentences of each pair (default: 200)")
+    baseline_.add_argument("--seed", type=int, default=0, help="number of the run: nothing is random (default: 0)")
+    baseline_.add_argument("--results", type=Path, required=True, help="results.json to write")
+    baseline_.set_defaults(run=baseline)
     return result
-
-
-def run_data(checkpoint: Path, config: Path | None) -> ConditionalDataModule:
-    """The DataModule of a run.
-
-    Raises:
-        FileNotFoundError: if the run has no config.yaml.
-    """
-    config = config or checkpoint.resolve().parent.parent / "config.yaml"
-    if not config.exists():
-        raise FileNotFoundError(f"{config} does not exist: name the run's configuration with --config")
-    data_parser = ArgumentParser(exit_on_error=False)
-    data_parser.add_subclass_arguments(LightningDataModule, "data")
-    data = yaml.safe_load(config.read_text())["data"]
-    return data_parser.instantiate_classes(data_parser.parse_object({"data": data})).data  # type: ignore[no-any-return]
 
 
 def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size."""
-    data = run_data(arguments.ckpt, arguments.config)
+    data = data_of_run(arguments.ckpt, arguments.config)
     model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
     values, sizes = [], []
     with in_evaluation(model):
@@ -125,7 +117,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     from modalities.text.rewriting import rewriting_table
 
     torch.manual_seed(arguments.seed)
-    data: Any = run_data(arguments.ckpt, arguments.config)
+    data: Any = data_of_run(arguments.ckpt, arguments.config)
     model: Any = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
     if not hasattr(model, "texts"):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")
@@ -145,6 +137,16 @@ def transfer(arguments: argparse.Namespace) -> None:
 
         write_texts(outputs, arguments.out)
         print(f"{len(outputs)} sentences written to {arguments.out}")
+
+
+def baseline(arguments: argparse.Namespace) -> None:
+    """Measures the rewriting of a system that needs no model, as a row for a comparison table."""
+    from modalities.text.rewriting import baseline_results
+
+    data: Any = data_of_run(arguments.config, arguments.config)
+    results = baseline_results(arguments.system, data, arguments.label, arguments.count, arguments.seed)
+    results.write(arguments.results)
+    print_rows(arguments.system, {arguments.system: results.metrics})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.conditions import OBSERVED, Attribute, FieldEncoder, Fields
 
-HIDDEN = -1.0  # what networks see in place of a hidden pixel
+HIDDEN = -0.125  # what networks see in place of a hidden pixel; exact in every floating-point format
 
 
 class AttributeEncoder(FieldEncoder):
@@ -18,7 +18,8 @@ class AttributeEncoder(FieldEncoder):
 class ObservedEncoder(FieldEncoder):
     """The observed part of the image, and attributes where they are wanted: [B, dim + pixels].
 
-    Hidden pixels are -1, as in Sohn, Lee and Yan 2015, section 5.1. An image that is not given at all is hidden whole.
+    Hidden pixels are a little below zero. With the -1 of Sohn, Lee and Yan 2015 (section 5.1) hundreds of equal inputs
+    are one bias, which Adam moves hundreds of times too fast. An image that is not given at all is hidden whole.
 
     Args:
         attributes: every field of the data, by name. In a configuration it comes from the data.

@@ -63,7 +63,7 @@ class ImageData(ConditionalDataModule):
 
     @cached_property
     def _judge(self) -> ImageJudge:
-        return ImageJudge.of(self.table, self.fingerprint)
+        return ImageJudge.of(self.whole, self.fingerprint)
 
 
 class Digits(ImageData):

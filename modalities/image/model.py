@@ -20,6 +20,7 @@ from common.module import ConditionalELBO
 from common.objectives import ELBO, Objective
 from common.posterior import diagonal_normal
 from common.priors import Prior
+from common.removal import Removal
 from modalities.image.networks import Architecture, ResidualConv
 from modalities.image.pictures import (
     completions_picture,
@@ -37,10 +38,6 @@ class ImageCVAE(ConditionalELBO):
         condition: condition encoder.
         shape: channels (1 or 3), height and width (multiples of 4). In a configuration it comes from the data.
         latent_dim: size of z.
-        latent: false decodes without z: a deterministic network of the condition, p(x | c).
-        recognition: false draws z from the prior in training as well: the Gaussian stochastic network of Sohn, Lee and
-            Yan 2015, section 4.2. Only a learned prior makes sense of it.
-        baseline: adds the output of a network of the condition alone, trained jointly, to the decoder's (section 4.3).
         architecture: what the networks are made of.
         likelihood: p(x | z, c) of a pixel.
         prior: p(z | c); N(0, I) where none is given.
@@ -49,6 +46,11 @@ class ImageCVAE(ConditionalELBO):
         scheduler: makes a learning-rate scheduler from the optimiser.
         compile: compiles the networks in place with torch.compile.
         evaluation: sample counts and seed of validation and test.
+        removal: takes the condition out of z.
+        latent: false decodes without z: a deterministic network of the condition, p(x | c).
+        recognition: false draws z from the prior in training as well: the Gaussian stochastic network of Sohn, Lee and
+            Yan 2015, section 4.2. Only a learned prior makes sense of it.
+        baseline: adds the output of a network of the condition alone, trained jointly, to the decoder's (section 4.3).
     """
 
     def __init__(
@@ -56,9 +58,6 @@ class ImageCVAE(ConditionalELBO):
         condition: ConditionEncoder,
         shape: tuple[int, int, int] = (1, 28, 28),
         latent_dim: int = 32,
-        latent: bool = True,
-        recognition: bool = True,
-        baseline: bool = False,
         architecture: Architecture = ResidualConv(),  # noqa: B008 (frozen)
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
@@ -67,12 +66,16 @@ class ImageCVAE(ConditionalELBO):
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+        removal: Removal | None = None,
+        latent: bool = True,
+        recognition: bool = True,
+        baseline: bool = False,
     ) -> None:
         channels, height, width = shape
         if channels not in (1, 3) or height % 4 or width % 4:
             raise ValueError(f"images need 1 or 3 channels and sides that are multiples of 4; got {tuple(shape)}")
         super().__init__(
-            condition, prior, objective, optimizer, scheduler, compile, latent_dim, tuple(shape), evaluation
+            condition, prior, objective, optimizer, scheduler, compile, latent_dim, tuple(shape), evaluation, removal
         )
         self.image_shape = (channels, height, width)
         self.likelihood = likelihood or Bernoulli()

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from modalities.tabular.columns import Column, encode_table, fit_columns
 from modalities.tabular.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.features import Features
 from modalities.tabular.imputer import CVAEImputer, held_out_cells
-from modalities.tabular.metrics import Filled, decoded
+from modalities.tabular.metrics import Filled, decoded, in_table_units
 
 Method = Callable[[pd.DataFrame, Sequence[Column], int], Filled]  # incomplete table, its columns, seed
 NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 1)
@@ -80,15 +81,23 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
     """Factor analysis by EM on the incomplete table, its size chosen as `CVAEImputer` does; Gaussian intervals."""
     plain = PlainTable.of(table, columns)
     observed = plain.known
-    cells = held_out_cells(torch.ones(len(table), len(columns), dtype=torch.bool), 2, 0.1, seed)
-    held_out = [hidden[:, plain.layout.column] & observed for hidden in cells]
-    size = choose_factors(plain.features[:5000], observed[:5000], [hidden[:5000] for hidden in held_out])
-    solution = FactorAnalysis.fit(plain.features, observed, size)
+    cells = held_out_cells(torch.ones(len(table), len(columns), dtype=torch.bool), 5, 0.1, seed)
+    held_out = [hidden[:5000, plain.layout.column] & observed[:5000] for hidden in cells]
+    size, ridge = choose_factors(plain.features[:5000], observed[:5000], held_out)
+    solution = FactorAnalysis.fit(plain.features, observed, size, ridge=ridge)
     mean, variance = solution.predict(plain.features, observed)
     mean = torch.where(observed, plain.features, mean)
     half = torch.where(observed, 0.0, NORMAL_90 * variance.sqrt())
     point, low, high = (plain.restore(part.numpy()) for part in (mean, mean - half, mean + half))
-    return Filled(point, low, high)
+
+    def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        whole = torch.from_numpy(np.stack([c.scaled(truth[:, i]) for i, c in enumerate(plain.columns)], axis=1))
+        shown = solution.log_likelihood(plain.features, observed)
+        nats = solution.log_likelihood(whole.nan_to_num(), observed | torch.from_numpy(cells)) - shown
+        return in_table_units(nats.numpy(), cells, plain.columns)
+
+    density = None if any(column.kind != "continuous" for column in columns) else log_likelihood
+    return Filled(point, low, high, density)
 
 
 def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: Any) -> Filled:
@@ -97,7 +106,25 @@ def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: A
         c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
         for c in columns
     }
-    return CVAEImputer(schema=schema, random_state=seed, **options).fit(table).complete(table)
+    imputer = CVAEImputer(schema=schema, random_state=seed, **options).fit(table)
+
+    def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        whole = np.where(table.notna() | cells, truth, np.nan)
+        return imputer.log_likelihood(
+            table, pd.DataFrame({c.name: _named(whole[:, i], c) for i, c in enumerate(columns)})
+        )
+
+    return replace(imputer.complete(table), log_likelihood=log_likelihood)
+
+
+def _named(values: np.ndarray, column: Column) -> np.ndarray:
+    """Decoded values of a column with names in place of codes."""
+    if not column.discrete:
+        return values
+    cells = np.full(len(values), None, dtype=object)
+    known = ~np.isnan(values)
+    cells[known] = column.present(values[known])
+    return cells
 
 
 METHODS: dict[str, Method] = {
@@ -113,4 +140,5 @@ METHODS: dict[str, Method] = {
     ),
     "factor analysis": factor_analysis,
     "CVAEImputer": cvae,
+    "CVAEImputer, learned prior": partial(cvae, learned_prior=True),
 }

@@ -71,6 +71,11 @@ class Column(Configurable):
         """Whether the values have no order, or only two of them: an imputation is right or wrong."""
         return self.kind in ("binary", "categorical")
 
+    @property
+    def log_unit(self) -> float:
+        """Log of the unit of `encode`d values in units of the table: log p(table) = log p(encoded) - log unit."""
+        return {"continuous": float(np.log(self.scale)), "positive": self.location}.get(self.kind, 0.0)
+
     def encode(self, cells: pd.Series, source: str = "the table") -> np.ndarray:
         """Cells as the numbers a model works on, [N] float64, NaN where missing.
 
@@ -98,14 +103,18 @@ class Column(Configurable):
         self._check(cells, np.isinf(numbers), "is infinite", source)
         if self.kind == "positive":
             self._check(cells, numbers <= 0, "is not positive", source)
-            return numbers / np.exp(self.location)
         if self.kind == "count":
             self._check(cells, (numbers < 0) | (numbers != np.round(numbers)) & ~missing, "is not a count", source)
-            return numbers
-        return (numbers - self.location) / self.scale
+        return self.scaled(numbers)
+
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        """Numbers in the units of the table, or codes, as the numbers that a model works on."""
+        if self.kind == "positive":
+            return x / np.exp(self.location)
+        return (x - self.location) / self.scale if self.kind == "continuous" else x
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Inverse of `encode`: numbers in the units of the table, [N] float64; of a discrete column its codes."""
+        """Inverse of `scaled`: numbers in the units of the table, [N] float64; of a discrete column its codes."""
         if self.kind == "positive":
             x = x * np.exp(self.location)
         elif self.kind == "continuous":

@@ -13,7 +13,7 @@ from common.conditions import OBSERVED
 from common.data import ConditionalDataModule, Table, random_split
 from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema
 from modalities.tabular.files import read_table
-from modalities.tabular.masks import Mechanism, hide
+from modalities.tabular.masks import Mechanism, hide, shown_part
 from modalities.tabular.tables import scikit_table, synthetic
 
 Protocol = Literal["rows", "cells"]
@@ -118,9 +118,7 @@ class TabularData(ConditionalDataModule):
         known = ~x.isnan()
         condition = batch.condition
         if training:
-            shares = torch.rand(len(x), 1, device=x.device)
-            shown = torch.rand(x.shape, device=x.device) < shares
-            condition = {**condition, OBSERVED: x.masked_fill(~shown, float("nan"))}
+            condition = {**condition, OBSERVED: shown_part(x)}
         return batch.replace(x=x.nan_to_num(), mask=known, condition=condition)
 
 

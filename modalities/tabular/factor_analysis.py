@@ -101,21 +101,33 @@ class FactorAnalysis:
 
 
 def choose_factors(
-    x: Tensor, observed: Tensor, held_out: Sequence[Tensor], sizes: Sequence[int] = (1, 2, 3, 5, 8, 12, 16)
-) -> int:
-    """The number of factors with the least squared error on held-out observed cells.
+    x: Tensor,
+    observed: Tensor,
+    held_out: Sequence[Tensor],
+    sizes: Sequence[int] = (1, 2, 3, 5, 8, 12, 16),
+    ridges: Sequence[float] = (0.3, 1.0, 3.0, 10.0),
+) -> tuple[int, float]:
+    """The number of factors and the ridge with the least squared error on held-out observed cells.
+
+    Sizes are compared under the third of the ridges, then ridges at the best size.
 
     Args:
         x: [N, W].
         observed: [N, W].
         held_out: masks [N, W] of cells to hide in turn.
         sizes: candidates; those not below W are left out.
+        ridges: candidates.
     """
-    errors: dict[int, float] = {}
-    for size in [size for size in sizes if size < x.shape[1]] or [1]:
-        errors[size] = 0.0
+
+    def error(size: int, ridge: float) -> float:
+        total = 0.0
         for cells in held_out:
             shown = observed & ~cells
-            predicted, _ = FactorAnalysis.fit(x, shown, size, iterations=30).predict(x, shown)
-            errors[size] += float((predicted - x)[cells & observed].pow(2).sum())
-    return min(errors, key=lambda size: errors[size])
+            predicted, _ = FactorAnalysis.fit(x, shown, size, 30, ridge).predict(x, shown)
+            total += float((predicted - x)[cells & observed].pow(2).sum())
+        return total
+
+    by_size = {size: error(size, ridges[2]) for size in [size for size in sizes if size < x.shape[1]] or [1]}
+    size = min(by_size, key=lambda size: by_size[size])
+    by_ridge = {ridge: by_size[size] if ridge == ridges[2] else error(size, ridge) for ridge in ridges}
+    return size, min(by_ridge, key=lambda ridge: by_ridge[ridge])

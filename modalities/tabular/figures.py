@@ -14,7 +14,7 @@ from common.inference import in_evaluation
 from common.media import Media, render
 from common.results import Measurement
 from modalities.tabular.imputation import impute_rows, interval_factor, masked_log_likelihood
-from modalities.tabular.metrics import Filled, decoded, imputation_metrics
+from modalities.tabular.metrics import Filled, decoded, imputation_metrics, in_table_units
 
 if TYPE_CHECKING:
     from modalities.tabular.model import TabularCVAE
@@ -44,7 +44,7 @@ def tabular_figures(model: "TabularCVAE", table: dict[str, Tensor]) -> dict[str,
     ends = imputation.interval(LEVEL, model.columns, factor)
     points = (decoded(part.cpu().double().numpy(), model.columns) for part in (imputation.point, *ends))
     point, low, high = points
-    filled = Filled(point, low, high, _log_likelihoods(model, data, len(rows)))
+    filled = Filled(point, low, high, lambda _, cells: _log_likelihoods(model, data, cells))
     truth = decoded(x.double().numpy(), model.columns)
     hidden = (observed.isnan() & ~x.isnan()).numpy()
     figures = imputation_metrics(filled, truth, hidden, model.columns, LEVEL)
@@ -66,10 +66,10 @@ def calibrate(model: "TabularCVAE", data: Any) -> float:
     return interval_factor(draws, x.nan_to_num(), cells, LEVEL)
 
 
-def _log_likelihoods(model: "TabularCVAE", data: Any, count: int) -> np.ndarray:
-    batch: Batch = data.batch("test", count).to(model.device)
-    values = masked_log_likelihood(model, batch, LIKELIHOOD_SAMPLES, model.evaluation.seed)
-    return values.cpu().double().numpy()
+def _log_likelihoods(model: "TabularCVAE", data: Any, cells: np.ndarray) -> np.ndarray:
+    batch: Batch = data.batch("test", len(cells)).to(model.device)
+    nats = masked_log_likelihood(model, batch, LIKELIHOOD_SAMPLES, model.evaluation.seed)
+    return in_table_units(nats.cpu().double().numpy(), cells, model.columns)
 
 
 def tabular_media(model: "TabularCVAE", batch: Batch) -> Media:

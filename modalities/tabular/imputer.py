@@ -1,5 +1,6 @@
 """CVAEImputer: an ensemble of tabular CVAEs behind scikit-learn's interface."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -12,39 +13,48 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 from tqdm import tqdm
 
-from common.objectives import IWAE
+from common.batch import Batch
+from common.conditions import OBSERVED
+from common.objectives import ELBO, IWAE
 from common.posterior import example_noise
+from common.priors import ConditionalNormal
 from modalities.tabular.columns import encode_table, fit_columns
 from modalities.tabular.condition import ObservedEncoder
 from modalities.tabular.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.features import Features
 from modalities.tabular.files import fill_table
-from modalities.tabular.fitting import Fitting, fit_member
-from modalities.tabular.imputation import Imputation, impute_rows, interval_factor
-from modalities.tabular.metrics import Filled, decoded
+from modalities.tabular.fitting import Fitting, cross_validate, fit_member
+from modalities.tabular.imputation import Imputation, impute_rows, interval_factor, masked_log_likelihood
+from modalities.tabular.metrics import Filled, decoded, in_table_units
 from modalities.tabular.model import TabularCVAE
+
+CHOICE_ROWS = 5_000  # rows behind the choice of the latent size
+START_ROWS = 20_000  # rows behind the linear start
 
 
 class CVAEImputer(TransformerMixin, BaseEstimator):
     """Fills missing cells (NaN) with an ensemble of MIWAEs that start at the factor-analysis solution.
 
-    Every member holds other observed cells out of training: they stop it early, choose the number of latent units, and
-    set the width of the intervals. An array's columns are continuous; the kinds of a DataFrame's columns are inferred,
-    and a DataFrame comes back, with its dtypes. The result of a row depends on that row alone.
+    In a cross-validation over observed cells, the cells held out choose the number of latent units and of training
+    steps, and set the width of the intervals; the members are then trained on all observed cells. An array's columns
+    are continuous; the kinds of a DataFrame's columns are inferred, and a DataFrame comes back, with its dtypes. The
+    result of a row depends on that row alone.
 
-    Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets".
+    Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
+    Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
 
     Args:
         members: models in the ensemble.
         latent_dim: size of z; None chooses it by factor analysis of held-out cells.
         schema: kinds of columns, where the guess is to be overruled (`modalities.tabular.columns.fit_columns`).
         hidden: width of the networks.
-        samples: importance samples of the training bound.
+        learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
+        samples: importance samples of the training bound; a learned prior is trained by the ELBO.
         max_steps: most optimiser steps of a member.
         learning_rate: of Adam.
         batch_size: rows a step.
-        patience: looks (every 20 steps) without improvement before a member stops.
-        held_out: share of the observed cells that each member holds out.
+        patience: looks (every 20 steps) without improvement before the cross-validation stops.
+        held_out: share of the observed cells that each fold holds out; there are as many folds as members.
         proposals: importance samples of each member in imputation.
         draws: multiple imputations behind an interval.
         verbose: shows progress bars.
@@ -53,7 +63,10 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     Attributes:
         columns_: the columns.
         members_: the trained models.
+        steps_: of their training.
         latent_dim_: size of z.
+        ridge_: ridge of the linear start.
+        history_: mean held-out score of the folds at every look (`modalities.tabular.fitting.held_out_score`).
         factor_: widening of the intervals at `LEVEL`, from held-out cells.
     """
 
@@ -65,6 +78,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         latent_dim: int | None = None,
         schema: Mapping[str, Any] | None = None,
         hidden: int = 128,
+        learned_prior: bool = False,
         samples: int = 5,
         max_steps: int = 1000,
         learning_rate: float = 2e-3,
@@ -80,6 +94,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         self.latent_dim = latent_dim
         self.schema = schema
         self.hidden = hidden
+        self.learned_prior = learned_prior
         self.samples = samples
         self.max_steps = max_steps
         self.learning_rate = learning_rate
@@ -103,29 +118,23 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         x = torch.from_numpy(encode_table(table, self.columns_))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
-        values, known = Features(self.columns_)(x)
-        expanded = [cells[:, Features(self.columns_).column] for cells in held_out]
-        sample = slice(0, 5000)  # rows behind the choice of the size
-        self.latent_dim_ = self.latent_dim or choose_factors(
-            values[sample], known[sample], [cells[sample] for cells in expanded[:2]]
+        self.latent_dim_, self.ridge_ = self._choose(x, held_out)
+        fitting = Fitting(
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            patience=self.patience,
         )
-        self.members_: list[TabularCVAE] = []
-        self.history_: list[list[float]] = []
-        numbers = tqdm(range(self.members), desc="members", unit="model", disable=not self.verbose, leave=False)
         with torch.random.fork_rng(devices=[]):
-            for number in numbers:
-                torch.manual_seed(seed + number)
-                model = self._model(x.masked_fill(held_out[number], float("nan")))
-                fitting = Fitting(
-                    max_steps=self.max_steps,
-                    learning_rate=self.learning_rate,
-                    batch_size=self.batch_size,
-                    patience=self.patience,
-                )
-                self.history_.append(fit_member(model, x, held_out[number], fitting, seed + number))
-                self.members_.append(model)
-        self.seed_ = seed
-        self.factor_ = self._interval_factor(x, held_out)
+            torch.manual_seed(seed)
+            folds = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
+            self.steps_, self.history_ = cross_validate(folds, x, held_out, fitting, seed, self.verbose)
+            self.seed_ = seed
+            self.factor_ = self._interval_factor(folds, x, held_out)
+            self.members_ = [self._model(x) for _ in folds]
+            numbered = tqdm(self.members_, desc="members", unit="model", disable=not self.verbose, leave=False)
+            for number, model in enumerate(numbered):
+                fit_member(model, x, self.steps_, fitting, seed + number)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -154,6 +163,22 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         ends = imputation.interval(level, self.columns_, self.factor_)
         point, low, high = (decoded(part.double().numpy(), self.columns_) for part in (imputation.point, *ends))
         return Filled(point, low, high)
+
+    def log_likelihood(self, X: Any, truth: Any) -> np.ndarray:
+        """Log p(hidden | observed) of each row of X in nats [N], under the members' mixture and in the units of X.
+
+        Args:
+            X: [N, F], with missing cells.
+            truth: the same rows; a cell that is known here and missing in X counts as hidden.
+        """
+        check_is_fitted(self)
+        x = self._encode(self._table(X, reset=False))
+        whole = self._encode(self._table(truth, reset=False))
+        known = ~whole.isnan()
+        batch = Batch(whole.nan_to_num(), {OBSERVED: x}, known)
+        nats = torch.stack([masked_log_likelihood(model, batch, self.draws, self.seed_) for model in self.members_])
+        mixture = torch.logsumexp(nats.double(), dim=0) - math.log(len(nats))
+        return in_table_units(mixture.numpy(), (known & x.isnan()).numpy(), self.columns_)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """The names of the columns, which stay as they are."""
@@ -186,25 +211,34 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     def _encode(self, table: pd.DataFrame) -> Tensor:
         return torch.from_numpy(encode_table(table, self.columns_))
 
+    def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
+        """Number of latent units and ridge of the linear start, by factor analysis of the held-out cells."""
+        layout = Features(self.columns_)
+        values, known = layout(x[:CHOICE_ROWS])
+        cells = [hidden[:CHOICE_ROWS, layout.column] for hidden in held_out]
+        sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
+        return choose_factors(values, known, cells, **sizes)
+
     def _model(self, shown: Tensor) -> TabularCVAE:
         """A model at the factor-analysis solution of the shown cells."""
-        condition = ObservedEncoder(self.columns_, show=False)
-        objective = IWAE(num_samples=self.samples)
-        model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, objective=objective)
+        condition = ObservedEncoder(self.columns_, show=self.learned_prior)
+        prior = ConditionalNormal() if self.learned_prior else None
+        objective = ELBO() if self.learned_prior else IWAE(num_samples=self.samples)
+        model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
         values, known = model.features(shown)
-        model.take(FactorAnalysis.fit(values[:20_000], known[:20_000], self.latent_dim_))
+        model.take(FactorAnalysis.fit(values[:START_ROWS], known[:START_ROWS], self.latent_dim_, ridge=self.ridge_))
         return model
 
     def _impute(self, x: Tensor, num_draws: int) -> Imputation:
         progress = "imputing" if self.verbose else None
         return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
 
-    def _interval_factor(self, x: Tensor, held_out: Sequence[Tensor]) -> float:
-        """Widening that makes the members' intervals cover the cells that each of them did not see."""
+    def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
+        """Widening that makes the intervals of each model cover the cells that it did not see."""
         discrete = torch.tensor([column.discrete for column in self.columns_])
         rows = slice(0, 2000)
         draws, cells = [], []
-        for model, hidden in zip(self.members_, held_out, strict=True):
+        for model, hidden in zip(folds, held_out, strict=True):
             shown = x.masked_fill(hidden, float("nan"))[rows]
             draws.append(impute_rows([model], shown, self.proposals, self.draws, self.seed_).draws)
             cells.append(hidden[rows] & ~discrete)

@@ -1,10 +1,12 @@
-"""Which cells an experiment hides: pure functions of the table's shape (or values) and a seed."""
+"""Which cells an experiment hides, by the table's shape or values and a seed; and which a training step shows."""
 
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy.optimize import brentq
 from scipy.special import expit
+from torch import Tensor
 
 Mechanism = Literal["none", "mcar", "mar", "mnar"]
 STEEPNESS = 2.0  # of the logistic functions behind MAR and MNAR, for a standardised argument
@@ -26,6 +28,12 @@ def hide(x: np.ndarray, mechanism: Mechanism, rate: float, seed: int) -> np.ndar
     if mechanism == "mcar":
         return mcar(x.shape, rate, seed)
     return mar(x, rate, seed) if mechanism == "mar" else mnar(x, rate, seed)
+
+
+def shown_part(x: Tensor) -> Tensor:
+    """X [B, F] with a random part of each row, of a random size, NaN: what training gives to a learned prior."""
+    shares = torch.rand(len(x), 1, device=x.device)
+    return x.masked_fill(torch.rand(x.shape, device=x.device) >= shares, float("nan"))
 
 
 def mcar(shape: tuple[int, ...], rate: float, seed: int) -> np.ndarray:

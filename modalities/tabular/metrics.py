@@ -1,6 +1,6 @@
 """Figures of an imputation on cells whose truth is known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,14 @@ class Filled:
         point: single imputation.
         low: lower ends of intervals; None where the method gives none.
         high: upper ends.
-        log_likelihood: log p(hidden cells | observed cells) of each row in nats, [N], where the method gives it.
+        log_likelihood: log p(hidden cells | observed cells) of each row in nats [N], from the true table [N, F] and
+            the hidden cells [N, F]; numbers are in the units of the columns. None where the method has no density.
     """
 
     point: np.ndarray
     low: np.ndarray | None = None
     high: np.ndarray | None = None
-    log_likelihood: np.ndarray | None = None
+    log_likelihood: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def imputation_metrics(
@@ -64,12 +65,16 @@ def imputation_metrics(
         figures["coverage"] = _mean(inside.astype(float), "share", f"hidden numbers inside of {level:.0%} intervals")
         figures["width"] = _mean(width, "deviations", f"{level:.0%} intervals of hidden numbers")
     if filled.log_likelihood is not None:
-        figures["masked_log_likelihood"] = _mean(
-            filled.log_likelihood[cells.any(1)],
-            "nats a row",
-            "log p(hidden | observed), in units of the training split",
-        )
+        densities = cells & np.array([column.kind in ("continuous", "positive") for column in columns])
+        nats = filled.log_likelihood(truth, cells) + densities @ np.log(deviation)
+        text = "log p(hidden | observed) of rows with a hidden cell, numbers in their column's deviation"
+        figures["masked_log_likelihood"] = _mean(nats[cells.any(1)], "nats a row", text)
     return figures
+
+
+def in_table_units(nats: np.ndarray, cells: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Log-probabilities [N] of some encoded cells [N, F] as those of the cells in the units of the columns."""
+    return nats - cells @ np.array([column.log_unit for column in columns])
 
 
 def decoded(x: np.ndarray, columns: Sequence[Column]) -> np.ndarray:

@@ -1,33 +1,24 @@
 """The imputation benchmark: tables x masks x methods, as MIWAE measures it."""
 
+import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from common.results import Measurement
+from common.baselines import baseline_run
+from common.results import Measurement, Results
 from modalities.tabular.baselines import METHODS
 from modalities.tabular.columns import Column, encode_table, fit_columns
 from modalities.tabular.masks import Mechanism, hide
 from modalities.tabular.metrics import decoded, imputation_metrics
 from modalities.tabular.tables import CONTINUOUS, TABLES
-
-# Mean squared error after z-scoring, 50 % MCAR, as published. Status: R recalled, V read, M measured with the authors'
-# code; protocols as in MIWAE, apart from VAEAC (extra training mask, best epoch by IWAE on 15 % held out).
-PUBLISHED = {
-    "breast_cancer": {
-        "MIWAE (Mattei and Frellsen 2019, recalled)": 0.280,
-        "MIWAE (authors' notebook)": 0.2867,
-        "MVAE (MIWAE paper, recalled)": 0.318,
-        "missForest (MIWAE paper, recalled)": 0.291,
-        "VAEAC (authors' code, 400 epochs, 50 imputations)": 0.381,
-    },
-    "iris": {"MIWAE (authors' notebook, upper end of .40-.52)": 0.52},
-}
 
 
 def run_protocol(
@@ -64,7 +55,7 @@ def run_protocol(
         figures = imputation_metrics(filled, truth, hidden, columns)
         threads = f"{torch.get_num_threads()} threads of torch"
         figures["seconds"] = Measurement(wall, None, 1, "s", f"wall clock, {threads}")
-        figures["CPU seconds"] = Measurement(processor, None, 1, "s", f"processor time, {threads}")
+        figures["cpu_seconds"] = Measurement(processor, None, 1, "s", f"processor time, {threads}")
         for figure, measurement in figures.items():
             values[method][figure].append(measurement)
     return {
@@ -90,16 +81,36 @@ def refit(table: pd.DataFrame, columns: Sequence[Column]) -> list[Column]:
 
 
 def over_masks(measured: Sequence[Measurement]) -> Measurement:
-    """Mean over masks with its standard error."""
+    """Mean over masks with its standard error; a single mask keeps the error over its cells."""
+    if len(measured) == 1:
+        return measured[0]
     values = np.array([measurement.value for measurement in measured])
-    stderr = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+    stderr = float(values.std(ddof=1) / len(values) ** 0.5)
     text = f"{measured[0].estimator}; mean and standard error over {len(values)} masks"
     return Measurement(float(values.mean()), stderr, len(values), measured[0].unit, text)
 
 
-def published_rows(name: str) -> dict[str, dict[str, Measurement]]:
-    """Rows of published figures on a table, beside ours under MIWAE's protocol."""
-    note = "published: other masks; sources and status in modalities/tabular/protocol.py"
-    return {
-        row: {"mse": Measurement(value, None, 0, "variances", note)} for row, value in PUBLISHED.get(name, {}).items()
-    }
+def results(
+    rows: Mapping[str, Mapping[str, Measurement]], name: str, seed: int, started: datetime, options: Mapping[str, Any]
+) -> Results:
+    """The record of one method: figures of each table (`test/<table>/<figure>`) and their means over the tables.
+
+    Args:
+        rows: table -> figure -> measurement.
+        name: of the method.
+        seed: of the first mask.
+        started: when the first table was begun.
+        options: what else decides the figures.
+    """
+    metrics = {f"test/{table}/{figure}": found for table, row in rows.items() for figure, found in row.items()}
+    for figure in dict.fromkeys(figure for row in rows.values() for figure in row):
+        found = [row[figure] for row in rows.values() if figure in row]
+        text = f"mean over {len(found)} tables: {found[0].estimator}"
+        value = sum(each.value for each in found) / len(found)
+        metrics[f"test/{figure}"] = Measurement(value, None, sum(each.n for each in found), found[0].unit, text)
+    digest = hashlib.sha256()
+    for table in rows:
+        digest.update(pd.util.hash_pandas_object(TABLES[table]()).to_numpy().tobytes())
+    options = {"tables": list(rows), **options}
+    run = baseline_run(name, "tabular", seed, started, options, digest.hexdigest()[:16])
+    return Results(run, metrics)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,20 +26,33 @@ def scikit_table(name: str, target: bool = False) -> pd.DataFrame:
     return table
 
 
+def _module(name: str, package: str) -> Any:
+    """An optional package's module.
+
+    Raises:
+        ModuleNotFoundError: without it; the message names the extra.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        message = f"this table comes with {package}: pip install 'cvae-suite[tables]'"
+        raise ModuleNotFoundError(message) from error
+
+
 def abalone() -> pd.DataFrame:
     """4,177 shells: sex, three lengths, four weights, rings. From scikit-lego."""
-    table = importlib.import_module("sklego.datasets").load_abalone(as_frame=True)
+    table = _module("sklego.datasets", "scikit-lego").load_abalone(as_frame=True)
     return pd.DataFrame(table).reset_index(drop=True)
 
 
 def randhie() -> pd.DataFrame:
     """20,190 rows of the RAND health insurance experiment: counts, binary, positive and continuous columns."""
-    return pd.DataFrame(importlib.import_module("statsmodels.api").datasets.randhie.load_pandas().data)
+    return pd.DataFrame(_module("statsmodels.datasets.randhie", "statsmodels").load_pandas().data)
 
 
 def anes96() -> pd.DataFrame:
     """944 answers of the American national election study of 1996: counts, ordinal and binary columns."""
-    return pd.DataFrame(importlib.import_module("statsmodels.api").datasets.anes96.load_pandas().data)
+    return pd.DataFrame(_module("statsmodels.datasets.anes96", "statsmodels").load_pandas().data)
 
 
 def synthetic(rows: int = 2000, missing: float = 0.0, seed: int = 0) -> pd.DataFrame:

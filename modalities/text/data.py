@@ -173,7 +173,7 @@ class TextData(ConditionalDataModule):
     @property
     def tokenizer(self) -> Tokenizer:
         """Text <-> tokens: what the model is built with."""
-        _ = self.table
+        _ = self.whole
         return self._tokenizer
 
     def _split(self, corpus: Corpus) -> dict[Split, Tensor]:
@@ -257,7 +257,7 @@ class TextData(ConditionalDataModule):
     def _judge(self) -> TextJudge | None:
         if not any(can_judge(attribute) for attribute in self.attributes.values()):
             return None
-        return TextJudge.of(self.table, self.tokenizer)
+        return TextJudge.of(self.whole, self.tokenizer)
 
 
 def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:

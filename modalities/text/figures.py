@@ -1,6 +1,7 @@
 """What the test of a text model measures beyond the shared figures, and the tables that a person reads."""
 
 import math
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from common.conditions import Categorical
 from common.results import Measurement
 from modalities.text.condition import SOURCE
 from modalities.text.metrics import NgramModel, distinct, rows_of, self_bleu
-from modalities.text.rewriting import rewriting_figures
+from modalities.text.rewriting import rewrite_rows, rewriting_figures
 
 if TYPE_CHECKING:
     from modalities.text.model import TextStyleCVAE
@@ -42,7 +43,8 @@ def text_figures(model: "TextStyleCVAE", table: dict[str, Tensor]) -> dict[str, 
         figures["test/fluency_real"] = ngrams.perplexity(rows_of(data.table.x[rows[:SAMPLES]], pad))
         figures |= _control_by_value(model, data)
         figures |= _renderings(model, conditions) if SOURCE in conditions and model.condition.source is not None else {}
-        figures |= rewriting_figures(model, data, model.rewrites)
+        labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
+        figures |= rewriting_figures(partial(rewrite_rows, model, data), data, next(labels, None), model.rewrites)
     return figures
 
 

@@ -1,19 +1,21 @@
 """Rewriting sentences in another style, and what it is worth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common.baselines import baseline_run
 from common.batch import Batch
-from common.conditions import Categorical
-from common.results import Measurement
+from common.results import Measurement, Results
 from modalities.text.baselines import copy, retrieve
 from modalities.text.judge import TextJudge
-from modalities.text.metrics import NgramModel, bleu, rows_of
+from modalities.text.metrics import NgramModel, bleu, distinct, rows_of
 
 if TYPE_CHECKING:
     from modalities.text.data import TextData
@@ -76,7 +78,7 @@ def parallel_test(data: "TextData", label: str, source: int, target: int, count:
 
 
 def rewrite_rows(model: "TextStyleCVAE", data: "TextData", rows: Tensor, label: str, target: int) -> list[str]:
-    """Some sentences of the table in another style."""
+    """Some sentences of the table with another category of a label, as the model writes them."""
     texts: list[str] = []
     for part in rows.split(100):
         fields = {name: field[part] for name, field in data.table.fields.items() if field.dim() == 1}
@@ -85,24 +87,37 @@ def rewrite_rows(model: "TextStyleCVAE", data: "TextData", rows: Tensor, label: 
     return texts
 
 
-def rewriting_figures(model: "TextStyleCVAE", data: "TextData", count: int) -> dict[str, Measurement]:
-    """`test/rewrite/<from>-<to>/...` for all pairs of the first label's categories."""
+Rewrite = Callable[[Tensor, str, int], list[str]]  # rows of the table, a label and its new category -> texts
+
+
+def rewriting_figures(rewrite: Rewrite, data: "TextData", label: str | None, count: int) -> dict[str, Measurement]:
+    """`test/rewrite/<from>-<to>/...` for all pairs of a label's categories, and `test/rewrite/<figure>`, their means.
+
+    Args:
+        rewrite: the system.
+        data: of the test sentences, the references and the judge.
+        label: the label to change; None, or one that no judge reads, has no figures.
+        count: test sentences of each pair.
+    """
     judge = data.judge()
-    label = next((name for name in model.condition.attributes if isinstance(data.attributes[name], Categorical)), None)
-    if judge is None or label is None or count == 0:
+    if judge is None or label not in judge.attributes or count == 0:
         return {}
-    values = data.attributes[label].values  # type: ignore[attr-defined]
+    values = judge.attributes[label].values  # type: ignore[attr-defined]
     figures: dict[str, Measurement] = {}
-    for source, from_name in enumerate(values):
-        for target, to_name in enumerate(values):
-            test = parallel_test(data, label, source, target, count)
-            if source == target or len(test.rows) == 0:
-                continue
-            inputs = model.texts(data.table.x[test.rows])
-            references = [[text] for text in model.texts(data.table.x[test.references])]
-            outputs = rewrite_rows(model, data, test.rows, label, target)
-            scores = rewriting_scores(outputs, inputs, references, judge, label, target)
-            figures |= {f"test/rewrite/{from_name}-{to_name}/{name}": figure for name, figure in scores.items()}
+    for (source, from_name), (target, to_name) in permutations(enumerate(values), 2):
+        test = parallel_test(data, label, source, target, count)
+        if len(test.rows) == 0:
+            continue
+        inputs = data.tokenizer.decode(data.table.x[test.rows])
+        references = [[text] for text in data.tokenizer.decode(data.table.x[test.references])]
+        scores = rewriting_scores(rewrite(test.rows, label, target), inputs, references, judge, label, target)
+        figures |= {f"test/rewrite/{from_name}-{to_name}/{name}": figure for name, figure in scores.items()}
+    for name in ("accuracy", "self_bleu", "reference_bleu"):
+        pairs = [figure for key, figure in figures.items() if key.endswith(f"/{name}")]
+        if pairs:
+            mean = sum(figure.value for figure in pairs) / len(pairs)
+            how = f"mean over {len(pairs)} pairs of styles: {pairs[0].estimator}"
+            figures[f"test/rewrite/{name}"] = Measurement(mean, None, pairs[0].n, pairs[0].unit, how)
     return figures
 
 
@@ -139,3 +154,42 @@ def rewriting_table(
         rows[name] = rewriting_scores(texts, inputs, parallel, judge, label, target)
         rows[name]["fluency"] = ngrams.perplexity(model.tokenizer.encode(texts))
     return outputs, rows
+
+
+BASELINES = ("copy", "retrieve")
+
+
+def baseline_results(system: str, data: "TextData", label: str, count: int, seed: int = 0) -> Results:
+    """The record of a system that needs no model: its rewritings of test sentences between all pairs of styles.
+
+    Args:
+        system: one of `BASELINES`.
+        data: of the test sentences.
+        label: the label to change.
+        count: test sentences of each pair.
+        seed: of the run; nothing is random.
+
+    Raises:
+        ValueError: for an unknown system, or a label that the data lacks.
+    """
+    if system not in BASELINES:
+        raise ValueError(f"no system {system!r}; there are: {', '.join(BASELINES)}")
+    if label not in data.attributes:
+        raise ValueError(f"the data has no label {label!r}; it has: {', '.join(data.attributes)}")
+    started, decode = datetime.now(UTC), data.tokenizer.decode
+    train = data.table.splits["train"]
+    written: list[str] = []
+
+    def rewrite(rows: Tensor, name: str, target: int) -> list[str]:
+        inputs = decode(data.table.x[rows])
+        own = train[data.table.fields[name][train] == target]
+        texts = copy(inputs) if system == "copy" else retrieve(inputs, decode(data.table.x[own]))
+        written.extend(texts)
+        return texts
+
+    figures = rewriting_figures(rewrite, data, label, count)
+    figures["test/distinct_2"] = distinct(written, 2)
+    ngrams = NgramModel(rows_of(data.table.x[train], data.tokenizer.pad), len(data.tokenizer))
+    figures["test/fluency"] = ngrams.perplexity(data.tokenizer.encode(written))
+    run = baseline_run(system, "text", seed, started, {"label": label, "count": count}, data.fingerprint)
+    return Results(run, figures)

@@ -5,16 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.batch import Batch
 from common.cli import SuiteCLI
-from common.conditions import Categorical, Continuous
+from common.conditions import OBSERVED, Categorical, Continuous
 from common.data import Table, random_split
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.data import AudioData, RecordedAudio, Tunes
 from modalities.audio.tunes import GENRES
 from modalities.image import ImageCVAE, data
 from modalities.tabular import TabularCVAE
-from modalities.tabular.condition import OBSERVED
 from modalities.tabular.data import TableFile, TabularData
 from modalities.tabular.tables import synthetic
 from modalities.text import TextStyleCVAE
@@ -57,7 +55,7 @@ def stand_in(shape, names):
     attributes = {name: Categorical(("a", "b")) for name in names}
     if "age" in names:
         fields["age"], attributes["age"] = torch.arange(40).float(), Continuous(20.0, 10.0, 0.0, 39.0)
-    x = torch.zeros(40, *shape, dtype=torch.uint8)
+    x = torch.randint(256, (40, *shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     return lambda self: Table(x, fields, attributes, random_split(40, (0.2, 0.2), 0))
 
 
@@ -65,15 +63,25 @@ def stand_in(shape, names):
 def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, monkeypatch):
     shape = SHAPES.get(path.stem, (1, 28, 28))
     parsed = command_line(ParseOnly, path).config.fit.data
-    names = parsed.init_args.condition or ["class"]
-    monkeypatch.setattr(getattr(data, parsed.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
+    images = parsed.init_args.get("data") or parsed  # completion hides a part of another module's images
+    names = images.init_args.condition or ["class"]
+    monkeypatch.setattr(getattr(data, images.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
     cli = command_line(BuildOnly, path)
     assert cli.model.image_shape == shape
-    assert list(cli.model.condition.attributes) == names
-    condition = {name: torch.tensor([0, 1]) for name in names}
-    batch = Batch(torch.zeros(2, *shape), condition)
+    assert list(cli.datamodule.attributes) == names
+    assert list(cli.model.condition.attributes) == ([] if cli.model.condition.reads_observed else names)
+    batch = cli.datamodule.batch("test", 2)
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()
-    assert cli.model.sample(condition).shape == (1, 2, *shape)
+    samples = cli.model.sample(batch.condition)
+    assert samples.shape == (1, 2, *shape)
+    assert (OBSERVED in batch.condition) == cli.model.condition.reads_observed
+    if OBSERVED in batch.condition:
+        known = ~batch.condition[OBSERVED].isnan()
+        assert 0 < known.sum() < known.numel()
+        assert torch.equal(samples[0][known], batch.x[known])
+        other = torch.where(known, 1 - batch.x, batch.x)
+        likelihood = cli.model.decode(torch.zeros(2, cli.model.latent_prior.size), cli.model.embed(batch))
+        assert torch.equal(likelihood.log_prob(batch.x), likelihood.log_prob(other))  # observed pixels cost nothing
 
 
 TEXT_BASES = {path.stem: [path] for path in CONFIGS.glob("text/*.yaml")}

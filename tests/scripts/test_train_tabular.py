@@ -1,7 +1,10 @@
 """The tabular scripts as a person uses them: train, test, fill a file, generate rows."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.module import ConditionalELBO
 from common.results import Results
@@ -72,6 +75,32 @@ def test_a_file_is_filled_and_its_observed_cells_stay(run, folder):
     assert (numbers["low"] < numbers["high"]).all()
     assert intervals.loc[intervals["column"] == "group", "probability"].between(1 / 3 - 1e-6, 1).all()
     assert (folder / "filled-1.csv").read_text() != (folder / "filled-2.csv").read_text()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_observed_cells_of_any_table_come_back_byte_for_byte(run, folder, seed, share):
+    generator = np.random.default_rng(seed)
+    table = synthetic(6, 0.0, seed)
+    formats = [repr, "{:.4g}".format, "{:+.5e}".format, '"{:.7f}"'.format]
+    texts = [
+        [generator.choice(formats)(float(cell)) if isinstance(cell, float) else str(cell) for cell in row]
+        for row in table.itertuples(index=False)
+    ]
+    hidden = generator.random(table.shape) < share
+    before = [
+        [generator.choice(["", "NA", "?"]) if hole else text for text, hole in zip(*row, strict=True)]
+        for row in zip(texts, hidden, strict=True)
+    ]
+    ending = generator.choice(["\n", "\r\n"])
+    lines = [",".join(table.columns), *(",".join(row) for row in before)]
+    (folder / "any.csv").write_bytes(ending.join(lines).encode())
+    fill(run, "--in", folder / "any.csv", "--out", folder / "any-filled.csv", "--proposals", 5)
+    header, *after = (folder / "any-filled.csv").read_bytes().decode().split(ending)
+    assert header == lines[0]
+    for old, new, holes in zip(texts, after, hidden, strict=True):
+        for text, cell, hole in zip(old, new.split(","), holes, strict=True):
+            assert cell not in ("", "NA", "?") if hole else cell == text
 
 
 def test_parquet_keeps_dtypes_and_column_order(run, folder):

@@ -68,6 +68,29 @@ def test_the_protocol_of_miwae_trains_on_the_incomplete_table_and_is_tested_on_i
         assert not (batch.mask & (hidden | held_out)[batch.index]).any()
 
 
+@pytest.mark.parametrize("mechanism", ["mar", "mnar"])
+def test_other_mechanisms_hide_by_values(mechanism):
+    data, other = Synthetic(mechanism=mechanism, rate=0.4), Synthetic(mechanism=mechanism, rate=0.4, seed=1)
+    x, observed = data.table.x, data.table.fields[OBSERVED]
+    hidden = (observed.isnan() & ~x.isnan()).float().sum(0) / (~x.isnan()).sum(0)
+    touched = hidden > 0
+    assert touched.sum() == (4 if mechanism == "mar" else 8)  # half of the columns decide about the others
+    assert hidden[touched].tolist() == pytest.approx([0.4] * int(touched.sum()), abs=0.06)
+    assert (observed.isnan() != other.table.fields[OBSERVED].isnan()).any()
+
+
+def test_a_schema_in_the_configuration_overrules_the_guess(tmp_path):
+    synthetic(100).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "schema.yaml").write_text(
+        "visits: {kind: count, family: poisson}\nsum: {kind: continuous, family: gaussian}\n"
+    )
+    columns = {
+        column.name: column for column in TableFile(tmp_path / "table.csv", schema=tmp_path / "schema.yaml").columns
+    }
+    assert (columns["visits"].family, columns["sum"].family) == ("poisson", "gaussian")
+    assert columns["bend"].family == "student_t"
+
+
 def test_a_target_is_hidden_in_every_evaluation_row(tmp_path):
     synthetic(100).to_csv(tmp_path / "table.csv", index=False)
     data = TableFile(tmp_path / "table.csv", target=["group"], drop=["sum"], rate=0.0)

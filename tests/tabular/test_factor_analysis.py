@@ -71,4 +71,11 @@ def test_the_number_of_factors_is_found_on_held_out_cells():
     x, _ = drawn(600)
     observed = torch.from_numpy(~mcar(x.shape, 0.2, 4))
     held_out = [observed & torch.from_numpy(mcar(x.shape, 0.1, seed)) for seed in (5, 6)]
-    assert choose_factors(x, observed, held_out, (1, 2)) == 2
+    assert choose_factors(x, observed, held_out, (1, 2))[0] == 2
+
+
+def test_a_ridge_is_chosen_where_there_are_more_factors_than_cells_can_tell():
+    x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # nothing to find
+    observed = torch.from_numpy(~mcar(x.shape, 0.3, 4))
+    held_out = [observed & torch.from_numpy(mcar(x.shape, 0.1, seed)) for seed in range(5)]
+    assert choose_factors(x, observed, held_out, (5,), (0.0, 1.0, 3.0, 100.0)) == (5, 100.0)

@@ -49,6 +49,15 @@ def test_the_elbo_of_the_conditional_model_counts_hidden_cells_alone():
     assert (values[0][~batch.condition[OBSERVED].isnan()] == 0).all()
 
 
+def test_the_decoder_remembers_what_is_observed_beside_z():
+    """Skip memory: z alike, another observed cell moves the prediction of hidden ones; MIWAE has no such path."""
+    row = CELLS[:1].masked_fill(torch.arange(len(COLUMNS)) > 0, NAN)
+    z = torch.zeros(1, 3)
+    for model, remembers in ((conditional(), True), (miwae(), False)):
+        predicted = [model.decode(z, model.condition({OBSERVED: cells})).mean[0, 1:] for cells in (row, row + 1)]
+        assert torch.equal(*predicted) != remembers
+
+
 def test_before_training_the_prior_is_the_exact_posterior_of_factor_analysis():
     model, batch = conditional(), half_hidden()
     values, known = model.features(CELLS)

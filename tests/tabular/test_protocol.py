@@ -1,12 +1,17 @@
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from unittest import mock
+
 import numpy as np
 import pytest
 
-from modalities.tabular import baselines, protocol
+from modalities.tabular import baselines
 from modalities.tabular.columns import encode_table, fit_columns
 from modalities.tabular.masks import mcar
 from modalities.tabular.metrics import decoded, imputation_metrics
-from modalities.tabular.protocol import published_rows, run_protocol
-from modalities.tabular.tables import synthetic
+from modalities.tabular.protocol import results, run_protocol
+from modalities.tabular.tables import abalone, synthetic
 
 
 def test_the_protocol_measures_every_method_over_masks():
@@ -40,7 +45,29 @@ def test_baselines_fill_mixed_tables_and_leave_observed_cells(name):
         assert figures["pfc"].value > 0.4
 
 
-def test_published_rows_stand_beside_ours_under_their_protocol_alone():
-    assert published_rows("breast_cancer")["MIWAE (authors' notebook)"]["mse"].value == 0.2867
-    assert published_rows("abalone") == {}
-    assert set(protocol.PUBLISHED) <= set(protocol.TABLES)
+def test_log_likelihoods_of_an_imputer_and_of_factor_analysis_are_in_the_same_units():
+    rows = run_protocol("iris", ["factor analysis"], range(2))
+    mixture = partial(baselines.cvae, members=2, max_steps=0, patience=1)  # at its start, which is factor analysis
+    with mock.patch.dict(baselines.METHODS, {"start": mixture}):
+        started = run_protocol("iris", ["start"], range(2))
+    nats = rows["factor analysis"]["masked_log_likelihood"].value
+    assert started["start"]["masked_log_likelihood"].value == pytest.approx(nats, abs=0.25)
+
+
+def test_results_keep_every_table_and_the_means_over_them():
+    rows = {name: run_protocol(name, ["mean / mode"], range(1))["mean / mode"] for name in ("iris", "wine")}
+    found = results(rows, "mean / mode", 0, datetime.now(UTC), {"rate": 0.5})
+    assert found.metrics["test/iris/mse"] == rows["iris"]["mse"]
+    mean = (rows["iris"]["mse"].value + rows["wine"]["mse"].value) / 2
+    assert found.metrics["test/mse"].value == pytest.approx(mean)
+    assert found.metrics["test/mse"].n == 300 + 178 * 13 // 2
+    other = results(rows, "mean / mode", 0, datetime.now(UTC), {"rate": 0.3})
+    assert found.run.config_hash != other.run.config_hash
+    assert found.run.data_fingerprint == other.run.data_fingerprint
+
+
+def test_a_table_of_a_package_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklego", None)
+    monkeypatch.setitem(sys.modules, "sklego.datasets", None)
+    with pytest.raises(ModuleNotFoundError, match=r"scikit-lego: pip install 'cvae-suite\[tables\]'"):
+        abalone()

@@ -7,6 +7,7 @@ from common.evaluation import Evaluation
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact
 from modalities.text.data import TextFiles
+from modalities.text.rewriting import baseline_results
 
 PARTS = ["god", "light", "heaven", "earth", "the sea", "a man", "the king", "bread"]
 
@@ -62,3 +63,23 @@ def test_real_sentences_are_more_fluent_than_those_of_a_hardly_trained_model(tes
 def test_rewritings_are_as_many_as_asked_for(tested):
     results = tested[0].results
     assert {results[f"test/rewrite/old-new/{name}"].n for name in ("accuracy", "self_bleu", "reference_bleu")} == {5}
+
+
+def test_rewriting_is_summed_up_over_the_pairs(tested):
+    results = tested[0].results
+    pairs = [results[f"test/rewrite/{pair}/self_bleu"].value for pair in ("old-new", "new-old")]
+    assert results["test/rewrite/self_bleu"].value == pytest.approx(sum(pairs) / 2)
+
+
+def test_copying_keeps_everything_and_retrieving_the_style(tested):
+    _, data = tested
+    copied = baseline_results("copy", data, "style", 5).metrics
+    found = baseline_results("retrieve", data, "style", 5)
+    assert copied["test/rewrite/self_bleu"].value == pytest.approx(100)
+    assert copied["test/rewrite/accuracy"].value <= 0.2
+    assert found.metrics["test/rewrite/accuracy"].value >= 0.8
+    assert found.run.data_fingerprint == data.fingerprint
+    with pytest.raises(ValueError, match="there are: copy, retrieve"):
+        baseline_results("guess", data, "style", 5)
+    with pytest.raises(ValueError, match="no label 'tone'; it has: style"):
+        baseline_results("copy", data, "tone", 5)
