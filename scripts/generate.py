@@ -71,10 +71,17 @@ def set_decoding(model: ConditionalELBO, arguments: argparse.Namespace) -> Any:
     return text
 
 
-def recognised(model: Any, batch: Batch, given: Fields) -> Batch:
-    """The batch under the condition that is given, and what the model recognises where none is."""
-    fields = {name: field.expand(len(batch)) for name, field in given.items()}
-    return batch.replace(condition={**model.recognise(batch.x), **fields})
+def read_inputs(model: Any, arguments: argparse.Namespace, paths: list[Path], condition: Fields) -> Batch:
+    """Files as a batch under the source condition, or else the one that is asked for.
+
+    A model that recognises conditions fills in what is not given; the condition of a transfer is not that of its input.
+    """
+    given = condition_fields(model, arguments.source) if arguments.source else condition
+    batch = read_batch(model, paths, given)
+    if not hasattr(model, "recognise"):
+        return batch
+    unknown = arguments.verb == "transfer" and not arguments.source
+    return batch.replace(condition=model.recognise(batch.x) | ({} if unknown else batch.condition))
 
 
 def generate(arguments: argparse.Namespace) -> None:
@@ -98,23 +105,20 @@ def generate(arguments: argparse.Namespace) -> None:
     else:
         if not arguments.inputs:
             raise ValueError(f"{arguments.verb} needs --in with a file")
-        source = condition_fields(model, arguments.source) if arguments.source else condition
-        batch = read_batch(model, arguments.inputs, source)
-        recognises = hasattr(model, "recognise")
-        if recognises:
-            batch = recognised(model, batch, condition_fields(model, arguments.source))
-        if arguments.verb == "reconstruct":
-            x = model.reconstruct(batch, **look)
-        elif arguments.verb == "transfer":
-            translates = getattr(model.condition, "source", None) is not None
-            if not condition or not (arguments.source or translates or recognises):
-                raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
-            x = model.transfer(batch, condition, **look)
-        else:
-            if len(batch) < 2:
+        if arguments.verb == "interpolate":
+            first, last = (read_inputs(model, arguments, [arguments.inputs[end]], condition) for end in (0, -1))
+            if len(arguments.inputs) == 1 and len(first) < 2:
                 raise ValueError("interpolate needs --in with 2 files, or with a text file of 2 lines")
-            first, last = batch[slice(0, 1)], batch[slice(len(batch) - 1, len(batch))]
-            x = model.interpolate(first, last, arguments.num)[:, 0]
+            x = model.interpolate(first[slice(0, 1)], last[slice(len(last) - 1, None)], arguments.num)[:, 0]
+        else:
+            batch = read_inputs(model, arguments, arguments.inputs, condition)
+            if arguments.verb == "reconstruct":
+                x = model.reconstruct(batch, **look)
+            else:
+                knows = getattr(model.condition, "source", None) is not None or hasattr(model, "recognise")
+                if not condition or not (arguments.source or knows):
+                    raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
+                x = model.transfer(batch, condition, **look)
     model.write(x, arguments.out)
     print(f"{len(x)} written to {arguments.out}", file=sys.stderr if str(arguments.out) == "-" else sys.stdout)
 

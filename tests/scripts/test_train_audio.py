@@ -100,7 +100,8 @@ def test_clips_are_reconstructed_and_interpolated(run, clip, tmp_path):
     known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--source", "genre=jig", "instrument=piano"]
     verbs("reconstruct", *known, "--in", clip, "--out", tmp_path / "again.wav")
     assert soundfile.info(tmp_path / "again.wav").duration == pytest.approx(6.0, abs=0.05)
-    verbs("interpolate", *known, "--in", clip, clip, "--num", 3, "--out", tmp_path / "path")
+    soundfile.write(tmp_path / "b.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16_000)
+    verbs("interpolate", *known, "--in", clip, tmp_path / "b.wav", "--num", 3, "--out", tmp_path / "path")
     assert [file.name for file in sorted((tmp_path / "path").iterdir())] == ["000.wav", "001.wav", "002.wav"]
 
 
