@@ -25,8 +25,16 @@ def condition_fields(model: ConditionalELBO, pairs: list[str]) -> Fields:
 
 
 def read_batch(model: ConditionalELBO, paths: list[Path], condition: Fields) -> Batch:
-    """The examples of some files as a batch under one condition; values that are NaN are unobserved."""
-    x = torch.cat([model.read(path) for path in paths])
+    """The examples of some files as a batch under one condition; values that are NaN are unobserved.
+
+    Raises:
+        ValueError: naming a file whose examples differ in size from those of the first.
+    """
+    examples = [model.read(path) for path in paths]
+    for path, example in zip(paths, examples, strict=True):
+        if example.shape[1:] != examples[0].shape[1:]:
+            raise ValueError(f"{path} differs in size from {paths[0]}: give one file at a time")
+    x = torch.cat(examples)
     missing = x.isnan()
     mask = ~missing if missing.any() else None
     fields = {name: field.expand(len(x), *field.shape[1:]) for name, field in condition.items()}

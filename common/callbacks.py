@@ -24,7 +24,7 @@ from common.results import EXAMPLES, Results, RunInfo
 
 
 class SampleLogger(Callback):
-    """The model's doing, as files in `samples/` and in W&B: the modality's pictures and texts, and a latent map.
+    """The model's doing, as files in `samples/` and in W&B: the modality's pictures, texts, sounds, and a latent map.
 
     Args:
         every_n_epochs: how often during training; the test of the best checkpoint makes them once more.
@@ -64,12 +64,16 @@ class SampleLogger(Callback):
             picture.save(self.folder / f"{when}-{name}.png")
         for name, table in media.tables.items():
             table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
+        for name, sound in media.sounds.items():
+            sound.save(self.folder / f"{when}-{name}.wav")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 for name, picture in pictures.items():
                     logger.log_image(f"media/{name}", [picture], caption=[when])
                 for name, table in media.tables.items():
                     logger.log_table(f"media/{name}", dataframe=table)
+                for name in media.sounds:
+                    logger.log_audio(f"media/{name}", [str(self.folder / f"{when}-{name}.wav")], caption=[when])
 
     def _latent_maps(self, model: ConditionalELBO, batch: Batch, data: Any) -> dict[str, Image.Image]:
         with in_evaluation(model):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common import estimators
@@ -18,6 +19,7 @@ from common.posterior import example_noise
 from common.results import Measurement
 
 Candidates = tuple[Fields, Tensor, bool]  # fields [M], weights [M], and whether they are all the conditions there are
+LEAST_EFFECTIVE = 2.0  # effective importance samples below which a test warns
 CONDITION = "condition/"  # prefix of the raw condition fields among the columns
 
 
@@ -156,7 +158,14 @@ class Evaluation(Configurable):
                 known = table[name][~table[name].isnan()]
                 figures[f"test/{name}"] = Measurement.mean(known, "nats", estimator)
         size = table["effective_sample_size"]
-        figures["test/effective_sample_size"] = Measurement.mean(size[~size.isnan()], "samples", importance)
+        effective = figures["test/effective_sample_size"] = Measurement.mean(size[~size.isnan()], "samples", importance)
+        if effective.value < LEAST_EFFECTIVE and self.num_samples > LEAST_EFFECTIVE:
+            rank_zero_warn(
+                f"single importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
+                f"{self.num_samples}): it is a bound far from its limit, and the condition gain, a difference of "
+                "such bounds, says nothing. Raise model.evaluation.num_samples and gain_samples",
+                category=UserWarning,
+            )
         figures |= self._latent_figures(table)
         figures |= self._leakage(model, table)
         return figures | self._control(model, table)

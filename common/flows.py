@@ -96,11 +96,16 @@ class Flow(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Change of variables, nats."""
-        log_determinant = value.new_zeros(value.shape[:-1])
+        u, log_determinant = self.pull(value)
+        return self.base.log_prob(u) + log_determinant
+
+    def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Base noise u [..., B, D] that gives z, and log |du/dz| [..., B]: the inverse of `push`."""
+        log_determinant = z.new_zeros(z.shape[:-1])
         for coupling in self.couplings:
-            value, change = coupling(value, self.c)
+            z, change = coupling(z, self.c)
             log_determinant = log_determinant + change
-        return self.base.log_prob(value) + log_determinant
+        return z, log_determinant
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Base noise through the inverse layers."""

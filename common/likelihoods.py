@@ -5,6 +5,7 @@ has those batch dimensions and the event shape of x. All of it is float32, whate
 """
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -42,7 +43,7 @@ class Bernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """N(x; decoder output, sigma^2) with one sigma for all values.
+    """N(x; decoder output, sigma^2) with one sigma for all values, or one for each index of some axes of x.
 
     Source: Rybkin, Daniilidis and Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders":
     shared sigma (section 3.1) and optimal sigma (section 3.2, equation 6).
@@ -52,15 +53,20 @@ class Gaussian(Likelihood):
             of each training batch and a running average of it in evaluation, a number fixes it.
         initial: sigma before training ("shared" and "optimal").
         momentum: weight of the newest batch in the running average ("optimal").
+        shape: shape of sigma, broadcast against x: [] is one for all, [64, 1] one for each of 64 rows of x.
     """
 
     def __init__(
-        self, sigma: float | Literal["shared", "optimal"] = "shared", initial: float = 0.3, momentum: float = 0.01
+        self,
+        sigma: float | Literal["shared", "optimal"] = "shared",
+        initial: float = 0.3,
+        momentum: float = 0.01,
+        shape: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.mode = sigma if isinstance(sigma, str) else "fixed"
         self.momentum = momentum
-        value = torch.tensor(math.log(sigma if not isinstance(sigma, str) else initial))
+        value = torch.full(tuple(shape), math.log(sigma if not isinstance(sigma, str) else initial))
         if self.mode == "shared":
             self.log_sigma: Tensor = nn.Parameter(value)
         else:
@@ -91,8 +97,13 @@ class _OptimalNormal(Normal):
 
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         squared = (value - self.loc) ** 2
-        seen = squared if mask is None else squared[mask.expand_as(squared)]
-        variance = seen.mean().clamp_min(1e-8)
+        seen = torch.ones_like(squared) if mask is None else mask.expand_as(squared).to(squared)
+        # Axes that sigma does not tell apart: the leading ones, and those where its shape is 1.
+        shape = self.likelihood.log_sigma.shape
+        sizes = (1,) * (squared.dim() - len(shape)) + tuple(shape)
+        axes = [axis for axis, size in enumerate(sizes) if size == 1]
+        mean = (squared * seen).sum(axes, keepdim=True) / seen.sum(axes, keepdim=True).clamp_min(1.0)
+        variance = mean.reshape(shape).clamp_min(1e-8)
         self.likelihood.observe(variance)
         return -0.5 * (squared / variance + variance.log() + LOG_2PI)
 

@@ -1,7 +1,9 @@
-"""What a person looks at: pictures of a model's doing, the same in every modality where they can be."""
+"""What a person looks at or listens to: a model's doing, shown the same way in every modality where it can be."""
 
+import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,30 @@ from PIL import Image
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A waveform [T] with values in [-1, 1] and its sample rate in Hz."""
+
+    waveform: Tensor
+    sample_rate: int
+
+    def save(self, path: Path) -> None:
+        """Writes a 16-bit WAV file."""
+        samples = (self.waveform.detach().float().cpu().clamp(-1, 1) * 32767).round().short().numpy()
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(self.sample_rate)
+            file.writeframes(samples.astype("<i2").tobytes())
+
+
 @dataclass
 class Media:
-    """Pictures and tables of text by name."""
+    """Pictures, tables of text and sounds by name."""
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    sounds: dict[str, Sound] = field(default_factory=dict)
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:

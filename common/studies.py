@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from scipy import stats
 
 from common.subset import Combination
 from common.table_results import examples
-from common.tables import Budget, Cell, Column, Row, Table
+from common.tables import Budget, Cell, Column, Row, Table, read_specification
 
 CONTROL = "shuffled"  # row of the negative control
 NONE = "none"
@@ -49,20 +48,8 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """A study from its YAML file.
-
-    Raises:
-        ValueError: if the file is missing, or a field is unknown or of the wrong type; the message names it.
-    """
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
-        raise ValueError(f"there is no study {path}; studies in {path.parent}: {known}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Study)
-    try:
-        return Study(**parser.instantiate(parser.parse_path(str(path))).as_dict())
-    except Exception as error:  # jsonargparse raises its own error with the field in its text
-        raise ValueError(f"{path}: {error}") from error
+    """A study from its YAML file; see `common.tables.read_specification`."""
+    return read_specification(Study, path, "study")
 
 
 def _table(study: Study, rows: dict[str, Row], columns: list[Column]) -> Table:

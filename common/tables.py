@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -139,18 +139,31 @@ class Cell:
 
 
 def read_table(path: Path) -> Table:
-    """A specification from its file.
+    """A table's specification from its file; see `read_specification`."""
+    return read_specification(Table, path, "table")
+
+
+T = TypeVar("T")
+
+
+def read_specification(cls: type[T], path: Path, kind: str) -> T:
+    """A dataclass from its YAML file.
+
+    Args:
+        cls: the dataclass.
+        path: the file.
+        kind: what it is, for messages.
 
     Raises:
         ValueError: if the file is missing, a field is unknown or of the wrong type; the message names it.
     """
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
-        raise ValueError(f"there is no table {path}; tables in {path.parent}: {known}")
+        raise ValueError(f"there is no {kind} {path}; in {path.parent}: {known}")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Table)
+    parser.add_class_arguments(cls)
     try:
-        return Table(**parser.instantiate(parser.parse_path(str(path))).as_dict())
+        return cls(**parser.instantiate(parser.parse_path(str(path))).as_dict())
     except Exception as error:  # jsonargparse raises its own error with the field in its text
         raise ValueError(f"{path}: {error}") from error
 

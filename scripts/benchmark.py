@@ -1,4 +1,4 @@
-"""Measures parts of the suite on this machine: the speed of decoding, and the imputation of tables."""
+"""Measures parts of the suite on this machine: the speed of decoding and of sound, and the imputation of tables."""
 
 import argparse
 import statistics
@@ -13,6 +13,10 @@ import torch
 from tqdm import trange
 
 from common.report import print_rows
+from modalities.audio.features import LogMel
+from modalities.audio.rendering import Performance, render
+from modalities.audio.tunes import read_tunes, tune_files
+from modalities.audio.vocoder import GriffinLim
 from modalities.tabular.baselines import METHODS
 from modalities.tabular.protocol import results, run_protocol
 from modalities.tabular.tables import CONTINUOUS, TABLES
@@ -23,6 +27,7 @@ from modalities.text.tokenizer import Tokenizer
 
 EPILOG = """examples:
   benchmark.py decoding --sentences 64 --tokens 32 --rounds 5
+  benchmark.py sound --rounds 50
   benchmark.py imputation --tables breast_cancer iris --masks 5
   benchmark.py imputation --tables abalone --masks 3 --mechanism mnar --rate 0.3
 Published figures stand beside ours in the tables of configs/tables: compare.py run imputation"""
@@ -42,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     decoding_.add_argument("--vocabulary", type=int, default=4096, help="tokens it knows (default: 4096)")
     decoding_.add_argument("--rounds", type=int, default=5, help="timed in turns, so many times each (default: 5)")
     decoding_.set_defaults(run=decoding)
+
+    sound_ = commands.add_parser("sound", help="seconds that the features of one clip take to become sound")
+    sound_.add_argument("--iterations", type=int, default=16, help="of Griffin-Lim (default: 16)")
+    sound_.add_argument("--rounds", type=int, default=50, help="clips, one after the other (default: 50)")
+    sound_.set_defaults(run=sound)
 
     imputation_ = commands.add_parser("imputation", help="errors of imputers on tables whose cells are hidden")
     imputation_.add_argument("--tables", nargs="+", default=list(CONTINUOUS), choices=list(TABLES), metavar="TABLE",
@@ -86,6 +96,24 @@ def decoding(arguments: argparse.Namespace) -> None:
         print(f"{name:>9}: {statistics.median(rates):.1f} sentences a second (from {spread}, {len(rates)} rounds)")
     ratio = statistics.median(seconds["uncached"]) / statistics.median(seconds["cached"])
     print(f"    ratio: {ratio:.2f}")
+
+
+def sound(arguments: argparse.Namespace) -> None:
+    """Prints the median time in which the features of a real clip become sound, and its spread."""
+    features, vocoder = LogMel(), GriffinLim(iterations=arguments.iterations)
+    tunes, _ = read_tunes(tune_files()[:5])
+    clip = render(tunes[0], "fiddle", Performance(), 0.0, features.samples, features.sample_rate)
+    log_mel = features.log_mel(clip)[None]
+    vocoder(log_mel, features)
+    seconds = []
+    for _ in trange(arguments.rounds, desc="timing", unit="clip", leave=False):
+        start = time.perf_counter()
+        vocoder(log_mel, features)
+        seconds.append(time.perf_counter() - start)
+    print(
+        f"one clip of {features.seconds:.2f} s to sound, {torch.get_num_threads()} threads: median "
+        f"{statistics.median(seconds):.3f} s (from {min(seconds):.3f} to {max(seconds):.3f}, {len(seconds)} clips)"
+    )
 
 
 def imputation(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from common.arguments import condition_fields, read_batch
+from common.batch import Batch
+from common.conditions import Fields
 from common.module import ConditionalELBO
 
 EPILOG = """examples:
@@ -19,6 +21,8 @@ EPILOG = """examples:
   generate.py interpolate --ckpt best.ckpt --in a.png b.png --num 10 --out path.png
   generate.py --ckpt best.ckpt --condition style=kjv --num 20 --top-p 0.95 --out verses.txt
   generate.py transfer --ckpt best.ckpt --in mine.txt --source style=web --condition style=kjv --beams 4 --out -
+  generate.py --ckpt best.ckpt --condition genre=jig instrument=fiddle --num 8 --out clips/
+  generate.py transfer --ckpt best.ckpt --in clip.wav --condition genre=reel --out new.wav
 A condition that is not given is left open, if the model was trained with condition dropout."""
 
 
@@ -33,10 +37,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
     result.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="what to generate")
-    result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the input files")
+    result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE",
+                        help="condition of the input files; a model of sound recognises what is not given")  # fmt: skip
     result.add_argument("--in", dest="inputs", nargs="+", type=Path, default=[], metavar="FILE", help="input files")
     result.add_argument("--num", type=int, default=16, help="samples, or steps of an interpolation (default: 16)")
-    result.add_argument("--out", type=Path, required=True, help="file to write; its suffix chooses the format")
+    result.add_argument("--out", type=Path, required=True, help="file or folder to write; a suffix chooses the format")
     result.add_argument("--temperature", type=float, default=1.0, help="scale of the latent's noise (default: 1)")
     result.add_argument("--guidance", type=float, default=1.0, help="above 1 exaggerates the condition (default: 1)")
     result.add_argument("--draw", action="store_true", help="draw from the likelihood instead of taking its mean")
@@ -66,6 +71,19 @@ def set_decoding(model: ConditionalELBO, arguments: argparse.Namespace) -> Any:
     return text
 
 
+def read_inputs(model: Any, arguments: argparse.Namespace, paths: list[Path], condition: Fields) -> Batch:
+    """Files as a batch under the source condition, or else the one that is asked for.
+
+    A model that recognises conditions fills in what is not given; the condition of a transfer is not that of its input.
+    """
+    given = condition_fields(model, arguments.source) if arguments.source else condition
+    batch = read_batch(model, paths, given)
+    if not hasattr(model, "recognise"):
+        return batch
+    unknown = arguments.verb == "transfer" and not arguments.source
+    return batch.replace(condition=model.recognise(batch.x) | ({} if unknown else batch.condition))
+
+
 def generate(arguments: argparse.Namespace) -> None:
     """Does what the command line asks for.
 
@@ -87,20 +105,20 @@ def generate(arguments: argparse.Namespace) -> None:
     else:
         if not arguments.inputs:
             raise ValueError(f"{arguments.verb} needs --in with a file")
-        source = condition_fields(model, arguments.source) if arguments.source else condition
-        batch = read_batch(model, arguments.inputs, source)
-        if arguments.verb == "reconstruct":
-            x = model.reconstruct(batch, **look)
-        elif arguments.verb == "transfer":
-            translates = getattr(model.condition, "source", None) is not None
-            if not condition or not (arguments.source or translates):
-                raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
-            x = model.transfer(batch, condition, **look)
-        else:
-            if len(batch) < 2:
+        if arguments.verb == "interpolate":
+            first, last = (read_inputs(model, arguments, [arguments.inputs[end]], condition) for end in (0, -1))
+            if len(arguments.inputs) == 1 and len(first) < 2:
                 raise ValueError("interpolate needs --in with 2 files, or with a text file of 2 lines")
-            first, last = batch[slice(0, 1)], batch[slice(len(batch) - 1, len(batch))]
-            x = model.interpolate(first, last, arguments.num)[:, 0]
+            x = model.interpolate(first[slice(0, 1)], last[slice(len(last) - 1, None)], arguments.num)[:, 0]
+        else:
+            batch = read_inputs(model, arguments, arguments.inputs, condition)
+            if arguments.verb == "reconstruct":
+                x = model.reconstruct(batch, **look)
+            else:
+                knows = getattr(model.condition, "source", None) is not None or hasattr(model, "recognise")
+                if not condition or not (arguments.source or knows):
+                    raise ValueError("transfer needs --source (what the input is) and --condition (what it becomes)")
+                x = model.transfer(batch, condition, **look)
     model.write(x, arguments.out)
     print(f"{len(x)} written to {arguments.out}", file=sys.stderr if str(arguments.out) == "-" else sys.stdout)
 

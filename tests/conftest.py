@@ -51,6 +51,14 @@ def train_text():
 
 
 @pytest.fixture(scope="session")
+def train_audio():
+    """Runs scripts/train_audio.py."""
+    from scripts.train_audio import main
+
+    return within_this_process(main)
+
+
+@pytest.fixture(scope="session")
 def train_tabular():
     """Runs scripts/train_tabular.py."""
     from scripts.train_tabular import main

@@ -1,5 +1,6 @@
 """What the README names exists."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -23,30 +24,16 @@ def test_every_make_target_in_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_\w+\.py .*)", README))
-def test_every_training_command_of_the_readme_parses(command):
+@pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_\w+\.py (?:.*\\\n)?.*)", README))
+def test_every_training_command_of_the_readme_parses(command, monkeypatch):
     from common.cli import SuiteCLI
-    from modalities.image import ImageCVAE
-    from modalities.image.data import ImageData
-    from modalities.text import TextStyleCVAE
-    from modalities.text.data import TextData
-    from scripts import train_image, train_text
 
-    class ParseOnly(SuiteCLI):
-        def instantiate_classes(self):
-            pass
-
-        def _run_subcommand(self, subcommand):
-            pass
-
-    script, *words = (
-        command.split("#")[0].replace("RUN/config.yaml", "configs/image/digits.yaml").replace("\\", "").split()
-    )
-    kinds = {
-        "scripts/train_image.py": (ImageCVAE, ImageData, "image", train_image.LINKS),
-        "scripts/train_text.py": (TextStyleCVAE, TextData, "text", train_text.LINKS),
-    }
-    assert ParseOnly(*kinds[script], args=words).config.subcommand in {"fit", "test", "predict"}
+    monkeypatch.setattr(SuiteCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(SuiteCLI, "_run_subcommand", lambda self, subcommand: None)
+    text = command.split("#")[0].replace("RUN/config.yaml", "configs/image/digits.yaml").replace("\\\n", " ")
+    script, *words = text.split()
+    main = importlib.import_module(f"scripts.{Path(script).stem}").main
+    assert main(words).config.subcommand in {"fit", "test", "predict"}
 
 
 def test_the_commands_of_the_readme_that_generate_are_understood():

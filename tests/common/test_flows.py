@@ -72,3 +72,11 @@ def test_an_unconditional_flow_ignores_the_condition():
 def test_a_single_latent_dimension_is_refused():
     with pytest.raises(ValueError, match="at least two latent dimensions"):
         FlowPrior().build(1, 3, encode=None, shape=None)
+
+
+def test_the_noise_of_a_value_gives_it_back(prior):
+    flow = disturbed(prior)(torch.randn(4, 3))
+    z = torch.randn(5, 4, 2)
+    noise, log_determinant = flow.pull(z)
+    assert torch.allclose(flow.push(noise), z, atol=1e-4)
+    assert torch.allclose(flow.base.log_prob(noise) + log_determinant, flow.log_prob(z))

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from common.conditions import Categorical, Continuous
 from common.data import ConditionalDataModule, Table, random_split
+from common.evaluation import Evaluation
+from common.metrics.control import RealFigures
 from common.subset import Subset
+from tests.common.models import PointCVAE
 
 
 class Grid(ConditionalDataModule):
@@ -100,3 +104,40 @@ def test_a_data_module_trains_on_the_part_and_stays_what_it_is():
     Subset().take_from(untouched)
     assert untouched.unseen("test") is None
     assert untouched.table is untouched.whole
+
+
+class Exact:
+    """Reads colour and shape off examples that say them."""
+
+    def __init__(self, data):
+        self.attributes = {name: data.attributes[name] for name in ("colour", "shape")}
+        rows = data.table.splits["test"]
+        ones = {name: torch.ones(len(rows)) for name in self.attributes}
+        self.real = RealFigures(ones, self.features(data.table.x[rows]))
+
+    def read(self, x):
+        return {"colour": x[:, 0].round().long() % 3, "shape": x[:, 0].round().long() // 3 % 2}
+
+    def features(self, x):
+        return x.float() @ torch.ones(1, 2) + torch.tensor([[0.0, 1.0]])
+
+
+def test_a_test_measures_combinations_held_out_apart():
+    class Judged(Grid):
+        def judge(self):
+            return Exact(self)
+
+    data = Judged(batch_size=60)
+    Subset(hold_out=[{"colour": "blue", "shape": "round"}]).take_from(data)
+    model = PointCVAE(evaluation=Evaluation(num_samples=20, control_samples=60))
+    model.encoder, model.decoder = torch.nn.Linear(1, 4), torch.nn.Linear(2, 1)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    Trainer(accelerator="cpu", devices=1, enable_checkpointing=False, **quiet).test(model, data, verbose=False)
+    unseen = data.unseen("test")
+    figures = model.results
+    assert 0 < unseen.sum() < len(unseen)
+    assert figures["test/unseen/nll"].n == unseen.sum()
+    assert figures["test/unseen/nll"].value == pytest.approx(model.examples["nll"][unseen].mean().item())
+    assert figures["test/nll"].n == len(unseen)
+    assert figures["test/unseen/control_accuracy"].n == 60
+    assert figures["test/unseen/control_accuracy"].value != figures["test/control_accuracy"].value

@@ -138,7 +138,7 @@ def test_a_mistake_in_a_specification_is_named(table, capsys, change, message):
 
 def test_an_unknown_table_lists_the_known_ones(capsys):
     assert main(["show", "nothing"]) == 2
-    assert "tables in configs/tables: " in capsys.readouterr().err
+    assert "there is no table configs/tables/nothing.yaml; in configs/tables: " in capsys.readouterr().err
 
 
 def test_the_tables_of_readme_and_docs_are_those_of_the_committed_results():

@@ -8,6 +8,9 @@ import torch
 from common.cli import SuiteCLI
 from common.conditions import OBSERVED, Categorical, Continuous
 from common.data import Table, random_split
+from modalities.audio import AudioGenreCVAE
+from modalities.audio.data import AudioData, RecordedAudio, Tunes
+from modalities.audio.tunes import GENRES
 from modalities.image import ImageCVAE, data
 from modalities.tabular import TabularCVAE
 from modalities.tabular.data import TableFile, TabularData
@@ -15,7 +18,7 @@ from modalities.tabular.tables import synthetic
 from modalities.text import TextStyleCVAE
 from modalities.text.corpus import Corpus, bible
 from modalities.text.data import TextData
-from scripts import train_tabular, train_text
+from scripts import train_audio, train_tabular, train_text
 from scripts.train_image import LINKS
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -119,6 +122,33 @@ def test_every_tabular_configuration_builds_a_model_that_scores_and_imputes(name
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()
     observed = batch.replace(mask=~batch.condition[OBSERVED].isnan())
     assert cli.model.impute(observed, 2).isfinite().all()
+
+
+AUDIO_BASES = {path.stem: [path] for path in CONFIGS.glob("audio/*.yaml")}
+AUDIO_BASES["spoken_digits"] = [CONFIGS / "audio" / "folder.yaml", CONFIGS / "audio" / "spoken_digits.yaml"]
+AUDIO_LABELS = {"tunes": ["genre", "instrument"], "spoken_digits": ["digit", "speaker"]}
+
+
+@pytest.mark.parametrize("name", sorted(AUDIO_BASES))
+def test_every_audio_configuration_builds_a_model_that_scores_and_sounds(name, monkeypatch):
+    labels = AUDIO_LABELS.get(name, ["genre"])
+
+    def load(self):
+        x = torch.randn(40, *self.settings.shape).half()
+        fields = {label: torch.arange(40) % 5 for label in labels}
+        values = GENRES if name == "tunes" else tuple("abcde")
+        return Table(x, fields, {label: Categorical(values) for label in labels}, random_split(40, (0.2, 0.2), 0))
+
+    for kind in (Tunes, RecordedAudio):
+        monkeypatch.setattr(kind, "load", load)
+    arguments = ["fit", "--wandb.mode", "disabled"]
+    arguments += [part for file in AUDIO_BASES[name] for part in ("--config", str(file))]
+    cli = BuildOnly(AudioGenreCVAE, AudioData, "audio", train_audio.LINKS, args=arguments)
+    batch = cli.datamodule.batch("test", 3)
+    assert list(cli.model.condition.attributes) == labels
+    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
+    samples = cli.model.sample(batch.condition)[0]
+    assert cli.model.sound(samples).shape == (3, cli.model.features.samples)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("objective/*.yaml")), ids=lambda path: path.stem)

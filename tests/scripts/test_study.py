@@ -81,4 +81,4 @@ def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, 
 
 def test_a_missing_study_lists_those_that_exist(capsys):
     assert run("conditions", "nothing") == 2
-    assert "studies in configs/studies: " in capsys.readouterr().err
+    assert "; in configs/studies: digits, tunes" in capsys.readouterr().err

@@ -1,0 +1,26 @@
+"""Small models that several tests of audio share."""
+
+import torch
+
+from common.conditions import Categorical
+from modalities.audio import AudioGenreCVAE, GenreEncoder
+from modalities.audio.features import LogMel
+from modalities.audio.networks import ResidualConv
+
+SMALL = ResidualConv(channels=4, width=16, depth=1)
+FEATURES = LogMel(sample_rate=8000, samples=8192, n_fft=512, hop=256, mels=16, high=4000.0, mean=-2.0, std=3.0)
+ATTRIBUTES = {"genre": Categorical(("reel", "jig", "clog")), "instrument": Categorical(("piano", "flute"))}
+
+
+def small_model(features=FEATURES, attributes=ATTRIBUTES, **options):
+    """A model of clips of about a second, 32 frames of 16 bands."""
+    options = {"latent_dim": 32, "architecture": SMALL} | options
+    encoder = GenreEncoder(attributes, dim=8, field_dropout=0.1)
+    return AudioGenreCVAE(encoder, features, **options)
+
+
+def perturb(model, scale=0.3):
+    """Random weights everywhere, those that begin at zero included."""
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=scale)
+    return model.eval()

@@ -1,0 +1,289 @@
+import itertools
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy import stats
+
+from common.batch import Batch
+from common.conditions import Categorical
+from common.flows import FlowPrior
+from common.likelihoods import Gaussian
+from common.module import ConditionalELBO
+from common.priors import ConditionalNormal
+from common.removal import Adversary, InformationPenalty
+from modalities.audio import AudioGenreCVAE
+from modalities.audio.condition import SOURCE
+from modalities.audio.networks import ResidualConv
+from modalities.audio.prior import SequencePrior, carried_over
+from modalities.audio.vocoder import GriffinLim
+from modalities.audio.windows import cut, join, window_starts
+from tests.audio.models import FEATURES, SMALL, perturb, small_model
+
+PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]
+SIGMAS = [
+    lambda: Gaussian("shared"),
+    lambda: Gaussian("shared", shape=[16, 1]),
+    lambda: Gaussian("optimal", shape=[16, 1]),
+]
+
+
+def random_batch(count=4, frames=32):
+    genre, instrument = torch.arange(count) % 3, torch.arange(count) % 2
+    return Batch(torch.randn(count, 1, 16, frames), {"genre": genre, "instrument": instrument})
+
+
+def from_checkpoint(model, folder):
+    checkpoint = {"state_dict": model.state_dict()}
+    model.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, folder / "model.ckpt")
+    return ConditionalELBO.load_from_checkpoint(folder / "model.ckpt")
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("likelihood", SIGMAS)
+def test_every_likelihood_and_prior_scores_generates_and_comes_back(prior, likelihood, tmp_path):
+    model, batch = perturb(small_model(prior=prior(), likelihood=likelihood())), random_batch()
+    terms = model.elbo(batch)
+    assert torch.allclose(terms.elbo, terms.reconstruction - terms.kl, atol=1e-2)
+    assert model.sample({"genre": [0, 1]}, num_samples=3).shape == (3, 2, 1, 16, 32)
+    again = from_checkpoint(model, tmp_path)
+    assert isinstance(again, AudioGenreCVAE)
+    assert again.features == model.features
+    assert torch.allclose(again.log_likelihood(batch, 4), model.log_likelihood(batch, 4))
+
+
+@pytest.mark.parametrize("shape", [[], [16, 1]])
+def test_the_likelihood_is_the_density_of_scipy(shape):
+    likelihood = Gaussian("shared", shape=shape)
+    likelihood.log_sigma.data = torch.randn(tuple(shape)) * 0.3
+    model = perturb(small_model(likelihood=likelihood))
+    batch = random_batch(2)
+    z = torch.randn(3, 2, 32)
+    decoded = model.decode(z, model.embed(batch))
+    scale = likelihood.log_sigma.exp().detach().expand(1, 16, 32).numpy()
+    expected = stats.norm(decoded.mean.detach().numpy(), scale).logpdf(batch.x.numpy()).sum((-1, -2, -3))
+    assert decoded.log_prob(batch.x).detach().numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_optimal_sigma_of_each_band_is_its_error():
+    likelihood = Gaussian("optimal", shape=[16, 1])
+    mean, scales = torch.zeros(50, 1, 16, 32), torch.linspace(0.5, 2.0, 16).unsqueeze(1)
+    x = torch.randn(50, 1, 16, 32) * scales
+    value = likelihood(mean, 3).log_prob(x).mean()
+    best = torch.distributions.Normal(0.0, x.square().mean(dim=(0, 1, 3)).sqrt().unsqueeze(1)).log_prob(x)
+    assert value.item() == pytest.approx(best.sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
+    for _ in range(600):
+        likelihood(mean, 3).log_prob(x)
+    assert torch.allclose(likelihood.log_sigma.exp(), scales, atol=0.15)
+
+
+def test_the_sequence_prior_is_a_density_that_its_draws_come_from():
+    prior = SequencePrior(channels=4, width=8, layers=3, hidden=8)
+    prior.build(12, 5, None, None)
+    for weight in prior.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    distribution = prior(torch.randn(1, 5))
+    u = torch.randn(1, 12)
+    jacobian = torch.autograd.functional.jacobian(lambda value: distribution.push(value)[0], u)[:, 0]
+    expected = distribution.base.log_prob(u) - torch.linalg.slogdet(jacobian).logabsdet
+    assert distribution.log_prob(distribution.push(u)).item() == pytest.approx(expected.item(), abs=1e-3)
+    assert distribution.log_prob(torch.zeros(7, 1, 12)).shape == (7, 1)
+
+
+def test_a_step_of_the_sequence_prior_depends_on_the_steps_before_it_alone():
+    prior = SequencePrior(channels=4, width=8, hidden=8)
+    prior.build(12, 5, None, None)
+    for weight in prior.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    c, u = torch.randn(1, 5), torch.randn(1, 12)
+    later = u.clone()
+    later[:, 8:] += 1.0
+    first, second = prior(c).push(u), prior(c).push(later)
+    assert torch.allclose(first[:, :8], second[:, :8])
+    assert not torch.allclose(first[:, 8:], second[:, 8:])
+    with pytest.raises(ValueError, match="must divide latent_dim"):
+        SequencePrior(channels=5).build(12, 5, None, None)
+
+
+@pytest.mark.parametrize("prior", [ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)])
+def test_a_latent_carried_over_is_as_likely_as_before_and_comes_back(prior):
+    model = perturb(small_model(prior=prior()), 0.15)
+    own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
+    z = model.prior(own).sample()
+    moved = carried_over(z, model.prior(own), model.prior(other))
+    assert not torch.allclose(moved, z, atol=1e-4, rtol=0)
+    assert torch.allclose(carried_over(moved, model.prior(other), model.prior(own)), z, atol=1e-2)
+
+
+def test_a_latent_that_does_not_hold_the_condition_stays():
+    model = perturb(small_model(prior=FlowPrior(conditional=False)), 0.1)
+    own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
+    z = torch.randn(3, 32)
+    assert torch.allclose(carried_over(z, model.prior(own), model.prior(other)), z, atol=1e-4, rtol=0)
+
+
+def test_a_transfer_carries_z_over_for_the_named_conditions_alone():
+    model = perturb(small_model(prior=ConditionalNormal(), carried=["genre"]), 0.1)
+    batch = random_batch(2)
+    own = model.embed(batch)
+    z = model.encode(batch.x, own).base_dist.loc
+    other = model.condition({**batch.condition, "genre": torch.tensor([2, 2])})
+    moved = carried_over(z, model.prior(own), model.prior(other))
+    assert torch.allclose(model.transfer(batch, {"genre": 2}), model.decode(moved, other).mean, atol=1e-4)
+    played = model.condition({**batch.condition, "instrument": torch.tensor([0, 0])})
+    assert torch.allclose(model.transfer(batch, {"instrument": 0}), model.decode(z, played).mean, atol=1e-4)
+
+
+def test_the_condition_reaches_the_sound():
+    model = perturb(small_model())
+    z = torch.randn(1, 32)
+    means = [model.decode(z, model.condition({"genre": torch.tensor([genre])})).mean for genre in range(3)]
+    assert not torch.allclose(means[0], means[1])
+    assert not torch.allclose(means[1], means[2])
+
+
+@pytest.mark.parametrize("removal", [Adversary, InformationPenalty])
+def test_a_removal_adds_a_term_that_reaches_the_encoder(removal):
+    model = small_model(removal=removal(2.0))
+    batch = random_batch(8)
+    model._auxiliary(batch, model.draws(batch))["removal"].backward()
+    assert model.encoder.head.weight.grad.abs().sum() > 0
+
+
+def test_z_is_read_from_another_version_in_training_alone():
+    model = perturb(small_model()).train()
+    batch = random_batch(2)
+    other = random_batch(2).x
+    shown = {SOURCE: other, f"{SOURCE}_genre": torch.tensor([2, 2]), f"{SOURCE}_instrument": torch.tensor([1, 1])}
+    seen = model.evidence(batch.replace(condition={**batch.condition, **shown}))
+    assert torch.equal(seen.x, other)
+    assert seen.condition.keys() == {"genre", "instrument"}
+    assert model.eval().evidence(batch) is batch
+
+
+def test_clips_that_cannot_be_divided_are_refused():
+    with pytest.raises(ValueError, match="multiple of the 8 steps"):
+        small_model(latent_dim=30)
+    with pytest.raises(ValueError, match="multiple of 2"):
+        ResidualConv(stride=3)
+    with pytest.raises(ValueError, match="frames of the stride"):
+        ResidualConv(stride=6).steps((1, 64, 128))
+
+
+# Any length.
+
+
+@pytest.mark.parametrize("total", [1, 31, 32, 33, 56, 57, 100, 321])
+def test_windows_joined_again_are_what_was_cut(total):
+    x = torch.randn(2, 1, 16, total)
+    parts = cut(x, 32, 8, -1.0)
+    assert parts.shape[1:] == (1, 16, 32)
+    assert torch.allclose(join(parts, total, 8), x, atol=1e-5)
+
+
+@pytest.mark.parametrize("total", [33, 100, 321])
+def test_windows_overlap_and_cover_everything(total):
+    starts = window_starts(total, 32, 8)
+    assert starts[0] == 0
+    assert starts[-1] == total - 32
+    assert all(0 < second - first <= 24 for first, second in itertools.pairwise(starts))
+
+
+def test_a_transfer_of_training_length_is_that_of_the_base_and_of_any_other_goes_by_windows():
+    model = perturb(small_model(), 0.1)
+    batch = random_batch(2)
+    z = model.encode(batch.x, model.embed(batch)).base_dist.loc
+    c = model.condition({**batch.condition, "genre": torch.tensor([2, 2])})
+    assert torch.allclose(model.transfer(batch, {"genre": 2}), model.decode(z, c).mean, atol=1e-5)
+    long = random_batch(2, frames=75)
+    changed = model.transfer(long, {"genre": 2})
+    assert changed.shape == long.x.shape
+    first = model.transfer(long.replace(x=long.x[..., :32]), {"genre": 2})
+    assert torch.allclose(changed[..., :24], first[..., :24], atol=1e-5)  # before the first fade
+    assert torch.allclose(model.reconstruct(long), model.transfer(long, {}))
+
+
+def test_the_likelihood_of_a_long_clip_is_the_sum_of_its_windows():
+    model, long = perturb(small_model(), 0.05), random_batch(2, frames=64)
+    halves = [long.replace(x=long.x[..., start : start + 32]) for start in (0, 32)]
+    whole = model.log_likelihood(long, 500)
+    assert torch.allclose(whole, sum(model.log_likelihood(half, 500) for half in halves), rtol=1e-3)
+
+
+def test_interpolation_begins_and_ends_at_the_reconstructions():
+    model, batch = perturb(small_model()), random_batch(2)
+    first, second = batch[slice(0, 1)], batch[slice(1, 2)]
+    path = model.interpolate(first, second, steps=5)
+    assert torch.allclose(path[0], model.reconstruct(first), atol=1e-5)
+    assert torch.allclose(path[-1], model.reconstruct(second), atol=1e-5)
+
+
+def test_a_model_recognises_the_condition_that_its_clips_were_made_under():
+    model = small_model(likelihood=Gaussian(0.05)).eval()
+    for weight in [*model.encoder.parameters(), *model.decoder.parameters()]:
+        torch.nn.init.zeros_(weight)
+    torch.nn.init.normal_(model.decoder.envelope.weight)  # all that a clip is: the envelope of its condition
+    fields = {"genre": torch.tensor([0, 1, 2, 0, 1, 2]), "instrument": torch.tensor([0, 0, 0, 1, 1, 1])}
+    x = model.decode(torch.zeros(6, 32), model.condition(fields)).mean.detach()
+    found = model.recognise(torch.cat([x, x], dim=-1))  # of any length
+    assert {name: value.tolist() for name, value in found.items()} == {n: v.tolist() for n, v in fields.items()}
+
+
+# Sound.
+
+
+def test_samples_become_files_at_the_common_level_and_come_back(tmp_path):
+    model = small_model()
+    time = torch.arange(8192) / 8000
+    x = model.hear(torch.stack([torch.sin(2 * torch.pi * hertz * time) for hertz in (400, 900)]))
+    model.write(x, tmp_path / "out")
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["000.wav", "001.wav"]
+    sound, rate = soundfile.read(files[0])
+    assert (rate, len(sound)) == (8000, 8192)
+    assert np.sqrt((sound**2).mean()) == pytest.approx(0.1, abs=2e-3)
+    assert np.abs(np.fft.rfft(sound)).argmax() * 8000 / 8192 == pytest.approx(400, abs=40)
+    assert (model.read(files[1]) - x[1:]).abs().mean() < 0.3
+    model.write(x[:1], tmp_path / "one.flac")
+    assert soundfile.info(tmp_path / "one.flac").frames == 8192
+    with pytest.raises(ValueError, match="2 clips need a folder"):
+        model.write(x, tmp_path / "two.wav")
+
+
+def test_the_vocoder_is_kept_in_the_checkpoint(tmp_path):
+    again = from_checkpoint(small_model(vocoder=GriffinLim(iterations=3)), tmp_path)
+    assert again.vocoder == GriffinLim(iterations=3)
+
+
+def test_media_show_and_sound(tmp_path):
+    model = perturb(small_model(), 0.1)
+    media = model.media(random_batch(6))
+    assert media.pictures.keys() == {"reconstructions", "conditions"}
+    assert {name.split("-")[0] for name in media.sounds} == {"clip", "reconstruction", "sample"}
+    media.sounds["sample-0"].save(tmp_path / "a.wav")
+    assert soundfile.info(tmp_path / "a.wav").samplerate == 8000
+
+
+@pytest.mark.parametrize("attributes", [{}, {"word": Categorical(("yes", "no"))}])
+def test_media_need_not_have_two_conditions(attributes):
+    model = perturb(small_model(attributes=attributes), 0.1)
+    batch = Batch(torch.randn(6, 1, 16, 32), {name: torch.zeros(6, dtype=torch.long) for name in attributes})
+    assert np.asarray(model.media(batch).pictures["conditions"]).std() > 0
+
+
+def test_one_batch_is_learnt_by_heart():
+    model, batch = small_model(architecture=ResidualConv(channels=8, width=48, depth=1)), random_batch(4)
+    smooth = torch.nn.functional.avg_pool2d(batch.x, 5, 1, 2) * 3
+    batch = batch.replace(x=smooth)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    before = model.elbo(batch).elbo.mean().item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = -model.elbo(batch).elbo.mean()
+        loss.backward()
+        optimizer.step()
+    assert SMALL.channels == 4
+    assert model.elbo(batch).elbo.mean().item() > before + 150
+    assert FEATURES.shape == (1, 16, 32)

@@ -1,0 +1,148 @@
+"""Audio from the command line: train, generate, transfer, score."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from common.module import ConditionalELBO
+from common.results import Results
+from modalities.audio import AudioGenreCVAE
+from modalities.audio.judge import AudioJudge
+from scripts.generate import generate, parser
+
+SMALL = [
+    "--config", "configs/audio/tunes.yaml", "--config", "configs/trainer/debug.yaml",
+    "--data.limit", "60", "--data.clips", "1", "--data.instruments", "[piano,flute]", "--data.shares", "[0.15,0.2]",
+    "--model.latent_dim", "64", "--model.prior.init_args.channels", "2", "--model.prior.init_args.width", "16",
+    "--model.architecture.width", "16", "--model.architecture.channels", "4", "--model.transfers", "10",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _audio_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(AudioJudge.fit, "__defaults__", (30, 32, 0))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(train_audio, tmp_path_factory):
+    """A finished run's folder."""
+    root = tmp_path_factory.mktemp("runs")
+    train_audio("fit", *SMALL, "--run.root", root, "--wandb.mode", "offline")
+    (results,) = root.rglob("results.json")
+    return results.parent
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A stereo file of another sample rate, longer than a training clip."""
+    time = np.arange(22_050 * 6) / 22_050
+    wave = np.sin(2 * np.pi * 500 * time) * (time * 3 % 1 < 0.5)
+    soundfile.write(tmp_path / "clip.wav", 0.3 * np.stack([wave, wave], 1), 22_050)
+    return tmp_path / "clip.wav"
+
+
+def verbs(*arguments):
+    generate(parser().parse_args([str(argument) for argument in arguments]))
+
+
+def test_a_run_measures_and_leaves_pictures_and_sounds(run):
+    results = Results.read(run / "results.json")
+    assert results.run.modality == "audio"
+    names = {"nll", "sound/control_accuracy/genre", "second_judge/judge_accuracy/instrument", "spread"}
+    assert {f"test/{name}" for name in names} <= results.metrics.keys()
+    written = {path.name for path in (run / "samples").iterdir()}
+    assert {"test-reconstructions.png", "test-conditions.png", "test-sample-0.wav", "test-clip-0.wav"} <= written
+    media = {path.suffix for path in run.glob("wandb/offline-run-*/files/media/**/*.*")}
+    assert {".png", ".wav"} <= media
+
+
+def test_a_fresh_process_generates_sound_from_the_checkpoint_alone(run, tmp_path, run_script):
+    checkpoint = tmp_path / "alone.ckpt"
+    checkpoint.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
+    result = run_script(
+        "scripts/generate.py", "--ckpt", checkpoint, "--condition", "genre=jig", "instrument=flute", "--num", 3,
+        "--out", tmp_path / "clips",
+    )  # fmt: skip
+    assert "3 written to" in result.stdout
+    for file in (tmp_path / "clips").iterdir():
+        sound, rate = soundfile.read(file)
+        assert (rate, len(sound)) == (16_000, 65_536)
+        assert np.sqrt((sound**2).mean()) == pytest.approx(0.1, abs=0.01)
+        assert np.abs(sound).max() < 0.99
+    assert torch.load(checkpoint, weights_only=True)["latent_dim"] == 64
+
+
+def test_a_seed_fixes_the_sound(run, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--condition", "genre=reel", "--num", 1]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        verbs(*known, "--seed", seed, "--out", tmp_path / f"{name}.wav")
+    a, b, c = ((tmp_path / f"{name}.wav").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_a_file_of_any_length_is_given_another_genre_without_saying_its_own(run, clip, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt"]
+    verbs("transfer", *known, "--in", clip, "--condition", "genre=reel", "--out", tmp_path / "new.wav")
+    assert soundfile.info(tmp_path / "new.wav").duration == pytest.approx(6.0, abs=0.05)
+    source = ["--source", "genre=jig", "instrument=piano"]
+    verbs("transfer", *known, "--in", clip, *source, "--condition", "instrument=flute", "--out", tmp_path / "other.wav")
+    assert not np.array_equal(*(soundfile.read(tmp_path / name)[0] for name in ("new.wav", "other.wav")))
+
+
+def test_clips_are_reconstructed_and_interpolated(run, clip, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--source", "genre=jig", "instrument=piano"]
+    verbs("reconstruct", *known, "--in", clip, "--out", tmp_path / "again.wav")
+    assert soundfile.info(tmp_path / "again.wav").duration == pytest.approx(6.0, abs=0.05)
+    soundfile.write(tmp_path / "b.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16_000)
+    verbs("interpolate", *known, "--in", clip, tmp_path / "b.wav", "--num", 3, "--out", tmp_path / "path")
+    assert [file.name for file in sorted((tmp_path / "path").iterdir())] == ["000.wav", "001.wav", "002.wav"]
+
+
+def test_mistakes_are_named(run, clip, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt"]
+    with pytest.raises(ValueError, match="'polka' is not one of clog, hornpipe, jig, reel, strathspey"):
+        verbs(*known, "--condition", "genre=polka", "--out", tmp_path / "x")
+    with pytest.raises(ValueError, match="4 clips need a folder"):
+        verbs(*known, "--condition", "genre=jig", "--num", 4, "--out", tmp_path / "x.wav")
+    soundfile.write(tmp_path / "short.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16_000)
+    with pytest.raises(ValueError, match=r"short\.wav differs in size from .*clip\.wav"):
+        verbs("reconstruct", *known, "--in", clip, tmp_path / "short.wav", "--out", tmp_path / "x")
+
+
+def test_files_are_scored(run, clip, tmp_path, run_script):
+    out = tmp_path / "scores.csv"
+    arguments = ["--in", clip, "--condition", "genre=jig", "instrument=piano", "--num-samples", 3, "--out", out]
+    run_script("scripts/evaluate.py", "score", "--ckpt", run / "checkpoints" / "best.ckpt", *arguments)
+    table = pd.read_csv(out)
+    assert len(table) == 1
+    assert np.isfinite(table.nll).all()
+
+
+def test_recordings_train_through_the_same_script(train_audio, tmp_path):
+    generator = np.random.default_rng(0)
+    for digit in range(3):
+        for speaker in ("ann", "bob"):
+            for number in range(8):
+                wave = np.sin(np.arange(4000) * (0.1 + 0.1 * digit)) * 0.3 + generator.standard_normal(4000) * 0.01
+                path = tmp_path / "recordings" / f"{digit}_{speaker}_{number}.wav"
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, wave, 8000)
+    train_audio(
+        "fit", "--config", "configs/audio/folder.yaml", "--config", "configs/audio/spoken_digits.yaml",
+        "--config", "configs/trainer/debug.yaml", "--data.root", tmp_path / "recordings", "--data.batch_size", "8",
+        "--data.shares", "[0.2,0.2]", "--model.architecture.width", "16", "--run.root", tmp_path / "runs",
+    )  # fmt: skip
+    (results,) = (tmp_path / "runs").rglob("results.json")
+    metrics = json.loads(results.read_text())["metrics"]
+    assert {"test/sound/control_accuracy/digit", "test/second_judge/control_accuracy/speaker"} <= metrics.keys()
+    (checkpoint,) = (tmp_path / "runs").rglob("best.ckpt")
+    model = ConditionalELBO.load_from_checkpoint(checkpoint)
+    assert isinstance(model, AudioGenreCVAE)
+    assert model.features.sample_rate == 8000
