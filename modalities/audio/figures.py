@@ -13,7 +13,16 @@ from common.metrics.control import Judge
 from common.metrics.frechet import frechet_distance
 from common.results import Measurement
 from modalities.audio.baselines import COMPONENTS, ClassGaussians, nearest
-from modalities.audio.metrics import chroma, kept, log_spectral_distance, onset_strength, spread, tempo, tempo_error
+from modalities.audio.metrics import (
+    chroma,
+    kept,
+    log_spectral_distance,
+    onset_strength,
+    self_similarity,
+    spread,
+    tempo,
+    tempo_error,
+)
 from modalities.audio.summary_judge import SummaryJudge
 
 if TYPE_CHECKING:
@@ -122,7 +131,7 @@ class Trial:
         return figures
 
     def reconstruction(self) -> Figures:
-        """Log-spectral distance of reconstructions, of the way through sound, and of the nearest training clip."""
+        """Log-spectral distance of reconstructions and of the way through sound."""
         real = self.features.restore(self.batch.x)
         figures = {}
         for name, x, how in (
@@ -133,7 +142,7 @@ class Trial:
         return figures
 
     def variety(self) -> Figures:
-        """Spread of samples against real clips, and distance to the nearest training clip."""
+        """Spread of samples against real clips; how near training clips are to samples and to real clips."""
         figures = {}
         how = "deviation over generated clips against that over real test clips of the same conditions, mean of bins"
         for name, x, real in (
@@ -144,14 +153,13 @@ class Trial:
             figures[f"test/{name}"] = Measurement(spread(x) / spread(real), None, self.count, "ratio", how)
         figures |= self._spread_by_value()
         train = self.data.table.x[self.data.table.splits["train"]]
-        real, drawn = self.batch.x[:NEAREST], self.generated[:NEAREST]
-        raw = [self.features.restore(x) for x in (real, drawn, self.reconstructed[:NEAREST])]
-        own, which = nearest(raw[0], train)
-        other, _ = nearest(raw[1], train)
+        real, drawn = (self.features.restore(x[:NEAREST]) for x in (self.batch.x, self.generated))
+        own, which = nearest(real, train)
+        other, _ = nearest(drawn, train)
         value = (other.mean() / own.mean()).item()
         how = "distance of generated clips to the nearest training clip against that of real test clips"
         figures["test/nearest_training_clip"] = Measurement(value, None, len(own), "ratio", how)
-        copied = log_spectral_distance(train[which].float(), raw[0])
+        copied = log_spectral_distance(train[which].float(), real)
         how = "the nearest training clip in place of a reconstruction"
         figures["test/log_spectral_distance_nearest"] = Measurement.mean(copied, "dB", how)
         return figures
@@ -220,7 +228,8 @@ class Trial:
         """Test clips under another value of a field: whether it is heard, and what is left of the tune.
 
         The tune is compared by chroma and by onsets, with the source and with another test clip of the new value.
-        Where the new value may change the tempo, both take the best of many uniform stretches of time.
+        Where the new value may change the tempo, both take the best of many uniform stretches of time; where it does
+        not, self-similarity, which does not mind the instrument, is compared as well.
         """
         attribute = self.fields[name]
         assert isinstance(attribute, Categorical)
@@ -245,7 +254,12 @@ class Trial:
                 hits = read[field] == wanted[field]
                 figures[f"test/{prefix}transfer/{name}/accuracy/{field}"] = Measurement.accuracy(hits, how)
         stretch = name == STRETCHED
-        curves = {"chroma": lambda x: chroma(x, self.features), "onset": lambda x: onset_strength(x).unsqueeze(1)}
+        curves: dict[str, Callable[[Tensor], Tensor]] = {
+            "chroma": lambda x: chroma(x, self.features),
+            "onset": lambda x: onset_strength(x).unsqueeze(1),
+        }
+        if not stretch:
+            curves["self_similarity"] = self_similarity
         others = self._others(target, name, len(batch))
         for kind, curve in curves.items():
             outcome = curve(self.features.restore(changed))

@@ -79,6 +79,24 @@ def chroma(log_mel: Tensor, features: LogMel) -> Tensor:
     return energy / energy.sum(1, keepdim=True).clamp_min(1e-6)
 
 
+def self_similarity(log_mel: Tensor, bands: int = 40, frames: int = 4) -> Tensor:
+    """Which moments of a clip are alike, whatever instrument plays it: [B, 1, S * S] of log-mel powers [B, 1, M, T].
+
+    Cosines between the spectra of every two moments, freed of the clip's mean spectrum and of loudness: where a note
+    returns, so does its spectrum. Source: Foote 1999, "Visualizing Music and Audio using Self-Similarity".
+
+    Args:
+        log_mel: natural log-mel powers.
+        bands: lowest bands that are compared.
+        frames: frames that are averaged to a moment.
+    """
+    spectra = log_mel[:, 0, :bands]
+    spectra = spectra - spectra.mean(2, keepdim=True)
+    spectra = torch.nn.functional.avg_pool1d(spectra - spectra.mean(1, keepdim=True), frames)
+    spectra = torch.nn.functional.normalize(spectra, dim=1)
+    return (spectra.transpose(1, 2) @ spectra).flatten(1).unsqueeze(1)
+
+
 def kept(first: Tensor, second: Tensor, stretch: bool = False) -> Tensor:
     """Correlation over time of two sets of curves [B, K, T], mean over K weighted by energy: [B].
 

@@ -47,6 +47,7 @@ class AudioGenreCVAE(ConditionalELBO):
         vocoder: how features become sound again.
         carried: conditions that z holds as well: where one is changed, z is carried over by the prior (see
             `modalities.audio.prior.carried_over`). Other changes leave z as it is.
+        carry_temperature: scale of the noise that is carried over.
         transfers: test clips that the test gives another condition, for each field.
         likelihood: p(x | z, c); a Gaussian with one optimal sigma for each mel band where none is given.
         prior: p(z | c); N(0, I) where none is given.
@@ -66,6 +67,7 @@ class AudioGenreCVAE(ConditionalELBO):
         architecture: ResidualConv = ResidualConv(),  # noqa: B008 (frozen)
         vocoder: Vocoder = GriffinLim(),  # noqa: B008 (frozen)
         carried: list[str] | None = None,
+        carry_temperature: float = 1.0,
         transfers: int = 300,
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
@@ -83,7 +85,7 @@ class AudioGenreCVAE(ConditionalELBO):
             condition, prior, objective, optimizer, scheduler, compile, latent_dim, features.shape, evaluation, removal
         )
         self.features, self.vocoder, self.transfers = features, vocoder, transfers
-        self.carried = carried or []
+        self.carried, self.carry_temperature = carried or [], carry_temperature
         self.overlap = features.frames // 4  # frames that two windows of a long clip share
         channels = latent_dim // self.steps
         self.likelihood = likelihood or Gaussian("optimal", 0.7, shape=[features.mels, 1])
@@ -155,7 +157,8 @@ class AudioGenreCVAE(ConditionalELBO):
                 changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
                 other = self.embed(batch.replace(condition={**batch.condition, **changed}))
                 z = self.encode(batch.x, own).base_dist.loc
-                return self._observe(carried_over(z, self.prior(own), self.prior(other)), other, guidance, draw)
+                z = carried_over(z, self.prior(own), self.prior(other), self.carry_temperature)
+                return self._observe(z, other, guidance, draw)
         fields = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
         parts = self._windows(batch, self.overlap)
         repeats = len(parts) // max(1, len(batch))

@@ -88,7 +88,7 @@ class SequenceFlow(Flow):
         return torch.tanh(self.network.start(c)).unsqueeze(0)
 
 
-def carried_over(z: Tensor, own: Distribution, other: Distribution) -> Tensor:
+def carried_over(z: Tensor, own: Distribution, other: Distribution, temperature: float = 1.0) -> Tensor:
     """What z [B, D], a draw from one prior, becomes under another one: the noise behind it stays.
 
     Abduction, action and prediction of a counterfactual: u from z and p(z | c), then z' from u and p(z | c'). A z that
@@ -96,12 +96,18 @@ def carried_over(z: Tensor, own: Distribution, other: Distribution) -> Tensor:
     Pawlowski, Castro and Glocker 2020, "Deep Structural Causal Models for Tractable Counterfactual Inference",
     section 3.2.
 
+    Args:
+        z: [B, D].
+        own: p(z | c), batch shape [B].
+        other: p(z | c'), batch shape [B].
+        temperature: scale of u; below 1 keeps less of z and is more typical of the other condition.
+
     Raises:
         TypeError: for a prior that is neither a flow nor a Gaussian.
     """
     if isinstance(own, Flow) and isinstance(other, Flow):
-        return other.push(own.pull(z)[0])
+        return other.push(temperature * own.pull(z)[0])
     if factorises(own) and factorises(other):
         a, b = own.base_dist, other.base_dist
-        return b.loc + b.scale * (z - a.loc) / a.scale
+        return b.loc + temperature * b.scale * (z - a.loc) / a.scale
     raise TypeError(f"a latent cannot be carried from {own} to {other}: use a flow or a Gaussian as prior")

@@ -9,7 +9,16 @@ from common.evaluation import Evaluation
 from modalities.audio import AudioGenreCVAE, GenreEncoder
 from modalities.audio.baselines import PPCA, ClassGaussians, nearest
 from modalities.audio.features import LogMel
-from modalities.audio.metrics import chroma, kept, log_spectral_distance, onset_strength, spread, tempo, tempo_error
+from modalities.audio.metrics import (
+    chroma,
+    kept,
+    log_spectral_distance,
+    onset_strength,
+    self_similarity,
+    spread,
+    tempo,
+    tempo_error,
+)
 from modalities.audio.networks import ResidualConv
 from modalities.audio.summary_judge import SummaryJudge
 from tests.audio.models import FEATURES
@@ -60,6 +69,16 @@ def test_what_is_kept_is_one_for_the_same_and_little_for_another_tune(tunes):
     assert torch.allclose(kept(curves, curves), torch.ones(40), atol=1e-4)
     strangers = kept(curves, curves.roll(7, 0))
     assert strangers.mean() < 0.4
+
+
+def test_self_similarity_knows_a_tune_on_another_instrument(tunes):
+    rows = tunes.table.splits["test"][:40]
+    own, other = (tunes.table.x[chosen].float() for chosen in (rows, rows + 1 - 2 * (rows % 2)))
+    same = kept(self_similarity(own), self_similarity(other))
+    strangers = kept(self_similarity(own.roll(7, 0)), self_similarity(other))
+    assert same.mean() > 0.5
+    assert strangers.mean() < 0.35
+    assert torch.allclose(kept(self_similarity(own), self_similarity(own)), torch.ones(40), atol=1e-4)
 
 
 def test_a_stretch_of_time_is_found_where_it_is_looked_for():

@@ -117,6 +117,15 @@ def test_a_latent_carried_over_is_as_likely_as_before_and_comes_back(prior):
     assert torch.allclose(carried_over(moved, model.prior(other), model.prior(own)), z, atol=1e-2)
 
 
+def test_a_lower_temperature_comes_closer_to_what_is_typical():
+    model = perturb(small_model(prior=ConditionalNormal()))
+    own, other = (model.prior(model.condition({"genre": torch.tensor([genre] * 3)})) for genre in (0, 2))
+    z = own.sample()
+    assert torch.allclose(carried_over(z, own, other, 0.0), other.mean)
+    half = (carried_over(z, own, other) + other.mean) / 2
+    assert torch.allclose(carried_over(z, own, other, 0.5), half, rtol=1e-3, atol=1e-3)
+
+
 def test_a_latent_that_does_not_hold_the_condition_stays():
     model = perturb(small_model(prior=FlowPrior(conditional=False)), 0.1)
     own, other = (model.condition({"genre": torch.tensor([genre] * 3)}) for genre in (0, 2))
