@@ -14,6 +14,7 @@ from common.configurable import Configurable
 
 Fields = dict[str, Tensor]
 OBSERVED = "observed"  # the field that holds the observed part of x itself, NaN where it is hidden
+SOURCE = "source"  # the field that holds another version of x; its own conditions are `source_<name>`
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class ConditionEncoder(Configurable, nn.Module):
 
     dim: int
     reads_observed: bool = False  # whether the observed part of x is among its fields
+    reads_source: bool = False  # whether another version of x is among its fields
 
     def __init__(self, attributes: Mapping[str, Attribute], dropout: float = 0.0, field_dropout: float = 0.0) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Independent
 from common import estimators
 from common.batch import Batch
 from common.checkpoint import description, rebuild
-from common.conditions import OBSERVED, ConditionEncoder
+from common.conditions import OBSERVED, SOURCE, ConditionEncoder
 from common.configurable import Configurable
 from common.evaluation import (
     CONDITION,
@@ -166,8 +166,15 @@ class ConditionalELBO(Configurable, LightningModule):
         return reparameterize(posterior, example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1])))
 
     def evidence(self, batch: Batch) -> Batch:
-        """What z is read from: the batch. Read from anything else, it gives a lower bound of log p(x | c) as well."""
-        return batch
+        """What z is read from: the batch; in training, another version of x where the batch holds one as `source`.
+
+        z then learns what versions share. Read from anything, it gives a lower bound of log p(x | c).
+        """
+        if not self.training or SOURCE not in batch.condition or self.condition.reads_source:
+            return batch
+        prefix = f"{SOURCE}_"
+        fields = {k.removeprefix(prefix): v for k, v in batch.condition.items() if k.startswith(prefix)}
+        return batch.replace(x=batch.condition[SOURCE], condition=fields)
 
     def elbo(self, batch: Batch) -> ElboTerms:
         """Reconstruction, KL and ELBO of each example, [B], from one draw of z."""

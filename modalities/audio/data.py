@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from common.batch import Batch
 from common.columns import condition_columns, fit_continuous
-from common.conditions import Categorical
+from common.conditions import SOURCE, Categorical
 from common.data import ConditionalDataModule, Split, Table, data_root, hashed_split
-from modalities.audio.condition import SOURCE
 from modalities.audio.features import LogMel
 from modalities.audio.judge import AudioJudge
 from modalities.audio.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file

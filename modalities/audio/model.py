@@ -24,7 +24,6 @@ from common.priors import Prior
 from common.removal import Removal
 from common.results import Measurement
 from modalities.audio import windows
-from modalities.audio.condition import SOURCE
 from modalities.audio.features import LogMel, levelled
 from modalities.audio.figures import audio_figures
 from modalities.audio.networks import Decoder, Encoder, ResidualConv
@@ -102,14 +101,6 @@ class AudioGenreCVAE(ConditionalELBO):
         rows = expand(c, z).flatten(0, -2)
         mean = self.decoder(z.flatten(0, -2).unflatten(-1, (self.steps, -1)), rows)
         return self.likelihood(mean.unflatten(0, z.shape[:-1]), event_ndim=3)
-
-    def evidence(self, batch: Batch) -> Batch:
-        """The batch; in training, where it names another version of x, that version: z learns what they share."""
-        if not self.training or SOURCE not in batch.condition:
-            return batch
-        prefix = f"{SOURCE}_"
-        fields = {k.removeprefix(prefix): v for k, v in batch.condition.items() if k.startswith(prefix)}
-        return batch.replace(x=batch.condition[SOURCE], condition=fields)
 
     # Sound.
 

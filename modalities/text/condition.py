@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.conditions import Attribute, Categorical, FieldEncoder, Fields
+from common.conditions import SOURCE, Attribute, Categorical, FieldEncoder, Fields
 from common.configurable import Configurable
 from modalities.text.descriptions import Descriptions
 from modalities.text.networks import TextEncoder
 from modalities.text.tokenizer import Tokenizer
 
-SOURCE, EXEMPLAR, DESCRIPTION = "source", "exemplar", "description"  # condition fields that are no attributes
+EXEMPLAR, DESCRIPTION = "exemplar", "description"  # condition fields that are no attributes, as SOURCE
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class StyleEncoder(FieldEncoder):
             self.source = source.encoder(tokenizer, length)
             self.source_out = nn.Linear(source.width, dim)
             self.dim = dim + length * (source.width + 1)
+            self.reads_source = True
 
     def forward(self, fields: Fields) -> Tensor:
         """[B, dim]; [1, dim] where no field is given."""

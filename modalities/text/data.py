@@ -11,9 +11,9 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.columns import condition_columns, fit_continuous
-from common.conditions import Categorical, Fields
+from common.conditions import SOURCE, Categorical, Fields
 from common.data import ConditionalDataModule, Split, Table, TensorLoader, data_root, hashed_split
-from modalities.text.condition import EXEMPLAR, SOURCE
+from modalities.text.condition import EXEMPLAR
 from modalities.text.corpus import TABLES, Corpus, bible, style_files, table_file
 from modalities.text.judge import TextJudge, can_judge
 from modalities.text.style_words import style_tokens

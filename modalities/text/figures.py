@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions import Categorical
+from common.conditions import SOURCE, Categorical
 from common.results import Measurement
-from modalities.text.condition import SOURCE
 from modalities.text.metrics import NgramModel, distinct, rows_of, self_bleu
 from modalities.text.rewriting import rewrite_rows, rewriting_figures
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from common.batch import Batch
+from common.conditions import SOURCE
 from common.configurable import Configurable
 from common.evaluation import Evaluation
 from common.fusion import expand
@@ -23,7 +24,7 @@ from common.removal import Removal
 from common.results import Measurement
 from modalities.text.architectures import Architecture, Compact, DecoderSizes
 from modalities.text.attention import Pooling
-from modalities.text.condition import SOURCE, StyleEncoder
+from modalities.text.condition import StyleEncoder
 from modalities.text.copying import LatentWords
 from modalities.text.figures import text_figures, text_tables
 from modalities.text.files import read_texts, write_texts
@@ -166,14 +167,6 @@ class TextStyleCVAE(ConditionalELBO):
     def prior_condition_dim(self) -> int:
         """Size of the condition's vector: the prior sees no source sentence."""
         return self.condition.vector_dim
-
-    def evidence(self, batch: Batch) -> Batch:
-        """The batch; in training, where it names another version of x, that version: z learns what they share."""
-        if not self.training or SOURCE not in batch.condition or self.condition.source is not None:
-            return batch
-        prefix = f"{SOURCE}_"
-        fields = {k.removeprefix(prefix): v for k, v in batch.condition.items() if k.startswith(prefix)}
-        return batch.replace(x=batch.condition[SOURCE], condition=fields)
 
     def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
         """Mixed styles; of two source sentences the nearer one, because tokens do not mix."""

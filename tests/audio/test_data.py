@@ -3,9 +3,8 @@ import pytest
 import soundfile
 import torch
 
-from common.conditions import Categorical, Continuous
+from common.conditions import SOURCE, Categorical, Continuous
 from modalities.audio import store
-from modalities.audio.condition import SOURCE
 from modalities.audio.data import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
 from tests.audio.models import FEATURES
 

@@ -7,14 +7,13 @@ import torch
 from scipy import stats
 
 from common.batch import Batch
-from common.conditions import Categorical
+from common.conditions import SOURCE, Categorical
 from common.flows import FlowPrior
 from common.likelihoods import Gaussian
 from common.module import ConditionalELBO
 from common.priors import ConditionalNormal
 from common.removal import Adversary, InformationPenalty
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.condition import SOURCE
 from modalities.audio.networks import ResidualConv
 from modalities.audio.prior import SequencePrior, carried_over
 from modalities.audio.vocoder import GriffinLim
