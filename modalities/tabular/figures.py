@@ -51,7 +51,24 @@ def tabular_figures(model: "TabularCVAE", table: dict[str, Tensor]) -> dict[str,
     figures["interval_factor"] = Measurement(factor, None, len(rows), "ratio", "widening that covers validation cells")
     how = f"{PROPOSALS} samples of z, {DRAWS} imputations of {len(rows)} rows"
     figures["imputation_seconds"] = Measurement(seconds, None, len(rows), "s", how)
+    if model.condition.reads_observed:
+        figures["condition_gain"] = _gain(model, data)
     return {f"test/{name}": figure for name, figure in figures.items()}
+
+
+def _gain(model: "TabularCVAE", data: Any) -> Measurement:
+    """Log p(hidden | observed) - log p(hidden), of the same model told nothing: what the observed cells are worth."""
+    evaluation = model.evaluation
+    batch: Batch = data.batch("test", evaluation.gain_examples).to(model.device)
+    observed = batch.condition[OBSERVED]
+    assert batch.mask is not None
+    untold = batch.replace(
+        condition={**batch.condition, OBSERVED: torch.full_like(observed, float("nan"))},
+        mask=batch.mask & observed.isnan(),
+    )
+    told, alone = (model.log_likelihood(part, evaluation.gain_samples, evaluation.seed) for part in (batch, untold))
+    how = f"importance sampling, {evaluation.gain_samples} samples, against the same model told nothing"
+    return Measurement.mean((told - alone).cpu(), "nats", how)
 
 
 def calibrate(model: "TabularCVAE", data: Any) -> float:

@@ -44,6 +44,8 @@ def test_a_run_leaves_figures_and_pictures(run):
     assert {f"test/{name}" for name in expected} <= set(figures)
     assert -figures["test/nll"].value == pytest.approx(figures["test/masked_log_likelihood"].value, abs=0.5)
     assert 0.7 < figures["test/coverage"].value <= 1
+    gain = figures["test/condition_gain"]  # the columns depend on each other
+    assert gain.value > 2 * gain.stderr > 0
     pictures = {path.name for path in (run / "samples").iterdir()}
     assert {"test-scatter.png", "test-completed.png", "test-completed.csv"} <= pictures
     assert isinstance(ConditionalELBO.load_from_checkpoint(run / "checkpoints" / "best.ckpt"), TabularCVAE)
@@ -57,6 +59,7 @@ def test_miwae_is_one_configuration_away(train_tabular, tmp_path):
     assert figures["test/mse"].n == 178 * 13 // 2
     assert figures["test/mse"].value < 0.85  # it starts at factor analysis
     assert "test/masked_log_likelihood" in figures
+    assert "test/condition_gain" not in figures  # it is told nothing
 
 
 def test_a_file_is_filled_and_its_observed_cells_stay(run, folder):
