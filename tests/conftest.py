@@ -72,7 +72,9 @@ def run_script():
 
     def run(*arguments, check=True, environment=None):
         command = [sys.executable, *map(str, arguments)]
-        clean = {key: value for key, value in os.environ.items() if key != "CVAE_SUITE_RUN_ID"}
+        # An earlier test of this process may have left a W&B service, which would write the run's file at its own end.
+        left = {"CVAE_SUITE_RUN_ID", "WANDB_SERVICE"}
+        clean = {key: value for key, value in os.environ.items() if key not in left}
         result = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, env={**clean, **(environment or {})}, timeout=600
         )

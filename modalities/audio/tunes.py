@@ -151,6 +151,12 @@ def clean(text: str) -> str:
     Chord symbols and fingerings in quotes, decorations and grace notes go. So does the field R, because the parser
     swings hornpipes where it sees one: swing is a choice of the performance.
     """
+    while (cleaned := _cleaned(text)) != text:  # what one pass takes away can leave something for another
+        text = cleaned
+    return text
+
+
+def _cleaned(text: str) -> str:
     lines = []
     for line in text.splitlines():
         if re.match(r"\s*[A-Za-z]:", line):
@@ -158,7 +164,7 @@ def clean(text: str) -> str:
                 lines.append(line.strip())
             continue
         line = re.sub(r'"[^"]*"|![^!]*!|\{[^}]*\}|%.*', "", line)
-        line = re.sub(r"[uvTHk~.](?=[\^_=(\[]*[A-Ga-g])", "", line)
+        line = re.sub(r"[uvTHk~.]+(?=[\^_=(\[]*[A-Ga-g])", "", line)
         if line.strip():  # an empty line would end the tune
             lines.append(line)
     return "\n".join(lines) + "\n"

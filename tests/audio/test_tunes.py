@@ -71,6 +71,7 @@ def test_clean_abc_has_no_dance_for_the_parser_to_swing_and_nothing_but_notes():
 def test_any_text_is_cleaned_and_read_or_refused_by_name(text):
     assert isinstance(header(text), dict)
     assert clean(clean(text)) == clean(text)
+    assert not re.search(r"^\s*R:", clean(text), re.MULTILINE)
     with pytest.raises(ValueError, match=r"^x\.abc: "):
         parse_tune(text, "x.abc")
 
