@@ -54,8 +54,8 @@ class AudioData(ConditionalDataModule):
     @cached_property
     def features(self) -> LogMel:
         """The features with the statistics of the training clips: what the model is built with."""
-        rows = self.table.splits["train"]
-        log_mel = self.table.x[rows[:: max(1, len(rows) // STATISTICS_CLIPS)]].float()
+        rows = self.whole.splits["train"]
+        log_mel = self.whole.x[rows[:: max(1, len(rows) // STATISTICS_CLIPS)]].float()
         return replace(self.settings, mean=round(log_mel.mean().item(), 4), std=round(log_mel.std().item(), 4))
 
     @property
@@ -73,7 +73,7 @@ class AudioData(ConditionalDataModule):
 
     @cached_property
     def _judge(self) -> AudioJudge | None:
-        return AudioJudge.of(self.table, self.features, self.fingerprint)
+        return AudioJudge.of(self.whole, self.features, self.fingerprint)
 
 
 class Tunes(AudioData):
@@ -164,10 +164,12 @@ class Tunes(AudioData):
         changed = super().transform(batch, training)
         if not (training and self.views):
             return changed
-        rows = self.table.splits["train"][batch.positions.cpu()]
-        # The renderings of a clip lie side by side.
-        count = len(self.instruments)
-        other = rows - rows % count + torch.randint(count, rows.shape)
+        train = self.table.splits["train"]
+        rows, count = train[batch.positions.cpu()], len(self.instruments)
+        # The renderings of a clip lie side by side; one that a subset leaves out of training is not shown either.
+        renderings = (rows - rows % count).unsqueeze(1) + torch.arange(count)
+        trained = torch.isin(renderings, train).float()
+        other = renderings.gather(1, torch.multinomial(trained, 1))[:, 0]
         condition = {f"{SOURCE}_{name}": field[other].to(batch.x.device) for name, field in self.table.fields.items()}
         source = self.features.standardise(self.table.x[other].to(batch.x.device))
         return changed.replace(condition={**changed.condition, **condition, SOURCE: source})

@@ -67,7 +67,7 @@ class Trial:
         judge = data.judge()
         self.judges: dict[str, Judge] = {}
         if judge is not None:
-            self.judges = {"": judge, "second_judge/": SummaryJudge.of(data.table, self.features)}
+            self.judges = {"": judge, "second_judge/": SummaryJudge.of(data.whole, self.features)}
         self.fields = dict(judge.attributes) if judge is not None else {}
         self.count = len(self.batch)
 

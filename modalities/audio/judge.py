@@ -13,7 +13,7 @@ from tqdm import trange
 
 from common.conditions import Attribute, Categorical, Fields
 from common.data import Table, cache_root
-from common.metrics.control import RealFigures, scores
+from common.metrics.control import Judge, RealFigures, scores
 from modalities.audio.features import LogMel
 
 VERSION = 2  # part of the cache key: raise it when the network or its training changes
@@ -131,7 +131,7 @@ class AudioJudge(nn.Module):
         return {name: head(h).argmax(-1) for name, head in zip(self.attributes, self.heads, strict=True)}
 
 
-def examine(judge: AudioJudge, table: Table, features: LogMel) -> RealFigures:
+def examine(judge: Judge, table: Table, features: LogMel) -> RealFigures:
     """A judge's scores and features of the real test split."""
     rows = table.splits["test"]
     x = features.standardise(table.x[rows])

@@ -8,9 +8,9 @@ from torchaudio.functional import create_dct
 
 from common.conditions import Attribute
 from common.data import Table
-from common.metrics.control import RealFigures, scores
+from common.metrics.control import RealFigures
 from modalities.audio.features import LogMel
-from modalities.audio.judge import judged
+from modalities.audio.judge import examine, judged
 from modalities.audio.metrics import onset_strength
 
 CEPSTRA = 20
@@ -43,10 +43,7 @@ class SummaryJudge:
         rows = table.splits["train"]
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:CLIPS]]
         judge.fit(features.standardise(table.x[rows]), {name: table.fields[name][rows] for name in judge.attributes})
-        test = table.splits["test"]
-        x = features.standardise(table.x[test])
-        truth = {name: table.fields[name][test] for name in judge.attributes}
-        judge.real = RealFigures(scores(judge.attributes, judge.read(x), truth), judge.features(x))
+        judge.real = examine(judge, table, features)
         return judge
 
     def fit(self, x: Tensor, labels: dict[str, Tensor]) -> None:

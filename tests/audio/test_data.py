@@ -4,6 +4,7 @@ import soundfile
 import torch
 
 from common.conditions import SOURCE, Categorical, Continuous
+from common.subset import Subset
 from modalities.audio import store
 from modalities.audio.data import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
 from tests.audio.models import FEATURES
@@ -100,6 +101,23 @@ def test_views_show_another_version_in_training_alone(tunes):
     assert 0 < same.sum() < len(same)
     assert torch.allclose(shown.condition[SOURCE][same], shown.x[same], atol=1e-2)
     assert SOURCE not in data.transform(batch, training=False).condition
+
+
+def test_views_and_judge_keep_to_a_subset_and_to_the_whole():
+    settings = {"limit": 60, "clips": 2, "instruments": ["piano", "flute"], "shares": (0.15, 0.2), "batch_size": 64}
+    data, whole = Tunes(**settings, views=True), Tunes(**settings)
+    held_out = {"genre": "reel", "instrument": "flute"}
+    Subset(hold_out=[held_out], shuffle=["genre"]).take_from(data)
+    reel, flute = whole.attributes["genre"].parse("reel"), 1
+    for batch in data.loader("train", shuffle=True):
+        rows = data.table.splits["train"][batch.positions]
+        source = data.transform(batch, training=True).condition
+        true_genre = whole.table.fields["genre"][rows]  # what is heard, whatever was dealt out
+        assert not ((true_genre == reel) & (source[f"{SOURCE}_instrument"] == flute)).any()
+    assert data.features == whole.features
+    for mine, theirs in zip(data.judge().parameters(), whole.judge().parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(data.judge().real.scores["genre"], whole.judge().real.scores["genre"])
 
 
 def test_unknown_instruments_are_refused():
