@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from common.blocks import ResidualBlock
 from common.configurable import Configurable
 from common.fusion import FiLM
 
@@ -70,22 +71,6 @@ class Residual1d(nn.Module):
         return h + self.second(silu(self.film(self.first(silu(h)), c)))
 
 
-class Residual2d(nn.Module):
-    """h + conv(silu(FiLM(conv(silu(h))))) over frequency and time."""
-
-    def __init__(self, channels: int, condition_dim: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.film = FiLM(condition_dim, channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.second.weight *= 0.1
-
-    def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """[N, channels, bands, frames]."""
-        return h + self.second(silu(self.film(self.first(silu(h)), c)))
-
-
 class Encoder(nn.Module):
     """x [N, 1, mels, frames], c [N, C] -> [N, S, outputs]."""
 
@@ -94,7 +79,7 @@ class Encoder(nn.Module):
         _, mels, _ = shape
         bands, step = mels // FREQUENCY_STRIDE, sizes.stride // 2
         self.stem = nn.Conv2d(1, sizes.channels, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
-        self.local = nn.ModuleList(Residual2d(sizes.channels, condition_dim) for _ in range(sizes.blocks))
+        self.local = nn.ModuleList(ResidualBlock(sizes.channels, condition_dim) for _ in range(sizes.blocks))
         self.gather = nn.Conv1d(sizes.channels * bands, sizes.width, step, step)
         self.film = FiLM(condition_dim, sizes.width)
         self.trunk = nn.ModuleList(Residual1d(sizes.width, condition_dim, 2**layer) for layer in range(sizes.depth))
@@ -128,7 +113,7 @@ class Decoder(nn.Module):
         )
         self.spread = nn.ConvTranspose1d(sizes.width, sizes.channels * self.bands, step, step)
         self.film = FiLM(condition_dim, sizes.channels)
-        self.local = nn.ModuleList(Residual2d(sizes.channels, condition_dim) for _ in range(sizes.blocks))
+        self.local = nn.ModuleList(ResidualBlock(sizes.channels, condition_dim) for _ in range(sizes.blocks))
         self.head = nn.ConvTranspose2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
         self.envelope = nn.Linear(condition_dim, mels)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from common.blocks import ResidualBlock
 from common.configurable import Configurable
 from common.fusion import FiLM, concatenate
 
@@ -103,22 +104,6 @@ class ResidualConv(Architecture):
                 f"{height} x {width} images cannot be halved {len(self.channels)} times: name fewer stages"
             )
         return self.channels[-1], height // factor, width // factor
-
-
-class ResidualBlock(nn.Module):
-    """h + conv(silu(FiLM(conv(silu(h)))))."""
-
-    def __init__(self, channels: int, condition_dim: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.film = FiLM(condition_dim, channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.second.weight *= 0.1  # close to the identity at first: deep stacks need no normalisation
-
-    def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """[N, channels, height, width]."""
-        return h + self.second(silu(self.film(self.first(silu(h)), c)))
 
 
 class Stage(nn.Module):
