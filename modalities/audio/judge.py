@@ -4,15 +4,13 @@ Both are trained on the real training split alone. What only one of them believe
 """
 
 from itertools import pairwise
-from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
-from tqdm import trange
 
 from common.conditions import Attribute, Categorical, Fields
-from common.data import Table, cache_root
+from common.data import Table
+from common.judges import kept, train
 from common.metrics.control import Judge, RealFigures, scores
 from modalities.audio.features import LogMel
 
@@ -67,14 +65,7 @@ class AudioJudge(nn.Module):
         if not judged(table.attributes):
             return None
         judge = AudioJudge(table.attributes, table.x.shape[2])
-        path = cache_root() / "judges" / f"audio-{fingerprint}-{VERSION}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                judge.fit(table, features)
-                _save(judge.state_dict(), path)
-            judge.load_state_dict(torch.load(path, weights_only=True))
-        judge.eval().requires_grad_(False)
+        kept(judge, f"audio-{fingerprint}-{VERSION}", lambda: judge.fit(table, features))
         judge.real = examine(judge, table, features)
         return judge
 
@@ -89,22 +80,13 @@ class AudioJudge(nn.Module):
             seed: of weights, order and augmentation.
         """
         rows = table.splits["train"]
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm1d):
-                    module.reset_parameters()
-            optimizer = torch.optim.AdamW(self.parameters(), weight_decay=0.02)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-            self.train()
-            for _ in trange(steps, desc="training the judge on real data", unit="step", leave=False):
-                chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
-                x = distort(features.standardise(table.x[chosen]), features.silence)
-                loss = self._loss(x, {name: table.fields[name][chosen] for name in self.attributes})
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+
+        def loss() -> Tensor:
+            chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
+            x = distort(features.standardise(table.x[chosen]), features.silence)
+            return self._loss(x, {name: table.fields[name][chosen] for name in self.attributes})
+
+        train(self, loss, steps, seed, weight_decay=0.02)
 
     def _loss(self, x: Tensor, truth: Fields) -> Tensor:
         h = self._hidden(x)
@@ -165,9 +147,3 @@ def _stripe(size: int, length: int, widest: int) -> Tensor:
     start = (torch.rand(size, 1) * (length - width)).long()
     place = torch.arange(length)
     return (place >= start) & (place < start + width)
-
-
-def _save(state: dict[str, Tensor], path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)

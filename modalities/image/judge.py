@@ -2,15 +2,13 @@
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
-from tqdm import trange
 
 from common.conditions import Attribute, Categorical, Continuous, Fields
-from common.data import Table, cache_root
+from common.data import Table
+from common.judges import kept, train
 from common.metrics.control import RealFigures, scores
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
@@ -45,14 +43,7 @@ class ImageJudge(nn.Module):
     def of(table: Table, fingerprint: str) -> "ImageJudge":
         """The judge of a table, from the cache or trained now and kept there."""
         judge = ImageJudge(table.attributes, table.x.shape[1])
-        path = cache_root() / "judges" / f"image-{fingerprint}-{VERSION}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                judge.fit(table)
-                _save(judge.state_dict(), path)
-            judge.load_state_dict(torch.load(path, weights_only=True))
-        judge.eval().requires_grad_(False)
+        kept(judge, f"image-{fingerprint}-{VERSION}", lambda: judge.fit(table))
         judge.real = judge._examine(table)
         return judge
 
@@ -66,22 +57,13 @@ class ImageJudge(nn.Module):
             seed: of weights, order and augmentation.
         """
         rows = table.splits["train"]
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                    module.reset_parameters()
-            optimizer = torch.optim.AdamW(self.parameters(), weight_decay=0.01)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-            self.train()
-            for _ in trange(steps, desc="training the judge on real data", unit="step", leave=False):
-                chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
-                x = distort(table.x[chosen].float() / 255)
-                loss = self._loss(x, {name: field[chosen] for name, field in table.fields.items()})
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+
+        def loss() -> Tensor:
+            chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
+            x = distort(table.x[chosen].float() / 255)
+            return self._loss(x, {name: field[chosen] for name, field in table.fields.items()})
+
+        train(self, loss, steps, seed, weight_decay=0.01)
 
     def _loss(self, x: Tensor, truth: Fields) -> Tensor:
         h = self.trunk(x)
@@ -138,9 +120,3 @@ def distort(x: Tensor, turn: float = 10.0, shift: float = 0.08, zoom: float = 0.
 
 def _outputs(attribute: Attribute) -> int:
     return len(attribute.values) if isinstance(attribute, Categorical) else 1
-
-
-def _save(state: dict[str, Tensor], path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
