@@ -25,8 +25,8 @@ bench: venv ## time writing with and without the cache
 tables: venv ## every comparison table and study at its quick budget; goes on where it stopped
 	for table in configs/tables/*.yaml; do $(BIN)/python scripts/compare.py run $$table --max-parallel 2; done
 	for study in configs/studies/*.yaml; do for kind in conditions data; do \
-		$(BIN)/python scripts/study.py $$kind $$study --max-parallel 2 --out docs/studies/$$kind; done; done
-	$(BIN)/python scripts/study.py complexity --out docs/studies/complexity \
+		$(BIN)/python scripts/study.py $$kind $$study --max-parallel 2; done; done
+	$(BIN)/python scripts/study.py complexity \
 		--ckpt "$$(ls -d runs/tables/conditioning/quick/image/digits-cvae*/*/checkpoints/best.ckpt | tail -1)"
 	$(BIN)/python scripts/compare.py check --write
 

@@ -116,8 +116,13 @@ def _revisions(rows: dict[str, RowResults]) -> list[str]:
 def markdown(page: Sheet) -> str:
     """A Markdown table with its notes."""
     body = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in page.rows]
-    lines = [_line(page.header), _line(["---", *["---:"] * (len(page.header) - 1)]), *map(_line, body)]
-    return f"**{page.title}**\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in page.notes) + "\n"
+    notes = "\n".join(f"- {note}" for note in page.notes)
+    return f"**{page.title}**\n\n{markdown_rows(page.header, body)}\n\n{notes}\n"
+
+
+def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    return "\n".join([_line(header), _line(["---", *["---:"] * (len(header) - 1)]), *map(_line, rows)])
 
 
 def _line(cells: list[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.complexity import Cost, costs
 from common.datamodules import data_of_run
 from common.plots import costs_plot, gains_plot, sizes_plot
-from common.rendering import markdown, sheet
+from common.rendering import markdown, markdown_rows, sheet
 from common.studies import condition_gains, condition_table, data_table, read_study, verdict
 from common.table_results import TableResults, collect
 from common.table_runs import State, local, run_missing
@@ -16,10 +16,10 @@ from common.tables import Cell, Table, cells
 
 SPECIFICATIONS = Path("configs/studies")
 EPILOG = """examples:
-  study.py conditions conditions            # ranked by nats, with a negative control
-  study.py data data                        # likelihood and control against examples of each combination
+  study.py conditions digits    # ranked by nats, with a negative control
+  study.py data tunes           # likelihood and control against examples of each combination
   study.py complexity --ckpt runs/image/digits/ID/checkpoints/best.ckpt
-A study leaves NAME.md and NAME.png in --out. What is finished is not run again."""
+A study leaves a table (.md) and a plot (.png) in --out. What is finished is not run again."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,13 +68,14 @@ def conditions_study(arguments: argparse.Namespace) -> int:
     table = condition_table(study)
     todo, results, failed = run_table(table, path.stem, arguments)
     gains = condition_gains(todo)
-    lines = ["| conditions | gain, nats | 95 % interval | test examples |", "| --- | ---: | ---: | ---: |"]
-    for row, gain in gains.items():
-        lines.append(f"| {row} | {gain.mean:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {gain.n} |")
-    text = "\n".join([markdown(sheet(table, results)), *lines, "", verdict(gains), ""])
-    write(arguments.out, path.stem, text)
+    rows = [
+        [row, f"{gain.mean:+.2f}", f"{gain.low:+.2f} to {gain.high:+.2f}", f"{gain.n}"] for row, gain in gains.items()
+    ]
+    ranked = markdown_rows(["conditions", "gain, nats", "95 % interval", "test examples"], rows)
+    name = f"{path.stem}-conditions"
+    write(arguments.out, name, f"{markdown(sheet(table, results))}\n{ranked}\n\n{verdict(gains)}\n")
     if gains:
-        gains_plot(study.title, gains).save(arguments.out / f"{path.stem}.png")
+        gains_plot(study.title, gains).save(arguments.out / f"{name}.png")
     return failed
 
 
@@ -84,8 +85,9 @@ def data_study(arguments: argparse.Namespace) -> int:
     study = read_study(path)
     table = data_table(study)
     _, results, failed = run_table(table, path.stem, arguments)
-    write(arguments.out, path.stem, markdown(sheet(table, results)))
-    sizes_plot(study.title, study.sizes, results).save(arguments.out / f"{path.stem}.png")
+    name = f"{path.stem}-data"
+    write(arguments.out, name, markdown(sheet(table, results)))
+    sizes_plot(study.title, study.sizes, results).save(arguments.out / f"{name}.png")
     return failed
 
 
@@ -102,16 +104,15 @@ def cost_table(found: list[Cost], arguments: argparse.Namespace) -> str:
     """Costs as Markdown, a row for each number of conditions."""
     samples = [f"NLL of an example, K = {number:,}, ms" for number in arguments.samples]
     header = ["conditions", "parameters", "MFLOPs an example", "training step, ms", "peak memory, MB", *samples]
-    lines = [" | ".join(["", *header, ""]).strip(), " | ".join(["", "---:", *["---:"] * (len(header) - 1), ""]).strip()]
+    rows = []
     for cost in found:
-        cells = [f"{cost.conditions}", f"{cost.parameters:,}", f"{cost.flops / 1e6:.2f}", f"{1e3 * cost.step:.1f}"]
-        cells += [f"{cost.peak_memory:.0f}", *(f"{1e3 * seconds:.2f}" for seconds in cost.evaluation.values())]
-        lines.append(" | ".join(["", *cells, ""]).strip())
+        figures = [f"{cost.conditions}", f"{cost.parameters:,}", f"{cost.flops / 1e6:.2f}", f"{1e3 * cost.step:.1f}"]
+        rows.append([*figures, f"{cost.peak_memory:.0f}", *(f"{1e3 * s:.2f}" for s in cost.evaluation.values())])
     last, first = found[-1], found[0]
     growth = f"{last.conditions} conditions against none: parameters x {last.parameters / first.parameters:.2f}, FLOPs"
     growth += f" x {last.flops / first.flops:.2f}, step x {last.step / first.step:.2f}."
     note = f"Batches of {arguments.batch_size}, medians of {arguments.steps - 1} steps; FLOPs of one forward pass."
-    return "\n".join([*lines, "", f"- {note}", f"- {growth}", ""])
+    return f"{markdown_rows(header, rows)}\n\n- {note}\n- {growth}\n"
 
 
 def specification(name: str) -> Path:

@@ -45,8 +45,8 @@ def test_conditions_are_ranked_in_a_table_a_plot_and_a_sentence(specification, t
     assert "| age | +2.00 | +2.00 to +2.00 | 50 |" in shown
     assert "Worth having: age" in shown
     assert "gains nothing: shuffled (-0.50" in shown
-    assert (tmp_path / "out" / "faces.md").read_text() in shown
-    assert Image.open(tmp_path / "out" / "faces.png").size[0] == 700
+    assert (tmp_path / "out" / "faces-conditions.md").read_text() in shown
+    assert Image.open(tmp_path / "out" / "faces-conditions.png").size[0] == 700
 
 
 def test_sizes_become_a_table_and_a_plot(specification, tmp_path, monkeypatch, capsys):
@@ -54,7 +54,7 @@ def test_sizes_become_a_table_and_a_plot(specification, tmp_path, monkeypatch, c
     monkeypatch.setattr(study, "data_table", lambda _: stand_in(tmp_path, values))
     assert run("data", specification, "--root", tmp_path / "runs", "--out", tmp_path) == 0
     assert "| 50 examples each | 8.00 ± 0.25 | 1 |" in capsys.readouterr().out
-    assert np.asarray(Image.open(tmp_path / "faces.png")).std() > 0
+    assert np.asarray(Image.open(tmp_path / "faces-data.png")).std() > 0
 
 
 def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, tmp_path):
