@@ -228,11 +228,23 @@ class ConditionalELBO(Configurable, LightningModule):
             draw: as in `sample`.
         """
         with in_evaluation(self):
-            z = self.encode(batch.shown(self.hidden_value).x, self.embed(batch)).base_dist.loc
+            own = self.embed(batch)
+            z = self.encode(batch.shown(self.hidden_value).x, own).base_dist.loc
             fields = self._fields(condition).items()
             changed = {name: field.expand(len(batch), *field.shape[1:]) for name, field in fields}
             c = self.embed(batch.replace(condition={**batch.condition, **changed}))
-            return self._observe(z, c, guidance, draw)
+            return self._observe(self.carry(z, own, c, list(changed)), c, guidance, draw)
+
+    def carry(self, z: Tensor, own: Tensor, other: Tensor, changed: list[str]) -> Tensor:
+        """Z [B, D] read under its own condition [B, C] as it is decoded under another one: as it is.
+
+        Args:
+            z: posterior means.
+            own: embedding of the condition that z was read under.
+            other: embedding of the condition that it is decoded under.
+            changed: the fields in which they differ.
+        """
+        return z
 
     def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:
         """From one batch to another through z and c, both ends included, [steps, B, ...]."""

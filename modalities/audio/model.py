@@ -136,20 +136,9 @@ class AudioGenreCVAE(ConditionalELBO):
     # Verbs, for clips of any length.
 
     def transfer(self, batch: Batch, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool = False) -> Tensor:
-        """As in the base, but z is carried over where it holds what changes.
-
-        Clips of another length than a training clip go in windows that fade into each other.
-        """
+        """As in the base; clips of another length than a training clip go in windows that fade into each other."""
         if batch.x.shape[-1] == self.features.frames:
-            if not any(name in self.carried for name in condition):
-                return super().transfer(batch, condition, guidance, draw)
-            with in_evaluation(self):
-                own = self.embed(batch)
-                changed = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
-                other = self.embed(batch.replace(condition={**batch.condition, **changed}))
-                z = self.encode(batch.x, own).base_dist.loc
-                z = carried_over(z, self.prior(own), self.prior(other), self.carry_temperature)
-                return self._observe(z, other, guidance, draw)
+            return super().transfer(batch, condition, guidance, draw)
         fields = {name: field.expand(len(batch)) for name, field in self._fields(condition).items()}
         parts = self._windows(batch, self.overlap)
         repeats = len(parts) // max(1, len(batch))
@@ -160,6 +149,12 @@ class AudioGenreCVAE(ConditionalELBO):
             asked = {name: field[rows] for name, field in repeated.items()}
             done.append(self.transfer(parts[rows], asked, guidance, draw))
         return windows.join(torch.cat(done), batch.x.shape[-1], self.overlap)
+
+    def carry(self, z: Tensor, own: Tensor, other: Tensor, changed: list[str]) -> Tensor:
+        """Z as it is, or carried over by the prior where it holds what changes."""
+        if not any(name in self.carried for name in changed):
+            return z
+        return carried_over(z, self.prior(own), self.prior(other), self.carry_temperature)
 
     def interpolate(self, first: Batch, second: Batch, steps: int = 8) -> Tensor:
         """As in the base, between the first training lengths of two clips."""

@@ -61,14 +61,16 @@ def table_file(root: Path, csv: Path, group: str | None) -> Recordings:
         raise ValueError(f"{csv} needs a column of file names, at least one of conditions, and rows")
     column = table.columns[0]
     names = [str(name) for name in table[column]]
+    seen: set[str] = set()
     for row, name in enumerate(names):
         if not (root / name).is_file():
             raise ValueError(
                 f"{csv}, row {row + 2}: {root / name} does not exist (column {column!r} names sound files)"
             )
-        if name in names[:row]:
+        if name in seen:
             raise ValueError(f"{csv}, row {row + 2}: {name} is named a second time")
-    unnamed = [file for file in sound_files(root) if str(file.relative_to(root)) not in set(names)]
+        seen.add(name)
+    unnamed = [file for file in sound_files(root) if str(file.relative_to(root)) not in seen]
     if unnamed:
         raise ValueError(f"{csv} says nothing about {unnamed[0]} ({len(unnamed)} such files): {AGREE}")
     if group is not None and group not in table.columns:

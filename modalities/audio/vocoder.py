@@ -93,15 +93,11 @@ class GriffinLim(Vocoder):
     def invert(self, mel: Tensor, features: LogMel) -> Tensor:
         """Power spectrogram [B, bins, frames] whose mel spectrogram [B, mels, frames] comes close to the given one."""
         filters = features.spectrogram.mel_scale.fb.to(mel.device).T  # [mels, bins]
-        power = (_pseudo_inverse(filters) @ mel).clamp_min(1e-8)
+        power = (torch.linalg.pinv(filters) @ mel).clamp_min(1e-8)
         wanted, gram = filters.T @ mel, filters.T @ filters
         for _ in range(self.steps):
             power = power * wanted / (gram @ power + 1e-8)
         return power
-
-
-def _pseudo_inverse(filters: Tensor) -> Tensor:
-    return torch.linalg.pinv(filters)
 
 
 @dataclass(frozen=True)
