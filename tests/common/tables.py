@@ -1,7 +1,6 @@
 """A table whose runs take no time: a script that leaves a results.json, and counts how often it was run."""
 
 import json
-import sys
 from pathlib import Path
 
 import yaml
@@ -48,6 +47,3 @@ def journal(folder: Path) -> list[str]:
 def compact(folder: Path) -> dict:
     """The compact results."""
     return json.loads((folder / "numbers.quick.json").read_text())
-
-
-PYTHON = sys.executable

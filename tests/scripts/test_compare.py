@@ -3,13 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 import yaml
 
 from scripts.compare import main
-from tests.common.tables import PYTHON, compact, journal, write_table
+from tests.common.tables import compact, journal, write_table
 from tests.conftest import ROOT
 
 
@@ -40,7 +41,7 @@ def test_a_table_is_run_once_and_shown_with_mean_and_deviation_over_seeds(table,
 def test_a_table_killed_in_the_middle_repeats_no_finished_run(tmp_path):
     table = write_table(tmp_path, {"a": 1.0, "b": 2.0, "c": 3.0}, seeds=[0], seconds=1.0)
     words = [str(ROOT / "scripts" / "compare.py"), "run", str(table), "--root", str(tmp_path / "runs"), "--out"]
-    process = subprocess.Popen([PYTHON, *words, str(tmp_path)], start_new_session=True, cwd=ROOT)
+    process = subprocess.Popen([sys.executable, *words, str(tmp_path)], start_new_session=True, cwd=ROOT)
     finished = tmp_path / "runs" / "numbers" / "quick"
     deadline = time.monotonic() + 60
     while not list(finished.glob("*/*/results.json")):
