@@ -13,7 +13,7 @@ from scipy import stats
 
 from common.subset import Combination
 from common.table_results import examples
-from common.tables import Budget, Cell, Column, Row, Table, read_specification
+from common.tables import Budget, Cell, Column, Plain, Row, Table, read_specification
 
 CONTROL = "shuffled"  # row of the negative control
 NONE = "none"
@@ -42,7 +42,7 @@ class Study:
     conditions: list[str]
     sizes: list[int] = field(default_factory=list)
     hold_out: list[Combination] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
+    set: dict[str, Plain] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
     notes: str = ""
 

@@ -15,6 +15,8 @@ from jsonargparse import ArgumentParser
 
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
+# An option's value as YAML has it. `Any` would build the object that a `class_path` names.
+Plain = bool | int | float | str | list | dict | None
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class Row:
     """
 
     configs: list[str] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
+    set: dict[str, Plain] = field(default_factory=dict)
     script: str | None = None
     base: list[str] | None = None
-    budgets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    budgets: dict[str, dict[str, Plain]] = field(default_factory=dict)
     command: list[str] | None = None
     group: str = ""
 
@@ -87,7 +89,7 @@ class Budget:
 
     seeds: list[int] = field(default_factory=lambda: [0])
     configs: list[str] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
+    set: dict[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Table:
     budgets: dict[str, Budget]
     script: str = ""
     configs: list[str] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
+    set: dict[str, Plain] = field(default_factory=dict)
     published: dict[str, Published] = field(default_factory=dict)
     notes: str = ""
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common.table_runs import data_fingerprint
 from common.tables import Budget, Row, Table, cells, read_table, slug
@@ -38,6 +39,14 @@ def test_options_stack_from_table_to_row():
     (cell,) = cells(specification, "quick", Path("runs"))
     assert [word for word in cell.command if word.startswith("--trainer.max_epochs")] == ["--trainer.max_epochs=3"]
     assert cell.folder == Path("runs") / "image" / "a" / f"{cell.key}-s0"
+
+
+def test_an_option_that_names_a_class_stays_as_it_is_written(tmp_path):
+    schedule = {"class_path": "common.schedules.Linear", "init_args": {"start": 0.0, "end": 1.0, "steps": 5}}
+    row = {"set": {"model.objective": {"class_path": "common.objectives.ELBO", "init_args": {"beta": schedule}}}}
+    path = tmp_path / "digits.yaml"
+    path.write_text(yaml.safe_dump({"title": "", "rows": {"a": row}, "columns": [], "budgets": {"quick": {}}}))
+    assert read_table(path).rows["a"].set == row["set"]
 
 
 def test_the_fingerprint_of_a_cell_is_that_of_its_data():
