@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: its likelihood on the data of its run or on files, and the rewriting of text."""
+"""Evaluates a checkpoint (its likelihood, the rewriting of text) or a baseline without a network."""
 
 import argparse
 import sys
@@ -22,7 +22,8 @@ EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
-  evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json"""
+  evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json
+  evaluate.py baseline --config configs/audio/tunes.yaml --system gaussian --results runs/gaussian/results.json"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,12 +60,14 @@ def parser() -> argparse.ArgumentParser:
     transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
 
-    baseline_ = commands.add_parser("baseline", help="rewriting of text by a system that needs no model")
+    baseline_ = commands.add_parser("baseline", help="a system without a network: of text and of sound")
     baseline_.add_argument("--config", type=Path, required=True, help="configuration with the data")
-    baseline_.add_argument("--system", choices=["copy", "retrieve"], required=True, help="what rewrites")
-    baseline_.add_argument("--label", default="style", help="the label that is changed (default: style)")
-    baseline_.add_argument("--count", type=int, default=200, help="test sentences of each pair (default: 200)")
-    baseline_.add_argument("--seed", type=int, default=0, help="number of the run: nothing is random (default: 0)")
+    baseline_.add_argument("--system", choices=["copy", "retrieve", "gaussian", "nearest"], required=True,
+                           help="what rewrites text (copy, retrieve) or makes sound (gaussian, nearest)")  # fmt: skip
+    baseline_.add_argument("--label", default="style", help="the label of text that is changed (default: style)")
+    baseline_.add_argument("--count", type=int, default=200,
+                           help="test sentences of each pair of styles, or test clips (default: 200)")  # fmt: skip
+    baseline_.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     baseline_.add_argument("--results", type=Path, required=True, help="results.json to write")
     baseline_.set_defaults(run=baseline)
     return result
@@ -140,11 +143,21 @@ def transfer(arguments: argparse.Namespace) -> None:
 
 
 def baseline(arguments: argparse.Namespace) -> None:
-    """Measures the rewriting of a system that needs no model, as a row for a comparison table."""
-    from modalities.text.rewriting import baseline_results
+    """Measures a system without a network, as a row for a comparison table."""
+    from modalities.audio import systems
+    from modalities.audio.data import AudioData
+    from modalities.text import rewriting
+    from modalities.text.data import TextData
 
     data: Any = data_of_run(arguments.config, arguments.config)
-    results = baseline_results(arguments.system, data, arguments.label, arguments.count, arguments.seed)
+    if isinstance(data, TextData):
+        results = rewriting.baseline_results(arguments.system, data, arguments.label, arguments.count, arguments.seed)
+    elif isinstance(data, AudioData):
+        results = systems.baseline_results(arguments.system, data, arguments.count, arguments.seed)
+    else:
+        raise ValueError(
+            f"{arguments.config}: {type(data).__name__} has no such system; there are some of text and sound"
+        )
     results.write(arguments.results)
     print_rows(arguments.system, {arguments.system: results.metrics})
 

@@ -54,6 +54,12 @@ class PPCA:
         log_determinant = torch.logdet(inner) + (size - components) * math.log(self.variance)
         return -0.5 * (size * LOG_2PI + log_determinant + distance)
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Means of x given the mean of its code, rows [N, F]: mean + W (W'W + variance I)^-1 W' (x - mean)."""
+        inner = self.weights.T @ self.weights + self.variance * torch.eye(self.weights.shape[1])
+        code = torch.linalg.solve(inner, ((x - self.mean) @ self.weights).T).T
+        return self.mean + code @ self.weights.T
+
     def sample(self, count: int) -> Tensor:
         """Means of x given a random code, [count, F]: what stands beside the means of a decoder."""
         return self.mean + torch.randn(count, self.weights.shape[1]) @ self.weights.T
@@ -91,6 +97,13 @@ class ClassGaussians:
         result = torch.zeros(len(next(iter(fields.values()))), *shape)
         for key, rows in self._rows(fields):
             result[rows] = self.models[key].sample(len(rows)).unflatten(1, shape)
+        return result
+
+    def reconstruct(self, x: Tensor, fields: Fields) -> Tensor:
+        """Clips [N, ...] from the means of their codes; zeros where no training clip had the condition."""
+        result = torch.zeros_like(x)
+        for key, rows in self._rows(fields):
+            result[rows] = self.models[key].reconstruct(x[rows].flatten(1)).view_as(x[rows])
         return result
 
     def _rows(self, fields: Fields) -> list[tuple[tuple[int, ...], Tensor]]:

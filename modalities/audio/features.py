@@ -93,6 +93,10 @@ class LogMel(Configurable):
         """Standardised features [..., mels, T // hop] of waveforms [..., T]."""
         return self.standardise(self.log_mel(waveform))
 
+    def hear(self, waveform: Tensor) -> Tensor:
+        """Standardised features [B, 1, mels, T // hop] of waveforms [B, T], brought to the common level."""
+        return self(levelled(waveform)).unsqueeze(1)
+
 
 def levelled(waveform: Tensor) -> Tensor:
     """Waveforms [..., T] at the common level; silence stays silence."""

@@ -24,7 +24,7 @@ from common.priors import Prior
 from common.removal import Removal
 from common.results import Measurement
 from modalities.audio import windows
-from modalities.audio.features import LogMel, levelled
+from modalities.audio.features import LogMel
 from modalities.audio.figures import audio_figures
 from modalities.audio.networks import Decoder, Encoder, ResidualConv
 from modalities.audio.pictures import audio_media
@@ -32,7 +32,7 @@ from modalities.audio.prior import carried_over
 from modalities.audio.sound import SUFFIXES, read_sound, write_sound
 from modalities.audio.vocoder import GriffinLim, Vocoder
 
-ROWS = 50  # clips that are decoded or turned into sound at once
+ROWS = 50  # clips that are decoded at once
 
 
 class AudioGenreCVAE(ConditionalELBO):
@@ -106,13 +106,11 @@ class AudioGenreCVAE(ConditionalELBO):
 
     def sound(self, x: Tensor) -> Tensor:
         """Waveforms [B, T * hop] of features [B, 1, mels, T]."""
-        with torch.no_grad():
-            parts = [self.vocoder(self.features.restore(part[:, 0]), self.features) for part in x.split(ROWS)]
-        return torch.cat(parts)
+        return self.vocoder.sound(x, self.features)
 
     def hear(self, waveform: Tensor) -> Tensor:
         """Features [B, 1, mels, T // hop] of waveforms [B, T], brought to the common level."""
-        return self.features(levelled(waveform)).unsqueeze(1)
+        return self.features.hear(waveform)
 
     def write(self, samples: Tensor, path: Path) -> None:
         """Samples [N, 1, mels, T] as sound: a file (`.wav`, `.flac`, `.ogg`) where there is one, else a folder of WAVs.

@@ -14,6 +14,7 @@ from torchaudio.functional import griffinlim
 from common.configurable import Configurable
 from modalities.audio.features import LogMel
 
+ROWS = 50  # clips that are turned into sound at once
 SEGMENT = 512  # frames that are turned into sound at once
 OVERLAP = 16  # frames that two segments share
 
@@ -47,6 +48,15 @@ class Vocoder(Configurable):
                 sound[:, place][:, len(fade) :] = 0
             sound[:, place] += part
         return sound
+
+    @torch.no_grad()
+    def sound(self, x: Tensor, features: LogMel) -> Tensor:
+        """Waveforms [B, T * hop] of standardised features [B, 1, mels, T]."""
+        return torch.cat([self(features.restore(part[:, 0]), features) for part in x.split(ROWS)])
+
+    def round_trip(self, x: Tensor, features: LogMel) -> Tensor:
+        """Standardised features [B, 1, mels, T] after they became sound and were analysed anew."""
+        return torch.cat([features.hear(self.sound(part, features)) for part in x.split(ROWS)])
 
 
 def segments(total: int) -> Iterator[tuple[int, int]]:

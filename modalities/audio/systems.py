@@ -1,0 +1,75 @@
+"""Systems that the suite does not train, measured as a model of sound is: Gaussians of each condition, and copying."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.baselines import baseline_run
+from common.conditions import Fields
+from common.results import Measurement, Results
+from modalities.audio.baselines import COMPONENTS, ClassGaussians, nearest
+from modalities.audio.trial import Figures, Trial
+from modalities.audio.vocoder import GriffinLim
+
+if TYPE_CHECKING:
+    from modalities.audio.data import AudioData
+
+SYSTEMS = ("gaussian", "nearest")
+
+
+def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) -> Results:
+    """The record of a system: what it generates under the conditions of test clips, and makes of the clips.
+
+    "gaussian" is a PPCA of each combination of categories: its means given a random code, and given that of the clip.
+    "nearest" takes a random training clip of the same categories, and the training clip nearest to the clip.
+
+    Args:
+        system: one of `SYSTEMS`.
+        data: of the clips and the judges.
+        count: test clips.
+        seed: of what is drawn.
+
+    Raises:
+        ValueError: for an unknown system, or data without a category.
+    """
+    if system not in SYSTEMS:
+        raise ValueError(f"no system {system!r}; there are: {', '.join(SYSTEMS)}")
+    judge = data.judge()
+    if judge is None:
+        raise ValueError(f"{type(data).__name__} has no category to generate under")
+    started = datetime.now(UTC)
+    torch.manual_seed(seed)
+    batch = data.batch("test", count)
+    train = data.table.splits["train"]
+    x, fields = data.table.x[train], {name: data.table.fields[name][train] for name in judge.attributes}
+    asked = {name: batch.condition[name] for name in judge.attributes}
+    figures: Figures = {}
+    if system == "gaussian":
+        gaussians = ClassGaussians(data.features.standardise(x), fields)
+        nll = -gaussians.log_prob(batch.x, asked)
+        how = f"exact; PPCA of {COMPONENTS} components for each combination of conditions; standardised features"
+        figures["test/nll"] = Measurement.mean(nll[~nll.isnan()], "nats", how)
+        generated, reconstructed = gaussians.sample(asked, data.features.shape), gaussians.reconstruct(batch.x, asked)
+        how = "means of class-conditional Gaussians given a random code"
+    else:
+        found = nearest(data.features.restore(batch.x), x)[1]
+        generated, reconstructed = (data.features.standardise(x[rows]) for rows in (_random_row(fields, asked), found))
+        how = "random training clips of the condition"
+    figures |= Trial(data, batch, generated, reconstructed, how, GriffinLim()).figures()
+    run = baseline_run(system, "audio", seed, started, {"count": count}, data.fingerprint)
+    return Results(run, figures)
+
+
+def _random_row(fields: Fields, asked: Fields) -> Tensor:
+    """For each of the asked conditions a random row that has it; any row where none has."""
+    size = len(next(iter(fields.values())))
+    rows = []
+    for number in range(len(next(iter(asked.values())))):
+        same = torch.ones(size, dtype=torch.bool)
+        for name, field in fields.items():
+            same &= field == asked[name][number]
+        pool = same.nonzero()[:, 0] if same.any() else torch.arange(size)
+        rows.append(pool[torch.randint(len(pool), ())])
+    return torch.stack(rows)
