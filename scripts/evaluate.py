@@ -106,8 +106,8 @@ def score(arguments: argparse.Namespace) -> None:
     table = pd.DataFrame({"nll": torch.cat(parts).numpy()})
     if hasattr(model, "texts"):
         table.insert(0, "text", model.texts(batch.x))
-        table["tokens"] = model.lengths(batch.x).cpu().numpy()
-        table["perplexity"] = torch.exp(torch.cat(parts) / table["tokens"].to_numpy()).numpy()
+        tokens = model.lengths(batch.x).cpu()
+        table["tokens"], table["perplexity"] = tokens.numpy(), torch.exp(torch.cat(parts) / tokens).numpy()
     figure = Measurement.mean(torch.cat(parts), "nats", f"importance sampling, {arguments.num_samples} samples")
     print(f"NLL {figure.value:.3f} ± {figure.stderr or 0:.3f} nats on {figure.n} examples ({figure.estimator})")
     if arguments.out:

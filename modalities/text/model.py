@@ -1,7 +1,7 @@
 """TextStyleCVAE: a conditional VAE of sentences."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,8 @@ class TextStyleCVAE(ConditionalELBO):
     ) -> None:
         if latent_dim % vectors:
             raise ValueError(f"latent_dim ({latent_dim}) must be a multiple of vectors ({vectors})")
+        if not latent:  # one importance sample is exact
+            evaluation = replace(evaluation, num_samples=1, gain_samples=1)
         super().__init__(
             condition, prior, objective, optimizer, scheduler, compile, latent_dim, None, evaluation, removal
         )

@@ -172,6 +172,7 @@ def test_without_a_latent_there_is_no_kl_and_no_effect_of_z():
     first, second = (model.decode(torch.randn(4, 8), c).log_prob(batch.x) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.allclose(model.log_likelihood(batch, 5), model.elbo(batch).elbo, atol=1e-4)
+    assert (model.evaluation.num_samples, model.evaluation.gain_samples) == (1, 1)
     z = torch.randn(2, 4, 8)
     latent = tiny().decode(z, c).log_prob(batch.x)
     assert not torch.allclose(latent[0], latent[1], atol=1e-5)
