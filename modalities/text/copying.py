@@ -1,5 +1,7 @@
 """Copy gates: a decoder may repeat tokens of a source sentence, or say the words that its latent vectors stand for."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +45,37 @@ class CopyGate(nn.Module):
         return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
 
 
+@dataclass(frozen=True)
+class Words:
+    """p(word | z_m, c) of N x M vectors, by states that score a table of embeddings.
+
+    It stays in this form because [N, M, V] is large, and a given word needs one row of the table.
+
+    Attributes:
+        states: [N, M, E].
+        table: [V, E].
+        bias: [V].
+    """
+
+    states: Tensor
+    table: Tensor
+    bias: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> "Words":
+        return Words(self.states[rows], self.table, self.bias)
+
+    def scores(self) -> Tensor:
+        """Log-probabilities up to a constant of each vector, [N, M, V], float32."""
+        return nn.functional.linear(self.states, self.table, self.bias).float()
+
+    def of(self, target: Tensor) -> Tensor:
+        """Log-probability of each target [N, T] under each vector, [N, M, T]."""
+        chosen = (self.states @ self.table[target].transpose(1, 2)).float() + self.bias[target].unsqueeze(1)
+        return chosen - self.scores().logsumexp(-1, keepdim=True)
+
+
 class LatentWords(nn.Module):
-    """p(word | z_m, c): the words that one latent vector stands for under a condition.
+    """Makes `Words` of latent vectors and a condition.
 
     It scores a table of embeddings; that of the encoder lets a word that training hardly saw come back too.
 
@@ -62,10 +93,10 @@ class LatentWords(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(barrier)))
         self.register_buffer("barrier", barrier, persistent=False)
 
-    def forward(self, z: Tensor, c: Tensor, table: Tensor) -> Tensor:
-        """Log-probabilities [..., V] from vectors z [..., D], conditions c [..., C] and embeddings [V, E]."""
-        h = self.network(torch.cat([z, c], dim=-1))
-        return torch.log_softmax(nn.functional.linear(h, table, self.bias + self.barrier).float(), dim=-1)
+    def forward(self, z: Tensor, c: Tensor, table: Tensor) -> Words:
+        """Words of vectors z [N, M, D] under conditions c [N, C], from embeddings [V, E]."""
+        conditions = c.unsqueeze(1).expand(-1, z.shape[1], -1)
+        return Words(self.network(torch.cat([z, conditions], dim=-1)), table, self.bias + self.barrier)
 
 
 class LatentCopyGate(nn.Module):
@@ -91,17 +122,16 @@ class LatentCopyGate(nn.Module):
         """Keys [N, M, E] of vectors z [N, M, D]."""
         return self.key(z) + self.slots
 
-    def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, words: Tensor) -> Tensor:
-        """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E], keys and words [N, M, V]."""
+    def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
+        """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and keys [N, M, E]."""
         log_attention, keep, take = self._weigh(h, keys)
-        spoken = (log_attention.exp() @ words.exp()).clamp_min(1e-12).log()
+        spoken = (log_attention.exp() @ words.scores().softmax(-1)).clamp_min(1e-12).log()
         return torch.logaddexp(log_p + keep, spoken + take)
 
-    def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, words: Tensor) -> Tensor:
+    def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
         """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
         log_attention, keep, take = self._weigh(h, keys)
-        of_target_NMT = words.gather(2, target.unsqueeze(1).expand(-1, words.shape[1], -1))
-        spoken = torch.logsumexp(log_attention.transpose(1, 2) + of_target_NMT, dim=1)
+        spoken = torch.logsumexp(log_attention.transpose(1, 2) + words.of(target), dim=1)
         return torch.logaddexp(log_p + keep.squeeze(-1), spoken.clamp_min(-27.6) + take.squeeze(-1))
 
     def _weigh(self, h: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,14 @@
 """p(x | z, c) of a sentence, token by token: its likelihood, and ways to write one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from modalities.text.copying import Words
 from modalities.text.memory import Cache, Memory
 from modalities.text.tokenizer import Tokenizer
 
@@ -25,7 +27,7 @@ class Decoder(Protocol):
         c: Tensor,
         source: Tensor | None = None,
         source_tokens: Tensor | None = None,
-        words: Tensor | None = None,
+        words: Words | None = None,
     ) -> Memory:
         """What it knows before the first token."""
 
@@ -66,6 +68,11 @@ class TokenSequence(Distribution):
     ) -> None:
         self.decoder, self.memory, self.tokenizer = decoder, memory, tokenizer
         self.word_dropout, self.null, self.guidance = word_dropout, null, guidance
+        # The network works here, under the autocast that it was made under; sums of log-probabilities are float32.
+        device = memory.device.type
+        self.precision = partial(
+            torch.autocast, device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        )
         super().__init__(torch.Size(batch_shape), torch.Size([decoder.length]), validate_args=False)
 
     @property
@@ -81,10 +88,12 @@ class TokenSequence(Distribution):
 
     def _next(self, tokens: Tensor, rows: slice, caches: tuple[Cache, Cache] | None = None) -> Tensor:
         own, other = caches or (None, None)
-        log_p = self.decoder(tokens, self.memory[rows], own)
-        if self.null is None:
-            return log_p
-        return torch.log_softmax(torch.lerp(self.decoder(tokens, self.null[rows], other), log_p, self.guidance), dim=-1)
+        with self.precision():
+            log_p = self.decoder(tokens, self.memory[rows], own)
+            if self.null is None:
+                return log_p
+            null = self.decoder(tokens, self.null[rows], other)
+        return torch.log_softmax(torch.lerp(null, log_p, self.guidance), dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log p(x | z, c) in nats, [..., B], for sentences [B, T]."""
@@ -100,7 +109,8 @@ class TokenSequence(Distribution):
             chunk = slice(start, start + size)
             target = rows[chunk]
             if self.null is None:
-                chosen = self.decoder.score(self._shifted(target), target, self.memory[chunk])
+                with self.precision():
+                    chosen = self.decoder.score(self._shifted(target), target, self.memory[chunk])
             else:
                 chosen = self._next(self._shifted(target), chunk).gather(-1, target.unsqueeze(-1)).squeeze(-1)
             parts.append(chosen.masked_fill(target == self.tokenizer.pad, 0.0))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from modalities.text.copying import Words
+
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
 
 
@@ -20,14 +22,14 @@ class Memory:
         addition: [N, E], added to every token's embedding; None adds nothing.
         source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
         source_tokens: [N, S], where padding hides; what a copy gate may copy.
-        words: keys [N, M, E] of the latent vectors and log-probabilities [N, M, V] of the words that each stands for.
+        words: keys [N, M, E] of the latent vectors and the words that each stands for.
     """
 
     prefix: list[KeyValue]
     addition: Tensor | None = None
     source: list[KeyValue] = field(default_factory=list)
     source_tokens: Tensor | None = None
-    words: tuple[Tensor, Tensor] | None = None
+    words: tuple[Tensor, Words] | None = None
 
     @property
     def device(self) -> torch.device:

@@ -25,7 +25,7 @@ from common.results import Measurement
 from modalities.text.architectures import Architecture, Compact, DecoderSizes
 from modalities.text.attention import Pooling
 from modalities.text.condition import StyleEncoder
-from modalities.text.copying import LatentWords
+from modalities.text.copying import LatentWords, Words
 from modalities.text.figures import text_figures, text_tables
 from modalities.text.files import read_texts, write_texts
 from modalities.text.likelihood import TokenSequence
@@ -275,21 +275,20 @@ class TextStyleCVAE(ConditionalELBO):
             return {}
         return {"bag_of_words": self.bag_of_words * self._bag_loss(batch, draws.z[0])}
 
-    def _words(self, z: Tensor, c: Tensor) -> Tensor:
-        """Log-probabilities [N, M, V] of the words that vectors z [N, M, D] stand for under c [N, C]."""
-        log_p: Tensor = self.words(z, c.unsqueeze(1).expand(-1, z.shape[1], -1), self.encoder.table)
-        return log_p
+    def _words(self, z: Tensor, vector: Tensor) -> Words:
+        """The words that vectors z [N, M, D] stand for under a condition's vector [N, C]."""
+        words: Words = self.words(z, vector, self.encoder.table)
+        return words
 
     def _bag_loss(self, batch: Batch, z: Tensor) -> Tensor:
-        if not self.stride:
-            tokens = batch.x.long()
-            chosen = self.words(z, self.condition.split(self.embed(batch)).vector, self.encoder.table).gather(1, tokens)
-        else:
-            read = self.evidence(batch)
-            tokens = read.x.long()
+        """-log p_bow of what z [B, D] was read from; with a stride, each token under the vector that read it."""
+        read = self.evidence(batch) if self.stride else batch
+        tokens, vector = read.x.long(), self.condition.split(self.embed(read)).vector
+        owner = torch.zeros(tokens.shape[1], dtype=torch.int64, device=tokens.device)
+        vectors = z.unsqueeze(1)
+        if self.stride:
             used = min(-(-tokens.shape[1] // self.stride), self.vectors)
-            vector = self.condition.split(self.embed(read)).vector
-            log_p = self._words(z.unflatten(-1, (self.vectors, -1))[:, :used], vector)
+            vectors = z.unflatten(-1, (self.vectors, -1))[:, :used]
             owner = (torch.arange(tokens.shape[1], device=tokens.device) // self.stride).clamp_max(used - 1)
-            chosen = log_p[torch.arange(len(tokens), device=tokens.device).unsqueeze(1), owner, tokens]
+        chosen = self._words(vectors, vector).of(tokens).gather(1, owner.expand(len(tokens), 1, -1)).squeeze(1)
         return -chosen.masked_fill(tokens == self.tokenizer.pad, 0.0).sum(-1).mean()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.text.attention import Block
-from modalities.text.copying import CopyGate, LatentCopyGate
+from modalities.text.copying import CopyGate, LatentCopyGate, Words
 from modalities.text.memory import Cache, Memory, tile
 
 
@@ -144,7 +144,7 @@ class TextDecoder(nn.Module):
         c: Tensor,
         source: Tensor | None = None,
         source_tokens: Tensor | None = None,
-        words: Tensor | None = None,
+        words: Words | None = None,
     ) -> Memory:
         """Everything the decoder knows before the first token.
 
@@ -153,7 +153,7 @@ class TextDecoder(nn.Module):
             c: condition [N, C].
             source: states of a source sentence [B, S, source_dim]; N = K * B with the K importance samples outermost.
             source_tokens: its tokens [B, S].
-            words: log-probabilities [N, M, V] of the words that each latent vector stands for.
+            words: those that each latent vector stands for.
         """
         prefix, addition = [], None
         if self.inject != "addition":

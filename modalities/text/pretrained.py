@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.text.architectures import Architecture, DecoderSizes
+from modalities.text.copying import Words
 from modalities.text.memory import Cache, KeyValue, Memory, tile
 from modalities.text.networks import no_probability
 from modalities.text.tokenizer import Tokenizer, load_tokenizer
@@ -180,7 +181,7 @@ class PretrainedDecoder(nn.Module):
         c: Tensor,
         source: Tensor | None = None,
         source_tokens: Tensor | None = None,
-        words: Tensor | None = None,
+        words: Words | None = None,
     ) -> Memory:
         """Everything the decoder knows before the first token; arguments as in `TextDecoder.remember`, words unused."""
         slots = self.condition_prefix(c).unsqueeze(1)

@@ -4,6 +4,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from modalities.text.copying import Words
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks import TextDecoder, no_probability
 from modalities.text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
@@ -44,8 +45,9 @@ def random_sources(tokenizer, rows):
 def random_memory(decoder, tokenizer, rows):
     """Random latents and conditions, with source sentences where the decoder reads them."""
     given = random_sources(tokenizer, rows) if decoder.copy is not None else ()
-    words = no_probability(tokenizer.special, len(tokenizer)) + torch.randn(rows, 2, len(tokenizer))
-    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given, words=words.log_softmax(-1))
+    barrier = no_probability(tokenizer.special, len(tokenizer))
+    words = Words(torch.randn(rows, 2, 8), torch.randn(len(tokenizer), 8), barrier)
+    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given, words=words)
 
 
 def random_sentences(tokenizer, rows=3, length=5, inject="prefix", source=False, spread=0.5):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from common.guidance import extrapolate
 from modalities.text import likelihood
+from modalities.text.copying import Words
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks import TextDecoder
 from tests.text.models import WORDS, random_decoder, random_memory, random_sentences, random_sources, word_tokenizer
@@ -165,7 +166,8 @@ def test_an_open_copy_gate_of_the_latent_writes_the_words_that_its_vectors_stand
     words = torch.full((2, 2, len(FIVE)), 1e-9)
     words[0, 0, 4], words[0, 1, 5] = 1.0, 1.0
     words[1, :, 6], words[1, :, 7] = 0.75, 0.25
-    p.memory.words = (p.memory.words[0], words.log())
+    vocabulary = len(FIVE)
+    p.memory.words = (p.memory.words[0], Words(words.log(), torch.eye(vocabulary), torch.zeros(vocabulary)))
     p.decoder.copy_latent.gate.bias.fill_(100.0)
     given = torch.tensor([[FIVE.bos]] * 2)
     spoken = p.decoder(given, p.memory)[:, 0].exp()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -14,6 +16,7 @@ from common.removal import Adversary, InformationPenalty
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact
 from modalities.text.condition import SentenceReader
+from modalities.text.copying import Words
 from modalities.text.model import Decoding
 from tests.text.models import word_tokenizer
 
@@ -178,6 +181,21 @@ def test_without_a_latent_there_is_no_kl_and_no_effect_of_z():
     assert not torch.allclose(latent[0], latent[1], atol=1e-5)
 
 
+@pytest.mark.parametrize(("source", "options"), [(True, {}), (False, {"vectors": 8, "stride": 1, "bag_of_words": 1.0})])
+def test_the_decoder_works_in_half_precision_and_sums_in_full(source, options):
+    architecture = dataclasses.replace(SMALL, copy_latent=bool(options))
+    model, batch, seen = tiny(source, architecture=architecture, **options), example_batch(source), set()
+    exact = model.draws(batch, 2, seed=0)
+    model.decoder.layers[0].feed[0].register_forward_hook(lambda _, __, out: seen.add(out.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        draws = model.draws(batch, 2, seed=0)
+        written = model.sample({"style": torch.tensor([0])} | ({"source": batch.x[:1]} if source else {}))
+    assert seen == {torch.bfloat16}
+    assert draws.log_likelihood.dtype == torch.float32
+    assert torch.allclose(draws.log_likelihood, exact.log_likelihood, rtol=0.02)
+    assert written.shape == (1, 1, 8)
+
+
 def test_words_are_dropped_in_training_only():
     model, batch = tiny(word_dropout=0.5), example_batch()
     scores = [model.decode(torch.zeros(4, 8), model.embed(batch)).log_prob(batch.x) for _ in range(2)]
@@ -206,12 +224,12 @@ def test_a_vector_without_tokens_is_standard_normal():
 
 
 class Table(nn.Module):
-    """Log-probabilities that depend on the first latent unit given: uniform at 0, certain of one token above."""
+    """Words that depend on the first latent unit given: all alike at 0, surely "god" far above."""
 
     def forward(self, z, c, table):
-        logits = torch.zeros(*z.shape[:-1], len(WORDS))
-        logits[..., tokens("god")[0]] = z[..., 0]
-        return logits.log_softmax(-1)
+        scores = torch.zeros(len(WORDS), 1)
+        scores[tokens("god")[0]] = 1.0
+        return Words(z[..., :1], scores, torch.zeros(len(WORDS)))
 
 
 def god(z):
