@@ -173,6 +173,18 @@ def active_units(mean: Tensor, threshold: float = 0.01) -> int:
     return int((mean.var(dim=0) > threshold).sum())
 
 
+def effective_units(mean: Tensor) -> float:
+    """Directions in which the posterior means [N, D] vary: exp of the entropy of their covariance's eigenvalues.
+
+    D for uncorrelated units of one variance; units that repeat each other count as one. 0 where nothing varies.
+    Source: Roy and Vetterli 2007, "The effective rank", definition 1, of the covariance.
+    """
+    values = torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(mean.double().T))).clamp_min(0)
+    if values.sum() < 1e-12:
+        return 0.0
+    return float(torch.distributions.Categorical(probs=values / values.sum()).entropy().exp())
+
+
 def informative_units(kl_per_unit: Tensor, threshold: float = 0.05) -> int:
     """Latent units whose mean KL exceeds the threshold in nats, from [N, D]."""
     return int((kl_per_unit.mean(0) > threshold).sum())

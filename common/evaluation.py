@@ -199,6 +199,9 @@ class Evaluation(Configurable):
             "test/active_units": Measurement(
                 estimators.active_units(mean), None, count, "units", "variance of the posterior mean > .01"
             ),
+            "test/effective_units": Measurement(
+                estimators.effective_units(mean), None, count, "units", "effective rank of the posterior means"
+            ),
             "test/mutual_information": Measurement(information, None, n, "nats", bound),
         }
         if "kl_per_unit" in table:

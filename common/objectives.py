@@ -81,9 +81,17 @@ def iwae_bound(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
 
 
-def free_bits(kl_per_unit: Tensor, floor: float) -> Tensor:
-    """sum_d max(floor, mean_B KL_d): a unit below the floor has no gradient (Kingma et al. 2016, equation 15)."""
-    return kl_per_unit.mean(0).clamp_min(floor).sum()
+def free_bits(kl_per_unit: Tensor, floor: float, group: int = 1) -> Tensor:
+    """sum_g max(floor, mean_B KL_g) over groups of units: one below the floor has no gradient.
+
+    Source: Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", equation 15.
+
+    Args:
+        kl_per_unit: [B, D].
+        floor: nats of each group.
+        group: consecutive units that share a floor; it divides D.
+    """
+    return kl_per_unit.mean(0).unflatten(0, (-1, group)).sum(1).clamp_min(floor).sum()
 
 
 def log_aggregate_posterior(z: Tensor, posterior: Independent, dataset_size: int) -> tuple[Tensor, Tensor]:
@@ -125,13 +133,16 @@ class ELBO(Objective):
 
     Attributes:
         beta: weight of the KL, a number or a schedule. With beta = 1 and nothing else this is the ELBO.
-        free_bits: nats of KL that each unit may use without cost.
+        free_bits: nats of KL that each group of units may use without cost.
+        free_bits_group: units of a group, 0 puts all in one. A floor for every single unit can be met by units that
+            repeat each other.
         capacity: KL in nats that is aimed at, a number or a schedule; None leaves it free.
         num_samples: posterior draws an example.
     """
 
     beta: float | Schedule = 1.0
     free_bits: float = 0.0
+    free_bits_group: int = 1
     capacity: float | Schedule | None = None
 
     def __post_init__(self) -> None:
@@ -140,8 +151,10 @@ class ELBO(Objective):
 
     def __call__(self, draws: Draws, step: int) -> Tensor:
         terms = draws.terms()
-        if self.free_bits:
-            kl = free_bits(draws.kl_per_unit(), self.free_bits)
+        if self.free_bits and not self.free_bits_group:
+            kl = terms.kl.mean().clamp_min(self.free_bits)
+        elif self.free_bits:
+            kl = free_bits(draws.kl_per_unit(), self.free_bits, self.free_bits_group)
         elif self.capacity is not None:
             kl = (terms.kl.mean() - as_schedule(self.capacity)(step)).abs()
         else:

@@ -9,6 +9,7 @@ from common.estimators import (
     active_units,
     condition_candidates,
     condition_gain,
+    effective_units,
     informative_units,
     latent_leakage,
     log_likelihood,
@@ -221,6 +222,15 @@ def test_mutual_information_uses_at_most_the_limit():
     information, count = mutual_information(torch.arange(500).unsqueeze(1), torch.full((500, 1), 1e-3), limit=50)
     assert count == 50
     assert information == pytest.approx(math.log(50), abs=1e-6)
+
+
+def test_units_that_repeat_each_other_count_once():
+    first, second = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    assert effective_units(torch.stack([first, second], 1)) == pytest.approx(2.0, abs=0.01)
+    assert effective_units(torch.stack([first, -first, first, second], 1)) < 2.0
+    assert effective_units(torch.stack([first, first, -first], 1)) == pytest.approx(1.0, abs=1e-6)
+    assert effective_units(torch.stack([first, 0.01 * second], 1)) == pytest.approx(1.0, abs=0.01)
+    assert effective_units(torch.zeros(10, 3)) == 0.0
 
 
 def test_active_units_are_those_whose_mean_varies():

@@ -27,6 +27,9 @@ def standard(count, latent_dim):
     return normal(torch.zeros(count, latent_dim), torch.ones(count, latent_dim))
 
 
+MIXTURE = MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))  # a prior that mixes units
+
+
 def draws_of(mean, scale, num_samples=1, prior=None, log_likelihood=None, dataset_size=None):
     """Draws from a given posterior; the log-likelihood is zero where none is given."""
     posterior = normal(mean, scale)
@@ -113,6 +116,23 @@ def test_no_free_bits_are_the_plain_elbo():
     assert free_bits(kl, 0.0).item() == pytest.approx(kl.sum(-1).mean().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(("group", "expected"), [(1, 0.5 + 2.0 + 0.5 + 0.7), (2, 2.1 + 0.9), (4, 3.0)])
+def test_units_of_a_group_share_their_free_bits(group, expected):
+    kl = torch.tensor([[0.0, 1.0, 0.2, 0.7], [0.2, 3.0, 0.2, 0.7]])
+    assert free_bits(kl, 0.5, group).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "prior", [None, MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))]
+)
+def test_free_bits_of_all_units_together_are_a_floor_under_the_kl_whatever_the_prior(prior):
+    draws = draws_of(*two_units(), prior=prior)
+    kl = draws.terms().kl.mean().item()
+    above, below = (ELBO(free_bits=kl + offset, free_bits_group=0)(draws, 0).item() for offset in (1.0, -0.1))
+    assert above == pytest.approx(kl + 1.0, rel=1e-5)
+    assert below == pytest.approx(kl, rel=1e-5)
+
+
 def test_free_bits_leave_a_unit_below_the_floor_without_gradient():
     mean, scale = two_units()
     ELBO(free_bits=0.5)(draws_of(mean, scale), 0).backward()
@@ -137,9 +157,8 @@ def test_free_bits_below_every_unit_equal_the_plain_elbo():
 
 
 def test_free_bits_with_a_mixture_prior_are_refused():
-    prior = MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))
     with pytest.raises(ValueError, match="factorised prior"):
-        ELBO(free_bits=0.5)(draws_of(*two_units(), prior=prior), 0)
+        ELBO(free_bits=0.5)(draws_of(*two_units(), prior=MIXTURE), 0)
 
 
 # Capacity
