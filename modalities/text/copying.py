@@ -1,6 +1,7 @@
 """Copy gates: a decoder may repeat tokens of a source sentence, or say the words that its latent vectors stand for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -62,16 +63,24 @@ class Words:
     bias: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> "Words":
+        if isinstance(rows, slice) and rows == slice(None):
+            return self  # with its probabilities
         return Words(self.states[rows], self.table, self.bias)
 
+    @property
     def scores(self) -> Tensor:
         """Log-probabilities up to a constant of each vector, [N, M, V], float32."""
         return nn.functional.linear(self.states, self.table, self.bias).float()
 
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """[N, M, V]; every step of writing asks for them."""
+        return self.scores.softmax(-1)
+
     def of(self, target: Tensor) -> Tensor:
         """Log-probability of each target [N, T] under each vector, [N, M, T]."""
         chosen = (self.states @ self.table[target].transpose(1, 2)).float() + self.bias[target].unsqueeze(1)
-        return chosen - self.scores().logsumexp(-1, keepdim=True)
+        return chosen - self.scores.logsumexp(-1, keepdim=True)
 
 
 class LatentWords(nn.Module):
@@ -125,7 +134,7 @@ class LatentCopyGate(nn.Module):
     def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
         """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and keys [N, M, E]."""
         log_attention, keep, take = self._weigh(h, keys)
-        spoken = (log_attention.exp() @ words.scores().softmax(-1)).clamp_min(1e-12).log()
+        spoken = (log_attention.exp() @ words.probabilities).clamp_min(1e-12).log()
         return torch.logaddexp(log_p + keep, spoken + take)
 
     def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
