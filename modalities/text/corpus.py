@@ -25,6 +25,7 @@ class Corpus:
         groups: N names. Sentences of one name are versions of the same thing (a verse): they share a split.
         file: where it comes from, for messages.
         splits: N names of splits, where the source has its own; None splits by a hash of the group.
+        aligned: whether sentences of one group are versions of one thing, and not merely the same text.
     """
 
     texts: Sequence[str]
@@ -32,6 +33,7 @@ class Corpus:
     groups: Sequence[str]
     file: Path
     splits: Sequence[str] | None = None
+    aligned: bool = False
 
 
 def bible() -> Corpus:
@@ -50,7 +52,8 @@ def bible() -> Corpus:
     with sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True) as database:
         rows = database.execute(query, tuple(VERSIONS)).fetchall()
     styles = pd.DataFrame({"style": [VERSIONS[row[0]] for row in rows]})
-    return Corpus([_tidy(row[4]) for row in rows], styles, [f"{row[1]}:{row[2]}:{row[3]}" for row in rows], file)
+    verses = [f"{row[1]}:{row[2]}:{row[3]}" for row in rows]
+    return Corpus([_tidy(row[4]) for row in rows], styles, verses, file, aligned=True)
 
 
 def _tidy(verse: str) -> str:
@@ -121,7 +124,7 @@ def table_file(
     groups = texts
     if group is not None:  # a text without a group is a version of nothing
         groups = [text if pd.isna(name) else str(name) for name, text in zip(table[group], texts, strict=True)]
-    return Corpus(texts, table[chosen], groups, file)
+    return Corpus(texts, table[chosen], groups, file, aligned=group is not None)
 
 
 def _json_lines(file: Path) -> pd.DataFrame:

@@ -167,7 +167,8 @@ class TextData(ConditionalDataModule):
         groups = torch.tensor([numbers[name] for name in names])
         if self.pairs != "none":
             table, groups = _paired(table, groups, self.pairs)
-        self._tokenizer, self.groups, self.lengths = tokenizer, groups, (table.x != tokenizer.pad).sum(1)
+        self._tokenizer, self.groups, self.aligned = tokenizer, groups, corpus.aligned
+        self.lengths = (table.x != tokenizer.pad).sum(1)
         return table
 
     @property

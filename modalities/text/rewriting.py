@@ -68,11 +68,14 @@ def parallel_test(data: "TextData", label: str, source: int, target: int, count:
     rows = data.table.splits["test"]
     styles = data.table.fields[label][rows]
     from_rows, to_rows = rows[styles == source], rows[styles == target]
+    alone = ParallelTest(from_rows[:count], torch.zeros(0, dtype=torch.int64))
+    if not data.aligned:
+        return alone
     by_group = {int(data.groups[row]): int(row) for row in to_rows.tolist()}
     paired = [(row, by_group[int(data.groups[row])]) for row in from_rows.tolist() if int(data.groups[row]) in by_group]
     unique = list({int(data.groups[row]): (row, other) for row, other in paired}.values())[:count]
     if not unique:
-        return ParallelTest(from_rows[:count], torch.zeros(0, dtype=torch.int64))
+        return alone
     first, second = zip(*unique, strict=True)
     return ParallelTest(torch.tensor(first), torch.tensor(second))
 
