@@ -89,8 +89,14 @@ def free_bits(kl_per_unit: Tensor, floor: float, group: int = 1) -> Tensor:
     Args:
         kl_per_unit: [B, D].
         floor: nats of each group.
-        group: consecutive units that share a floor; it divides D.
+        group: consecutive units that share a floor.
+
+    Raises:
+        ValueError: if the groups do not divide the units.
     """
+    units = kl_per_unit.shape[1]
+    if units % group:
+        raise ValueError(f"free_bits_group ({group}) must divide the {units} units of z; 0 puts all in one group")
     return kl_per_unit.mean(0).unflatten(0, (-1, group)).sum(1).clamp_min(floor).sum()
 
 
@@ -134,16 +140,16 @@ class ELBO(Objective):
     Attributes:
         beta: weight of the KL, a number or a schedule. With beta = 1 and nothing else this is the ELBO.
         free_bits: nats of KL that each group of units may use without cost.
+        capacity: KL in nats that is aimed at, a number or a schedule; None leaves it free.
         free_bits_group: units of a group, 0 puts all in one. A floor for every single unit can be met by units that
             repeat each other.
-        capacity: KL in nats that is aimed at, a number or a schedule; None leaves it free.
         num_samples: posterior draws an example.
     """
 
     beta: float | Schedule = 1.0
     free_bits: float = 0.0
-    free_bits_group: int = 1
     capacity: float | Schedule | None = None
+    free_bits_group: int = 1
 
     def __post_init__(self) -> None:
         if self.free_bits and self.capacity is not None:

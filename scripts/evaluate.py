@@ -62,8 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     baseline_ = commands.add_parser("baseline", help="a system without a network: of text and of sound")
     baseline_.add_argument("--config", type=Path, required=True, help="configuration with the data")
-    baseline_.add_argument("--system", choices=["copy", "retrieve", "gaussian", "nearest"], required=True,
-                           help="what rewrites text (copy, retrieve) or makes sound (gaussian, nearest)")  # fmt: skip
+    baseline_.add_argument("--system", required=True, help="of text: copy, retrieve; of sound: gaussian, nearest")
     baseline_.add_argument("--label", default="style", help="the label of text that is changed (default: style)")
     baseline_.add_argument("--count", type=int, default=200,
                            help="test sentences of each pair of styles, or test clips (default: 200)")  # fmt: skip

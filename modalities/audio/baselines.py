@@ -43,10 +43,15 @@ class PPCA:
         weights = directions * (values[:kept] - variance).clamp_min(0).sqrt()
         return PPCA(mean, weights, variance)
 
+    @property
+    def inner(self) -> Tensor:
+        """W'W + variance I, [Q, Q]."""
+        return self.weights.T @ self.weights + self.variance * torch.eye(self.weights.shape[1])
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of rows [N, F] in nats, [N], through the Q x Q matrix W'W + variance I."""
         size, components = self.weights.shape
-        inner = self.weights.T @ self.weights + self.variance * torch.eye(components)
+        inner = self.inner
         centred = x - self.mean
         projected = centred @ self.weights
         solved = torch.linalg.solve(inner, projected.T).T
@@ -56,8 +61,7 @@ class PPCA:
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Means of x given the mean of its code, rows [N, F]: mean + W (W'W + variance I)^-1 W' (x - mean)."""
-        inner = self.weights.T @ self.weights + self.variance * torch.eye(self.weights.shape[1])
-        code = torch.linalg.solve(inner, ((x - self.mean) @ self.weights).T).T
+        code = torch.linalg.solve(self.inner, ((x - self.mean) @ self.weights).T).T
         return self.mean + code @ self.weights.T
 
     def sample(self, count: int) -> Tensor:

@@ -30,9 +30,7 @@ from modalities.audio.networks import Decoder, Encoder, ResidualConv
 from modalities.audio.pictures import audio_media
 from modalities.audio.prior import carried_over
 from modalities.audio.sound import SUFFIXES, read_sound, write_sound
-from modalities.audio.vocoder import GriffinLim, Vocoder
-
-ROWS = 50  # clips that are decoded at once
+from modalities.audio.vocoder import ROWS, GriffinLim, Vocoder
 
 
 class AudioGenreCVAE(ConditionalELBO):

@@ -16,7 +16,7 @@ from modalities.audio.vocoder import GriffinLim
 if TYPE_CHECKING:
     from modalities.audio.data import AudioData
 
-SYSTEMS = ("gaussian", "nearest")
+BASELINES = ("gaussian", "nearest")
 
 
 def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) -> Results:
@@ -26,7 +26,7 @@ def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) 
     "nearest" takes a random training clip of the same categories, and the training clip nearest to the clip.
 
     Args:
-        system: one of `SYSTEMS`.
+        system: one of `BASELINES`.
         data: of the clips and the judges.
         count: test clips.
         seed: of what is drawn.
@@ -34,8 +34,8 @@ def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) 
     Raises:
         ValueError: for an unknown system, or data without a category.
     """
-    if system not in SYSTEMS:
-        raise ValueError(f"no system {system!r}; there are: {', '.join(SYSTEMS)}")
+    if system not in BASELINES:
+        raise ValueError(f"no system {system!r}; there are: {', '.join(BASELINES)}")
     judge = data.judge()
     if judge is None:
         raise ValueError(f"{type(data).__name__} has no category to generate under")
@@ -64,12 +64,7 @@ def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) 
 
 def _random_row(fields: Fields, asked: Fields) -> Tensor:
     """For each of the asked conditions a random row that has it; any row where none has."""
-    size = len(next(iter(fields.values())))
-    rows = []
-    for number in range(len(next(iter(asked.values())))):
-        same = torch.ones(size, dtype=torch.bool)
-        for name, field in fields.items():
-            same &= field == asked[name][number]
-        pool = same.nonzero()[:, 0] if same.any() else torch.arange(size)
-        rows.append(pool[torch.randint(len(pool), ())])
-    return torch.stack(rows)
+    keys, wanted = (torch.stack([table[name] for name in fields], dim=1) for table in (fields, asked))
+    same = (wanted.unsqueeze(1) == keys).all(-1).float()
+    same[same.sum(1) == 0] = 1.0
+    return torch.multinomial(same, 1).squeeze(1)

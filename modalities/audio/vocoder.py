@@ -14,7 +14,7 @@ from torchaudio.functional import griffinlim
 from common.configurable import Configurable
 from modalities.audio.features import LogMel
 
-ROWS = 50  # clips that are turned into sound at once
+ROWS = 50  # clips that are decoded or turned into sound at once
 SEGMENT = 512  # frames that are turned into sound at once
 OVERLAP = 16  # frames that two segments share
 

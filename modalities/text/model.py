@@ -281,7 +281,7 @@ class TextStyleCVAE(ConditionalELBO):
         return words
 
     def _bag_loss(self, batch: Batch, z: Tensor) -> Tensor:
-        """-log p_bow of what z [B, D] was read from; with a stride, each token under the vector that read it."""
+        """-log p_bow(x | z, c); with a stride, of what z [B, D] was read from, each token under its own vector."""
         read = self.evidence(batch) if self.stride else batch
         tokens, vector = read.x.long(), self.condition.split(self.embed(read)).vector
         owner = torch.zeros(tokens.shape[1], dtype=torch.int64, device=tokens.device)

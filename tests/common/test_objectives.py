@@ -122,9 +122,12 @@ def test_units_of_a_group_share_their_free_bits(group, expected):
     assert free_bits(kl, 0.5, group).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    "prior", [None, MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))]
-)
+def test_groups_that_do_not_divide_the_units_are_refused():
+    with pytest.raises(ValueError, match="must divide the 2 units"):
+        ELBO(free_bits=0.5, free_bits_group=3)(draws_of(*two_units()), 0)
+
+
+@pytest.mark.parametrize("prior", [None, MIXTURE])
 def test_free_bits_of_all_units_together_are_a_floor_under_the_kl_whatever_the_prior(prior):
     draws = draws_of(*two_units(), prior=prior)
     kl = draws.terms().kl.mean().item()
