@@ -39,6 +39,15 @@ def test_a_checkpoint_outside_of_a_run_asks_for_its_configuration(tmp_path, run_
     assert "--config" in result.stderr
 
 
+def test_baselines_are_for_text_and_sound(tmp_path, run_script):
+    written = tmp_path / "results.json"
+    arguments = ["--config", "configs/image/digits.yaml", "--system", "copy", "--results", written]
+    result = run_script("scripts/evaluate.py", "baseline", *arguments, check=False)
+    assert result.returncode == 1
+    assert "Digits has no such system; there are some of text and sound" in result.stderr
+    assert not written.exists()
+
+
 def test_report_prints_means_over_runs(run, run_script):
     result = run_script("scripts/report.py", run.parent, "--metrics", "test/nll", "test/kl")
     assert "digits" in result.stdout
