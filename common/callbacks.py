@@ -106,7 +106,7 @@ class CollapseMonitor(Callback):
         if trainer.current_epoch + 1 < self.from_epoch:
             return
         assert isinstance(pl_module, ConditionalELBO)
-        message = self.verdict(pl_module.validation)
+        message = None if pl_module.without_latent else self.verdict(pl_module.validation)
         if message:
             rank_zero_warn(f"epoch {trainer.current_epoch + 1}: {message}", category=UserWarning)
 

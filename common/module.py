@@ -111,6 +111,11 @@ class ConditionalELBO(Configurable, LightningModule):
         """p(z | c) with batch shape [B] and event shape [D]: the injected prior."""
         return self.latent_prior(c)
 
+    @property
+    def without_latent(self) -> bool:
+        """Whether the decoder works without z, for good or in a warm start: its silence is then no collapse."""
+        return False
+
     def media(self, batch: Batch) -> Media:
         """What a person looks at, made from a validation batch."""
         return Media()

@@ -56,6 +56,7 @@ class Compact(Architecture):
             to every token's embedding, or both.
         copy: with a source sentence, adds a gate that copies its tokens.
         copy_latent: adds a gate that says the words that the latent's vectors stand for.
+        latent_layers: blocks that read all of the latent's vectors together before the decoder does; 0 is none.
     """
 
     width: int = 160
@@ -66,6 +67,7 @@ class Compact(Architecture):
     inject: Literal["prefix", "addition", "both"] = "prefix"
     copy: bool = True
     copy_latent: bool = False
+    latent_layers: int = 0
 
     def encoder(self, tokenizer: Tokenizer, length: int, condition_dim: int) -> TextEncoder:
         """A bidirectional transformer."""
@@ -92,5 +94,6 @@ class Compact(Architecture):
             source_dim=sizes.source_dim,
             copy=self.copy and sizes.source_dim > 0,
             copy_latent=self.copy_latent,
+            latent_layers=self.latent_layers,
             special=tokenizer.special,
         )

@@ -1,7 +1,9 @@
-"""Attention, its pre-norm block, and the pooling of a sentence into vectors, on `scaled_dot_product_attention`.
+"""Attention, its pre-norm block, and a sentence's way into vectors and out of them, on `scaled_dot_product_attention`.
 
-Shapes: N rows, T tokens, M vectors, H heads, E width.
+Shapes: N rows, T tokens, M vectors of size D, C the condition's size, H heads, E width.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,3 +104,37 @@ class Pooling(nn.Module):
         queries = self.queries.expand(len(states), -1, -1)
         pooled = self.attention(queries, self.attention.project(states), (allowed | empty).unsqueeze(1))
         return self.out(pooled).masked_fill(empty, 0.0)
+
+
+class LatentReader(nn.Module):
+    """Bidirectional blocks over latent vectors: z [N, M, D] and c [N, C] -> states [N, M, E].
+
+    Under a factorised prior it costs nats when neighbouring vectors repeat each other, so that each keeps to its own
+    words. What they mean together is found here, behind the bottleneck and under the wanted condition.
+
+    Args:
+        vectors: M.
+        vector_dim: D.
+        condition_dim: C.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        dropout: on residual paths.
+    """
+
+    def __init__(
+        self, vectors: int, vector_dim: int, condition_dim: int, width: int, heads: int, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.latent = nn.Linear(vector_dim, width)
+        self.slots = nn.Parameter(0.02 * torch.randn(vectors, width))
+        self.condition = nn.Linear(condition_dim, width)
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """States of all vectors."""
+        h = torch.cat([self.condition(c).unsqueeze(1), self.latent(z) + self.slots], dim=1)
+        for block in self.layers:
+            h = block(h, block.attention.project(block.attention_norm(h)), None, None, None)
+        return self.norm(h[:, 1:])

@@ -117,7 +117,7 @@ class LatentCopyGate(nn.Module):
     Args:
         width: E.
         vectors: M.
-        vector_dim: size of one vector.
+        vector_dim: size of one vector, or of its state.
     """
 
     def __init__(self, width: int, vectors: int, vector_dim: int) -> None:

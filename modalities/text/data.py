@@ -89,8 +89,8 @@ class TextData(ConditionalDataModule):
         length: longest sentence in tokens, its end included; longer ones are counted and left out.
         words: longest sentence in words; longer ones are counted and left out. None sets no limit.
         batch_tokens: tokens a batch and process, padding included.
-        pairs: "none" trains on each sentence alone; "views" also gives another version of the same thing, which z may
-            be read from in training; "sources" makes of every two versions a source sentence and what it becomes.
+        pairs: "none" trains on each sentence alone; "views" also gives another version of the same thing, which z is
+            read from in training; "sources" makes of every two versions a source sentence and what it becomes.
         exemplars: gives each sentence another one of the same conditions as an exemplar.
         hide: tokens that are at least so many times likelier in one style than in the others are not shown to the
             encoder; None shows all.
@@ -264,8 +264,8 @@ class TextData(ConditionalDataModule):
 def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
     """A row for each sentence and each version of it: the version becomes the field `source`, its labels `source_*`.
 
-    "views" pairs a training sentence with every version, itself included, and any other with itself; "sources" pairs
-    every sentence with every version but itself.
+    "sources" pairs every sentence with every version but itself. So does "views" in training, where a sentence that
+    has no other version is paired with itself, as all of validation and test are.
     """
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
@@ -276,9 +276,8 @@ def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
     for name, rows in table.splits.items():
         start = len(targets)
         for row in rows.tolist():
-            every = members[int(groups[row])]
-            chosen = [other for other in every if other != row] if pairs == "sources" else every
-            if pairs == "views" and name != "train":
+            chosen = [other for other in members[int(groups[row])] if other != row]
+            if pairs == "views" and (name != "train" or not chosen):
                 chosen = [row]
             targets += [row] * len(chosen)
             sources += chosen

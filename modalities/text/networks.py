@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modalities.text.attention import Block
+from modalities.text.attention import Block, LatentReader
 from modalities.text.copying import CopyGate, LatentCopyGate, Words
 from modalities.text.memory import Cache, Memory, tile
 
@@ -91,6 +91,7 @@ class TextDecoder(nn.Module):
         source_dim: width of a source sentence's states; 0 is none.
         copy: adds the copy gate.
         copy_latent: adds the copy gate of the latent.
+        latent_layers: blocks of a `LatentReader`, whose states stand for the latent's vectors; 0 is none.
         special: tokens that no sentence holds: they have no probability.
     """
 
@@ -113,6 +114,7 @@ class TextDecoder(nn.Module):
         source_dim: int = 0,
         copy: bool = False,
         copy_latent: bool = False,
+        latent_layers: int = 0,
         special: Sequence[int] = (),
     ) -> None:
         super().__init__()
@@ -126,6 +128,10 @@ class TextDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.inject = inject
+        self.reader = None
+        if latent_layers:
+            self.reader = LatentReader(vectors, vector_dim, condition_dim, width, heads, latent_layers, dropout)
+            vector_dim = width
         if inject != "addition":
             self.latent_prefix = nn.Linear(vector_dim, 2 * layers * width)
             self.slots = nn.Parameter(0.02 * torch.randn(vectors, 2 * layers * width))
@@ -156,25 +162,26 @@ class TextDecoder(nn.Module):
             words: those that each latent vector stands for.
         """
         prefix, addition = [], None
+        read = z if z is None or self.reader is None else self.reader(z, c)
         if self.inject != "addition":
             slots = self.condition_prefix(c).unsqueeze(1)
-            if z is not None:
-                slots = torch.cat([slots, self.latent_prefix(z) + self.slots], dim=1)
+            if read is not None:
+                slots = torch.cat([slots, self.latent_prefix(read) + self.slots], dim=1)
             for block, keys_values in zip(self.layers, slots.chunk(len(self.layers), dim=-1), strict=True):
                 keys, values = keys_values.chunk(2, dim=-1)
                 prefix.append((block.attention.split(keys), block.attention.split(values)))
         if self.inject != "prefix":
             addition = self.condition_addition(c)
-            if z is not None:
-                addition = addition + self.latent_addition(z.flatten(1))
+            if read is not None:
+                addition = addition + self.latent_addition(read.flatten(1))
         pairs = []
         if source is not None:
             states = self.source_input(source)
             projected = (block.cross.project(states) for block in self.layers)
             pairs = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in projected]
         spoken = None
-        if self.copy_latent is not None and z is not None and words is not None:
-            spoken = (self.copy_latent.keys(z), words)
+        if self.copy_latent is not None and read is not None and words is not None:
+            spoken = (self.copy_latent.keys(read), words)
         tiled = None if source_tokens is None else tile(source_tokens, len(c))
         return Memory(prefix, addition, pairs, tiled, spoken)
 

@@ -34,6 +34,18 @@ def test_the_collapse_monitor_warns_in_a_training_whose_beta_shuts_the_latent(di
         )
 
 
+class Unused(ImageCVAE):
+    """A model that leaves z out on purpose, as in a warm start."""
+
+    without_latent = True
+
+
+def test_a_latent_left_out_on_purpose_is_no_collapse(digits, tmp_path, recwarn):
+    idle = Unused(AttributeEncoder(digits.attributes), architecture=MLP([32]), latent_dim=4, objective=ELBO(beta=1e4))
+    trainer(tmp_path, CollapseMonitor(from_epoch=1), max_epochs=2).fit(idle, digits)
+    assert not [warning for warning in recwarn if "posterior collapse" in str(warning.message)]
+
+
 def test_a_loss_that_is_no_number_stops_the_training_and_says_where(digits, tmp_path):
     broken = model(digits)
     torch.nn.init.constant_(broken.decoder.layers[0].weight, float("nan"))

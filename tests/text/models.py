@@ -22,12 +22,12 @@ def word_tokenizer(*words):
 WORDS = "words"  # in place of a source sentence: the words that the latent's vectors stand for
 
 
-def random_decoder(tokenizer, length, inject="prefix", source=False, spread=0.5):
+def random_decoder(tokenizer, length, inject="prefix", source=False, spread=0.5, latent_layers=0):
     """A decoder far from uniform: two latent vectors of three units; it may copy from a source, or from WORDS."""
     decoder = TextDecoder(
         len(tokenizer), length, tokenizer.bos, tokenizer.pad, width=8, heads=2, layers=2, vectors=2, vector_dim=3,
         condition_dim=4, inject=inject, source_dim=5 if source is True else 0, copy=source is True,
-        copy_latent=source == WORDS, special=tokenizer.special,
+        copy_latent=source == WORDS, latent_layers=latent_layers, special=tokenizer.special,
     )  # fmt: skip
     for weight in decoder.parameters():
         torch.nn.init.normal_(weight, std=spread)

@@ -191,14 +191,17 @@ def test_pairs_are_versions_of_one_verse_with_their_own_styles(verses, pairs, co
     assert not groups["train"] & groups["test"]
 
 
-def test_views_are_for_training_and_sources_are_never_the_sentence_itself(verses):
+def test_views_and_sources_are_other_versions_and_views_are_for_training(verses):
     views, sources, plain = (SomeVerses(verses, pairs=pairs) for pairs in ("views", "sources", "none"))
     for name, rows in views.table.splits.items():
         x, fields = views.table.x[rows], views.table.fields
         own = plain.table.splits[name]
         members = plain.groups[own].bincount()
         if name == "train":
-            assert len(rows) == (members**2).sum()
+            assert len(rows) == (members * (members - 1)).clamp_min(members).sum()
+            alone = members[views.groups[rows]] == 1
+            assert 0 < alone.sum() < len(rows)
+            assert torch.equal(fields["style"][rows] == fields["source_style"][rows], alone)
         else:
             assert torch.equal(fields["source"][rows], x)
             assert torch.equal(fields["source_style"][rows], fields["style"][rows])

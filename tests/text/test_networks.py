@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from modalities.text.attention import Pooling
+from modalities.text.attention import LatentReader, Pooling
 from modalities.text.memory import Cache
 from modalities.text.networks import TextEncoder
 from tests.text.models import random_decoder, random_memory, word_tokenizer
@@ -41,9 +41,11 @@ def test_every_token_and_the_condition_reach_every_state():
         assert ((network(changed, condition) - states).abs().amax(-1) > 1e-3).all()
 
 
-@pytest.mark.parametrize("inject", ["prefix", "addition", "both"])
-def test_the_decoder_sees_latent_and_condition_but_no_later_token(inject):
-    decoder = random_decoder(WORDS, 6, inject)
+@pytest.mark.parametrize(
+    ("inject", "layers"), [("prefix", 0), ("addition", 0), ("both", 0), ("prefix", 2), ("both", 1)]
+)
+def test_the_decoder_sees_latent_and_condition_but_no_later_token(inject, layers):
+    decoder = random_decoder(WORDS, 6, inject, latent_layers=layers)
     tokens, z, c = torch.tensor([[1, 4, 5, 6]]), torch.randn(1, 2, 3), torch.randn(1, 4)
     log_p = decoder(tokens, decoder.remember(z, c))
     assert torch.allclose(log_p.logsumexp(-1), torch.zeros(1, 4), atol=1e-5)
@@ -67,6 +69,23 @@ def test_a_cache_continues_where_it_stopped_and_follows_reordered_rows():
     order = torch.tensor([2, 2, 0])
     cache.select(order)
     assert torch.allclose(decoder(tokens[order, 4:], memory[order], cache), whole[order, 4:], atol=1e-4)
+
+
+def test_a_reader_lets_every_vector_and_the_condition_reach_every_state_and_tells_vectors_apart():
+    reader = LatentReader(3, 2, 4, width=8, heads=2, layers=1, dropout=0.0).requires_grad_(False)
+    for weight in reader.parameters():
+        nn.init.normal_(weight, std=0.5)
+    z, c = torch.randn(2, 3, 2), torch.randn(2, 4)
+    states = reader(z, c)
+    assert states.shape == (2, 3, 8)
+    for vector in range(3):
+        moved = z.clone()
+        moved[0, vector] += 1
+        difference = (reader(moved, c) - states).abs().amax(-1)
+        assert (difference[0] > 1e-3).all()
+        assert (difference[1] == 0).all()
+    assert ((reader(z, c + 1) - states).abs().amax(-1) > 1e-3).all()
+    assert not torch.allclose(reader(z.flip(1), c).flip(1), states, atol=1e-2)
 
 
 def pooling(vectors, stride):
