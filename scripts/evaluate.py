@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     transfer_.add_argument("--target-style", required=True, help="style they are rewritten in")
     transfer_.add_argument("--label", default="style", help="the label that is changed (default: style)")
     transfer_.add_argument("--references", nargs="+", type=Path, default=[], help="files parallel to the inputs")
+    transfer_.add_argument("--guidance", type=float,
+                           help="above 1 trades content for style (default: decoding.guidance)")  # fmt: skip
     transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
 
@@ -132,7 +134,9 @@ def transfer(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{path} has {len(lines)} lines, {arguments.inputs} has {len(x)}: they must be parallel")
     condition = {name: field.expand(len(x)) for name, field in source.items()}
     batch = Batch(x, condition).to(arguments.device)
-    outputs, rows = rewriting_table(model, data, batch, arguments.label, int(target[arguments.label]), references)
+    guidance = model.decoding.guidance if arguments.guidance is None else arguments.guidance
+    label, category = arguments.label, int(target[arguments.label])
+    outputs, rows = rewriting_table(model, data, batch, label, category, references, guidance)
     print_rows(f"{arguments.source_style} -> {arguments.target_style}, {len(x)} sentences", rows)
     if arguments.out:
         from modalities.text.files import write_texts

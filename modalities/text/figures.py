@@ -13,7 +13,7 @@ from common.batch import Batch
 from common.conditions import SOURCE, Categorical
 from common.results import Measurement
 from modalities.text.metrics import NgramModel, distinct, rows_of, self_bleu
-from modalities.text.rewriting import rewrite_rows, rewriting_figures
+from modalities.text.rewriting import judged_under, rewrite_rows, rewriting_figures
 
 if TYPE_CHECKING:
     from modalities.text.model import TextStyleCVAE
@@ -43,7 +43,8 @@ def text_figures(model: "TextStyleCVAE", table: dict[str, Tensor]) -> dict[str, 
         figures |= _control_by_value(model, data)
         figures |= _renderings(model, conditions) if SOURCE in conditions and model.condition.source is not None else {}
         labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
-        figures |= rewriting_figures(partial(rewrite_rows, model, data), data, next(labels, None), model.rewrites)
+        rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
+        figures |= rewriting_figures(rewrite, data, next(labels, None), model.rewrites, judged)
     return figures
 
 
@@ -113,7 +114,7 @@ def text_tables(model: "TextStyleCVAE", batch: Batch, rows: int = 8, samples: in
     alone = chosen.replace(condition={name: chosen.condition[name] for name in labels})  # its own source, if any
     for name, values in list(labels.items())[:1]:
         for number, value in enumerate(values):
-            rewritings[f"as {value}"] = model.texts(model.transfer(alone, {name: number}))
+            rewritings[f"as {value}"] = model.texts(model.transfer(alone, {name: number}, model.decoding.guidance))
     lines = []
     names = list(labels)
     for numbers in list(product(*(range(len(values)) for values in labels.values())))[:12]:

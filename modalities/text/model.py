@@ -42,12 +42,15 @@ class Decoding(Configurable):
         top_p: draws from the fewest tokens that together have this probability.
         beams: width of the beam search that stands for the mean of p(x | z, c); 1 is greedy.
         length_penalty: beams are compared by log-probability / length ** length_penalty.
+        guidance: of rewriting: the wanted style's weight against none, as in `sample`; above 1 trades content for
+            style.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     beams: int = 1
     length_penalty: float = 1.0
+    guidance: float = 1.0
 
 
 class TextStyleCVAE(ConditionalELBO):

@@ -29,6 +29,7 @@ def rewriting_scores(
     judge: TextJudge,
     label: str,
     target: int,
+    judged: str = "frozen judge",
 ) -> dict[str, Measurement]:
     """Style accuracy by the judge, self-BLEU against the inputs, and BLEU against references where there are any.
 
@@ -39,10 +40,11 @@ def rewriting_scores(
         judge: reads the style.
         label: the label that was changed.
         target: the category it was changed to.
+        judged: how the accuracy came about.
     """
     hits = judge.read_texts(list(outputs))[label] == target
     figures = {
-        "accuracy": Measurement.accuracy(hits, "frozen judge"),
+        "accuracy": Measurement.accuracy(hits, judged),
         "self_bleu": bleu(outputs, [[text] for text in inputs]),
     }
     if references:
@@ -81,19 +83,26 @@ def parallel_test(data: "TextData", label: str, source: int, target: int, count:
 
 
 def rewrite_rows(model: "TextStyleCVAE", data: "TextData", rows: Tensor, label: str, target: int) -> list[str]:
-    """Some sentences of the table with another category of a label, as the model writes them."""
+    """Some sentences of the table with another category of a label, as the model writes them by its `decoding`."""
     texts: list[str] = []
     for part in rows.split(100):
         fields = {name: field[part] for name, field in data.table.fields.items() if field.dim() == 1}
         batch = Batch(data.table.x[part], {name: fields[name] for name in data.attributes}).to(model.device)
-        texts += model.texts(model.transfer(batch, {label: target}))
+        texts += model.texts(model.transfer(batch, {label: target}, model.decoding.guidance))
     return texts
+
+
+def judged_under(guidance: float) -> str:
+    """How the accuracy of rewritings under some guidance came about."""
+    return f"frozen judge, guidance {guidance:g}"
 
 
 Rewrite = Callable[[Tensor, str, int], list[str]]  # rows of the table, a label and its new category -> texts
 
 
-def rewriting_figures(rewrite: Rewrite, data: "TextData", label: str | None, count: int) -> dict[str, Measurement]:
+def rewriting_figures(
+    rewrite: Rewrite, data: "TextData", label: str | None, count: int, judged: str = "frozen judge"
+) -> dict[str, Measurement]:
     """`test/rewrite/<from>-<to>/...` for all pairs of a label's categories, and `test/rewrite/<figure>`, their means.
 
     Args:
@@ -101,6 +110,7 @@ def rewriting_figures(rewrite: Rewrite, data: "TextData", label: str | None, cou
         data: of the test sentences, the references and the judge.
         label: the label to change; None, or one that no judge reads, has no figures.
         count: test sentences of each pair.
+        judged: as in `rewriting_scores`.
     """
     judge = data.judge()
     if judge is None or label not in judge.attributes or count == 0:
@@ -113,7 +123,7 @@ def rewriting_figures(rewrite: Rewrite, data: "TextData", label: str | None, cou
             continue
         inputs = data.tokenizer.decode(data.table.x[test.rows])
         references = [[text] for text in data.tokenizer.decode(data.table.x[test.references])]
-        scores = rewriting_scores(rewrite(test.rows, label, target), inputs, references, judge, label, target)
+        scores = rewriting_scores(rewrite(test.rows, label, target), inputs, references, judge, label, target, judged)
         figures |= {f"test/rewrite/{from_name}-{to_name}/{name}": figure for name, figure in scores.items()}
     for name in ("accuracy", "self_bleu", "reference_bleu"):
         pairs = [figure for key, figure in figures.items() if key.endswith(f"/{name}")]
@@ -125,7 +135,13 @@ def rewriting_figures(rewrite: Rewrite, data: "TextData", label: str | None, cou
 
 
 def rewriting_table(
-    model: "TextStyleCVAE", data: "TextData", batch: Batch, label: str, target: int, references: list[list[str]]
+    model: "TextStyleCVAE",
+    data: "TextData",
+    batch: Batch,
+    label: str,
+    target: int,
+    references: list[list[str]],
+    guidance: float,
 ) -> tuple[list[str], dict[str, dict[str, Measurement]]]:
     """Rewritten sentences, and the figures of the model, of copying and of retrieving.
 
@@ -136,6 +152,7 @@ def rewriting_table(
         label: the label that changes.
         target: the category it changes to.
         references: texts that are parallel to the sentences, each list of length N.
+        guidance: as in `TextStyleCVAE.transfer`.
 
     Raises:
         ValueError: if the data has no such label.
@@ -148,13 +165,14 @@ def rewriting_table(
     own = train[data.table.fields[label][train] == target]
     outputs: list[str] = []
     for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch"):
-        outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}))
+        outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}, guidance))
     systems = {"model": outputs, "copy": copy(inputs), "retrieve": retrieve(inputs, model.texts(data.table.x[own]))}
     ngrams = NgramModel(rows_of(data.table.x[own], model.tokenizer.pad), len(model.tokenizer))
     parallel = [list(texts) for texts in zip(*references, strict=True)]
     rows = {}
     for name, texts in systems.items():
-        rows[name] = rewriting_scores(texts, inputs, parallel, judge, label, target)
+        judged = judged_under(guidance) if name == "model" else "frozen judge"
+        rows[name] = rewriting_scores(texts, inputs, parallel, judge, label, target, judged)
         rows[name]["fluency"] = ngrams.perplexity(model.tokenizer.encode(texts))
     return outputs, rows
 

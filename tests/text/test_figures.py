@@ -7,7 +7,8 @@ from common.evaluation import Evaluation
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact
 from modalities.text.data import TextFiles
-from modalities.text.rewriting import baseline_results
+from modalities.text.model import Decoding
+from modalities.text.rewriting import baseline_results, rewrite_rows
 
 PARTS = ["god", "light", "heaven", "earth", "the sea", "a man", "the king", "bread"]
 
@@ -69,6 +70,17 @@ def test_rewriting_is_summed_up_over_the_pairs(tested):
     results = tested[0].results
     pairs = [results[f"test/rewrite/{pair}/self_bleu"].value for pair in ("old-new", "new-old")]
     assert results["test/rewrite/self_bleu"].value == pytest.approx(sum(pairs) / 2)
+
+
+def test_rewriting_is_guided_as_the_decoding_says_and_says_so(tested, monkeypatch):
+    model, data = tested
+    rows = data.table.splits["test"][:3]
+    monkeypatch.setattr(model, "decoding", Decoding(guidance=3.0))
+    asked = []
+    monkeypatch.setattr(type(model), "transfer", lambda _, batch, fields, guidance: asked.append(guidance) or batch.x)
+    rewrite_rows(model, data, rows, "style", 1)
+    assert asked == [3.0]
+    assert model.results["test/rewrite/old-new/accuracy"].estimator == "frozen judge, guidance 1"
 
 
 def test_copying_keeps_everything_and_retrieving_the_style(tested):
