@@ -48,7 +48,7 @@ def text_figures(model: "TextStyleCVAE", table: dict[str, Tensor]) -> dict[str, 
     return figures
 
 
-def _control_by_value(model: "TextStyleCVAE", data: Any, count: int = 100) -> dict[str, Measurement]:
+def _control_by_value(model: "TextStyleCVAE", data: Any) -> dict[str, Measurement]:
     """The judge's accuracy on samples of each value of each label, beside that on real test sentences of the value.
 
     Other conditions of a sample are those of a test sentence of that value.
@@ -58,6 +58,7 @@ def _control_by_value(model: "TextStyleCVAE", data: Any, count: int = 100) -> di
         return {}
     conditions = data.conditions("test")
     for name, attribute in judge.attributes.items():
+        count = max(1, model.evaluation.control_samples // len(attribute.values))
         for number, value in enumerate(attribute.values):
             rows = (conditions[name] == number).nonzero()[:, 0]
             if len(rows) == 0:

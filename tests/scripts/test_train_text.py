@@ -47,7 +47,7 @@ def test_a_run_leaves_results_of_text_and_tables_to_read(run):
     own = {"test/perplexity", "test/fluency", "test/distinct_2", "test/rewrite/kjv-bbe/self_bleu"}
     assert shared | own <= set(metrics)
     assert metrics["test/judge_accuracy"].value > 0.6
-    assert metrics["test/control_accuracy/style/kjv"].n == 100
+    assert metrics["test/control_accuracy/style/kjv"].n == metrics["test/control_accuracy"].n // 3
     assert {"style", "text", "reconstruction", "as kjv", "as bbe", "as web"} == set(
         pd.read_csv(run / "samples" / "test-rewritings.csv").columns
     )
