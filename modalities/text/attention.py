@@ -127,7 +127,8 @@ class LatentReader(nn.Module):
     ) -> None:
         super().__init__()
         self.latent = nn.Linear(vector_dim, width)
-        self.slots = nn.Parameter(0.02 * torch.randn(vectors, width))
+        # As large as what `latent` makes of z ~ N(0, I): where a vector stands must weigh as much as what it says.
+        self.slots = nn.Parameter(3**-0.5 * torch.randn(vectors, width))
         self.condition = nn.Linear(condition_dim, width)
         self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
