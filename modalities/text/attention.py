@@ -120,22 +120,35 @@ class LatentReader(nn.Module):
         heads: H.
         layers: number of blocks.
         dropout: on residual paths.
+        word_dim: width of the embeddings of the words that the vectors stand for; 0 reads z alone.
     """
 
     def __init__(
-        self, vectors: int, vector_dim: int, condition_dim: int, width: int, heads: int, layers: int, dropout: float
+        self,
+        vectors: int,
+        vector_dim: int,
+        condition_dim: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float,
+        word_dim: int = 0,
     ) -> None:
         super().__init__()
         self.latent = nn.Linear(vector_dim, width)
+        self.word = nn.Linear(word_dim, width) if word_dim else None
         # As large as what `latent` makes of z ~ N(0, I): where a vector stands must weigh as much as what it says.
         self.slots = nn.Parameter(3**-0.5 * torch.randn(vectors, width))
         self.condition = nn.Linear(condition_dim, width)
         self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """States of all vectors."""
-        h = torch.cat([self.condition(c).unsqueeze(1), self.latent(z) + self.slots], dim=1)
+    def forward(self, z: Tensor, c: Tensor, words: Tensor | None = None) -> Tensor:
+        """States of all vectors, from z and unit-length embeddings of their words [N, M, W]."""
+        h = self.latent(z) + self.slots
+        if self.word is not None and words is not None:
+            h = h + self.word(words * words.shape[-1] ** 0.5)
+        h = torch.cat([self.condition(c).unsqueeze(1), h], dim=1)
         for block in self.layers:
             h = block(h, block.attention.project(block.attention_norm(h)), None, None, None)
         return self.norm(h[:, 1:])

@@ -1,5 +1,6 @@
 """Copy gates: a decoder may repeat tokens of a source sentence, or say the words that its latent vectors stand for."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,7 +68,7 @@ class Words:
             return self  # with its probabilities
         return Words(self.states[rows], self.table, self.bias)
 
-    @property
+    @cached_property
     def scores(self) -> Tensor:
         """Log-probabilities up to a constant of each vector, [N, M, V], float32."""
         return nn.functional.linear(self.states, self.table, self.bias).float()
@@ -76,6 +77,11 @@ class Words:
     def probabilities(self) -> Tensor:
         """[N, M, V]; every step of writing asks for them."""
         return self.scores.softmax(-1)
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """The table's mean embedding under each vector's words, [N, M, E]: a word again, free of the noise in z."""
+        return self.probabilities.to(self.table.dtype) @ self.table
 
     def of(self, target: Tensor) -> Tensor:
         """Log-probability of each target [N, T] under each vector, [N, M, T]."""
@@ -86,7 +92,8 @@ class Words:
 class LatentWords(nn.Module):
     """Makes `Words` of latent vectors and a condition.
 
-    It scores a table of embeddings; that of the encoder lets a word that training hardly saw come back too.
+    It scores the encoder's embeddings, so that a word that training hardly saw comes back too, and by their direction
+    alone: at random weights different words are then far apart already, and z names its word after some hundred steps.
 
     Args:
         inputs: size of a vector and a condition together.
@@ -98,14 +105,17 @@ class LatentWords(nn.Module):
 
     def __init__(self, inputs: int, width: int, barrier: Tensor) -> None:
         super().__init__()
+        self.direct = nn.Linear(inputs, width)
         self.network = nn.Sequential(nn.Linear(inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(15.0)))
         self.bias = nn.Parameter(torch.zeros(len(barrier)))
         self.register_buffer("barrier", barrier, persistent=False)
 
     def forward(self, z: Tensor, c: Tensor, table: Tensor) -> Words:
         """Words of vectors z [N, M, D] under conditions c [N, C], from embeddings [V, E]."""
-        conditions = c.unsqueeze(1).expand(-1, z.shape[1], -1)
-        return Words(self.network(torch.cat([z, conditions], dim=-1)), table, self.bias + self.barrier)
+        given = torch.cat([z, c.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
+        states = nn.functional.normalize(self.direct(given) + self.network(given), dim=-1)
+        return Words(self.log_scale.exp() * states, nn.functional.normalize(table, dim=-1), self.bias + self.barrier)
 
 
 class LatentCopyGate(nn.Module):

@@ -130,7 +130,10 @@ class TextDecoder(nn.Module):
         self.inject = inject
         self.reader = None
         if latent_layers:
-            self.reader = LatentReader(vectors, vector_dim, condition_dim, width, heads, latent_layers, dropout)
+            word_dim = width if copy_latent else 0
+            self.reader = LatentReader(
+                vectors, vector_dim, condition_dim, width, heads, latent_layers, dropout, word_dim
+            )
             vector_dim = width
         if inject != "addition":
             self.latent_prefix = nn.Linear(vector_dim, 2 * layers * width)
@@ -162,7 +165,9 @@ class TextDecoder(nn.Module):
             words: those that each latent vector stands for.
         """
         prefix, addition = [], None
-        read = z if z is None or self.reader is None else self.reader(z, c)
+        read = z
+        if z is not None and self.reader is not None:
+            read = self.reader(z, c, None if words is None else words.embeddings)
         if self.inject != "addition":
             slots = self.condition_prefix(c).unsqueeze(1)
             if read is not None:
