@@ -4,7 +4,6 @@ Shapes: B batch, K posterior draws, D latent, C condition; `z_KBD` is a tensor [
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,11 +33,11 @@ from common.inference import in_evaluation
 from common.likelihoods import Likelihood, log_prob
 from common.media import Media
 from common.objectives import ELBO, Draws, ElboTerms, Objective
+from common.optimization import Factories
 from common.posterior import example_noise, reparameterize
 from common.priors import Prior, StandardNormal
 from common.removal import Removal
 from common.results import Measurement
-from common.schedules import WarmupCosine
 
 # Arguments that do not shape the network: a checkpoint leaves them to whoever trains on.
 TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
@@ -85,7 +84,7 @@ class ConditionalELBO(Configurable, LightningModule):
         self.condition = condition
         self.latent_prior = prior or StandardNormal()
         self.objective = objective
-        self.factories = _Factories(optimizer, scheduler)
+        self.factories = Factories(optimizer, scheduler)
         self.compile_networks = compile
         self.shape = shape
         self.evaluation = evaluation
@@ -386,15 +385,7 @@ class ConditionalELBO(Configurable, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
-        optimizer = self.factories.optimizer(self.parameters())
-        if self.factories.scheduler is None:
-            return optimizer
-        scheduler = self.factories.scheduler(optimizer)
-        if isinstance(scheduler, WarmupCosine) and scheduler.total_steps == 0:
-            scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
-        interval = "step" if hasattr(scheduler, "total_steps") else "epoch"
-        config = {"scheduler": scheduler, "interval": interval, "monitor": "val/elbo"}
-        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+        return self.factories.make(self.parameters(), lambda: int(self.trainer.estimated_stepping_batches))
 
     def setup(self, stage: str) -> None:
         """Compiles the networks in place, so that names of weights do not change."""
@@ -441,17 +432,6 @@ class ConditionalELBO(Configurable, LightningModule):
             ValueError: if the file is no checkpoint of the suite, or lacks what rebuilds the model.
         """
         return rebuild(cls, Path(checkpoint_path), map_location, arguments)
-
-
-@dataclass(frozen=True)
-class _Factories:
-    """Makers of optimiser and scheduler; those of a command line hold its parser, which no copy can take along."""
-
-    optimizer: OptimizerCallable
-    scheduler: LRSchedulerCallable | None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Factories":
-        return self
 
 
 def _posterior_columns(draws: Draws) -> dict[str, Tensor]:

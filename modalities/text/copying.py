@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+ROWS = 64  # whose words are told at once where nothing is trained
+
 
 class CopyGate(nn.Module):
     """p = (1 - g) p_vocabulary + g p_copy: a mixture with the source's own tokens under attention.
@@ -51,7 +53,8 @@ class CopyGate(nn.Module):
 class Words:
     """p(word | z_m, c) of N x M vectors, by states that score a table of embeddings.
 
-    It stays in this form because [N, M, V] is large, and a given word needs one row of the table.
+    It stays in this form because [N, M, V] is large: a given word needs one row of the table, and without a gradient
+    mean embeddings are made some rows at a time.
 
     Attributes:
         states: [N, M, E].
@@ -64,8 +67,8 @@ class Words:
     bias: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> "Words":
-        if isinstance(rows, slice) and rows == slice(None):
-            return self  # with its probabilities
+        if isinstance(rows, slice) and rows.indices(len(self.states)) == (0, len(self.states), 1):
+            return self  # with what is known already
         return Words(self.states[rows], self.table, self.bias)
 
     @cached_property
@@ -81,7 +84,9 @@ class Words:
     @cached_property
     def embeddings(self) -> Tensor:
         """The table's mean embedding under each vector's words, [N, M, E]: a word again, free of the noise in z."""
-        return self.probabilities.to(self.table.dtype) @ self.table
+        size = len(self.states) if torch.is_grad_enabled() else ROWS
+        parts = (self[start : start + size] for start in range(0, len(self.states), size))
+        return torch.cat([part.probabilities.to(self.table.dtype) @ self.table for part in parts])
 
     def of(self, target: Tensor) -> Tensor:
         """Log-probability of each target [N, T] under each vector, [N, M, T]."""

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from modalities.text.attention import LatentReader
-from modalities.text.copying import LatentWords, Words
+from modalities.text.copying import ROWS, LatentWords, Words
 
 
 @pytest.fixture
@@ -22,8 +22,26 @@ def test_probabilities_targets_and_mean_embeddings_agree(words):
     assert torch.allclose(words.embeddings, expected, atol=1e-5)
 
 
-def test_some_rows_have_their_own_words(words):
+def test_some_rows_have_their_own_words_and_all_rows_what_is_known_already(words):
     assert torch.allclose(words[torch.tensor([1])].probabilities, words.probabilities[1:], atol=1e-6)
+    assert torch.allclose(words[1:].probabilities, words.probabilities[1:], atol=1e-6)
+    assert words[:] is words[0:2] is words
+
+
+def test_without_a_gradient_words_are_told_some_rows_at_a_time():
+    rows, told = 2 * ROWS + 5, []
+
+    class Watched(Words):
+        def __getitem__(self, chosen):
+            part = super().__getitem__(chosen)
+            told.append(len(part.states))
+            return part
+
+    many = Watched(torch.randn(rows, 3, 4), torch.randn(7, 4), torch.randn(7))
+    with torch.no_grad():
+        parts = many.embeddings
+    assert told == [ROWS, ROWS, 5]
+    assert torch.allclose(parts, Words(many.states, many.table, many.bias).embeddings, atol=1e-6)
 
 
 def latent_words(inputs, width, vocabulary):
