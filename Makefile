@@ -27,7 +27,7 @@ tables: venv ## every comparison table and study at its quick budget; goes on wh
 	for study in configs/studies/*.yaml; do for kind in conditions data; do \
 		$(BIN)/python scripts/study.py $$kind $$study --max-parallel 2; done; done
 	$(BIN)/python scripts/study.py complexity \
-		--ckpt "$$(ls -d runs/tables/conditioning/quick/image/digits-cvae*/*/checkpoints/best.ckpt | tail -1)"
+		--ckpt "$$(ls -d runs/tables/image/digits-cvae-digit/*/checkpoints/best.ckpt | tail -1)"
 	$(BIN)/python scripts/compare.py check --write
 
 soak: venv ## the slow tests

@@ -176,7 +176,7 @@ def cells(table: Table, budget: str, root: Path) -> list[Cell]:
     Args:
         table: the specification.
         budget: name of one of its budgets.
-        root: folder of the table's runs.
+        root: folder of runs; tables that have it in common run what they have in common once.
 
     Raises:
         ValueError: if there is no such budget, or two rows share a name, or a configuration file is missing.
@@ -190,26 +190,31 @@ def cells(table: Table, budget: str, root: Path) -> list[Cell]:
     return [_cell(table, title, row, budget, seed, root) for seed in chosen.seeds for title, row in table.rows.items()]
 
 
-def _cell(table: Table, title: str, row: Row, name: str, seed: int, root: Path) -> Cell:
-    budget = table.budgets[name]
+def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path) -> Cell:
+    chosen = table.budgets[budget]
     if row.command is not None:
         key = _hash({"command": row.command})
-        folder = root / slug(title) / f"{key}-s{seed}"
+        folder = _folder(root, title, f"{key}-s{seed}")
         command = [word.replace(FOLDER, str(folder)).replace(SEED, str(seed)) for word in row.command]
         return Cell(title, seed, tuple(command), key, folder, None)
-    configs = [*([*table.configs, *budget.configs] if row.base is None else row.base), *row.configs]
-    options = {**table.set, **budget.set, **row.set, **row.budgets.get(name, {})}
+    configs = [*([*table.configs, *chosen.configs] if row.base is None else row.base), *row.configs]
+    options = {**table.set, **chosen.set, **row.set, **row.budgets.get(budget, {})}
     script = row.script or table.script
     contents = [_read(config) for config in configs]
     key = _hash({"script": script, "config": contents, "set": options})
     # A training's folder is root / modality / name / id.
-    folder = root / Path(script).stem.removeprefix("train_") / slug(title) / f"{key}-s{seed}"
+    folder = _folder(root / Path(script).stem.removeprefix("train_"), title, f"{key}-s{seed}")
     command = [script, "fit", *(word for config in configs for word in ("--config", config))]
     command += as_options(options)
-    command += ["--seed_everything", str(seed), "--run.root", str(root), "--run.name", slug(title)]
+    command += ["--seed_everything", str(seed), "--run.root", str(root), "--run.name", folder.parent.name]
     command += ["--run.id", folder.name]
     data = [word for content in contents if "data" in content for word in ("--data", json.dumps(content["data"]))]
     return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")))
+
+
+def _folder(parent: Path, title: str, identity: str) -> Path:
+    """Where a run lies or will lie: under the title that it was first asked for by, in whichever table."""
+    return min(parent.glob(f"*/{identity}"), default=parent / slug(title) / identity)
 
 
 def _read(config: str) -> dict[str, Any]:

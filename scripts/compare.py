@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--cpus", type=float, default=1, help="CPU cores that one Ray task asks for (default: 1)")
     run.add_argument("--gpus", type=float, default=0, help="GPUs that one Ray task asks for (default: 0)")
     run.add_argument("--fresh", action="store_true", help="delete what is finished and run it again")
-    run.add_argument("--root", type=Path, default=Path("runs/tables"), help="folder of the runs")
+    run.add_argument(
+        "--root", type=Path, default=Path("runs/tables"), help="of the runs of all tables (default: runs/tables)"
+    )
     run.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
     show = verbs.add_parser("show", help="print a table from its compact results")
@@ -61,7 +63,7 @@ def compact_file(folder: Path, name: str, budget: str) -> Path:
 def run_table(arguments: argparse.Namespace) -> int:
     """Runs what is missing and shows the table; 1 if a run failed."""
     name, table = find_table(arguments.table)
-    todo = cells(table, arguments.budget, arguments.root / name / arguments.budget)
+    todo = cells(table, arguments.budget, arguments.root)
     executor: Executor = local(arguments.max_parallel)
     if arguments.executor == "ray":
         executor = on_ray(arguments.max_parallel, arguments.cpus, arguments.gpus, arguments.ray_address)

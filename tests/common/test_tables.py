@@ -41,6 +41,22 @@ def test_options_stack_from_table_to_row():
     assert cell.folder == Path("runs") / "image" / "a" / f"{cell.key}-s0"
 
 
+def test_what_two_tables_have_in_common_is_one_run(tmp_path):
+    (first,) = cells(table(a=Row()), "quick", tmp_path)
+    first.folder.mkdir(parents=True)
+    (same,) = cells(table(another_title=Row()), "quick", tmp_path)
+    (other,) = cells(table(a=Row(set={"model.latent_dim": 8})), "quick", tmp_path)
+    assert same.folder == first.folder != other.folder
+    assert same.command == first.command
+
+
+def test_the_table_across_modalities_shares_its_runs_with_those_of_text_and_audio():
+    across = keys(read_table(Path("configs/tables/conditioning.yaml")))
+    text, audio = (keys(read_table(Path(f"configs/tables/{name}.yaml"))) for name in ("text", "audio"))
+    assert [across["Bible: VAE"], across["Bible: CVAE, version"]] == [text["VAE"], text["CVAE"]]
+    assert [across["tunes: VAE"], across["tunes: CVAE, genre and instrument"]] == [audio["VAE"], audio["CVAE"]]
+
+
 def test_an_option_that_names_a_class_stays_as_it_is_written(tmp_path):
     schedule = {"class_path": "common.schedules.Linear", "init_args": {"start": 0.0, "end": 1.0, "steps": 5}}
     row = {"set": {"model.objective": {"class_path": "common.objectives.ELBO", "init_args": {"beta": schedule}}}}
