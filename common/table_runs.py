@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+import torch
+
 from common.datamodules import data_from_options
 from common.results import Results
 from common.tables import Cell
@@ -102,8 +104,8 @@ Executor = Callable[[list[Cell]], Iterator[tuple[Cell, State]]]
 
 
 def local(parallel: int) -> Executor:
-    """Runs cells on this machine, `parallel` at a time, which share its cores."""
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    """Runs cells on this machine, `parallel` at a time, which share the threads of this process."""
+    threads = max(1, torch.get_num_threads() // parallel)
 
     def execute(cells: list[Cell]) -> Iterator[tuple[Cell, State]]:
         with ThreadPoolExecutor(parallel) as pool:
