@@ -23,6 +23,7 @@ bench: venv ## time writing with and without the cache
 	$(BIN)/python scripts/benchmark.py decoding
 
 tables: venv ## every comparison table and study at its quick budget; goes on where it stopped
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tables]'
 	for table in configs/tables/*.yaml; do $(BIN)/python scripts/compare.py run $$table --max-parallel 2; done
 	for study in configs/studies/*.yaml; do for kind in conditions data; do \
 		$(BIN)/python scripts/study.py $$kind $$study --max-parallel 2; done; done
