@@ -25,9 +25,7 @@ def text_figures(model: "TextStyleCVAE", table: dict[str, Tensor]) -> dict[str, 
     """Perplexity a token, diversity and fluency of samples, and rewriting between all pairs of styles."""
     data: Any = model.trainer.datamodule  # type: ignore[attr-defined]
     rows = data.table.splits["test"]
-    figures = {
-        "test/perplexity": _perplexity(table["nll"], data.lengths[rows[table["index"]]], model.evaluation.num_samples)
-    }
+    figures = perplexity(table["nll"], data.lengths[rows[table["index"]]], model.evaluation.num_samples)
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(model.evaluation.seed)
         conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
@@ -93,11 +91,16 @@ def _renderings(
     return figures
 
 
-def _perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> Measurement:
+def perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> dict[str, Measurement]:
+    """The perplexity of sentences of `lengths` tokens from their NLL, both [N]; NLL that is NaN was not measured.
+
+    Left out where it overflows: an autoencoder's z lies where the prior has no mass, a thousand nats a token away.
+    """
     known = ~nll.isnan()
-    value = math.exp(float(nll[known].sum() / lengths[known].sum()))
+    value = float(torch.exp(nll[known].double().sum() / lengths[known].sum()))
     how = f"exp(NLL / tokens), importance sampling, {num_samples} samples"
-    return Measurement(value, None, int(known.sum()), "perplexity", how)
+    measured = Measurement(value, None, int(known.sum()), "perplexity", how)
+    return {"test/perplexity": measured} if math.isfinite(value) else {}
 
 
 def text_tables(model: "TextStyleCVAE", batch: Batch, rows: int = 8, samples: int = 4) -> dict[str, pd.DataFrame]:

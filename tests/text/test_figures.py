@@ -1,12 +1,14 @@
 import math
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 
 from common.evaluation import Evaluation
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.architectures import Compact
 from modalities.text.data import TextFiles
+from modalities.text.figures import perplexity
 from modalities.text.model import Decoding
 from modalities.text.rewriting import baseline_results, rewrite_rows
 
@@ -54,6 +56,13 @@ def test_perplexity_is_the_nll_a_token(tested):
     expected = math.exp(nll * len(rows) / data.lengths[rows].sum().item())
     assert model.results["test/perplexity"].value == pytest.approx(expected, rel=1e-4)
     assert model.results["test/perplexity"].n == len(rows)
+
+
+def test_an_nll_beyond_any_perplexity_leaves_the_figure_out():
+    lengths, nan = torch.tensor([2, 3, 5]), float("nan")
+    (figure,) = perplexity(torch.tensor([1.0, 4.0, nan]), lengths, 10).values()
+    assert figure.value == pytest.approx(math.e)
+    assert perplexity(torch.tensor([1e4, 2e4, nan]), lengths, 10) == {}
 
 
 def test_real_sentences_are_more_fluent_than_those_of_a_hardly_trained_model(tested):
