@@ -94,7 +94,7 @@ def _renderings(
 def perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> dict[str, Measurement]:
     """The perplexity of sentences of `lengths` tokens from their NLL, both [N]; NLL that is NaN was not measured.
 
-    Left out where it overflows: an autoencoder's z lies where the prior has no mass, a thousand nats a token away.
+    Left out where it overflows: an autoencoder's z lies where the prior has no mass.
     """
     known = ~nll.isnan()
     value = float(torch.exp(nll[known].double().sum() / lengths[known].sum()))
