@@ -117,11 +117,12 @@ class SuiteCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
-        """Tests the best checkpoint, unless `run.test` is false."""
-        best = self.trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-        if self._get(self.config_init, "run").test and best:
+        """Tests the best checkpoint, unless `run.test` is false; the last one if training ended before a validation."""
+        kept: Any = self.trainer.checkpoint_callback
+        path = kept.best_model_path or kept.last_model_path
+        if self._get(self.config_init, "run").test and path:
             # Loaded here: given as ckpt_path, weight averaging would put the weights before averaging in their place.
-            checkpoint = torch.load(best, map_location=self.model.device, weights_only=True)
+            checkpoint = torch.load(path, map_location=self.model.device, weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
             self.after_test()

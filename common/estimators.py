@@ -156,13 +156,15 @@ def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 20
         limit: at most this many examples are used.
     """
     mean, std = mean[:limit].double(), std[:limit].double()
-    z = mean + std * example_noise(seed, torch.arange(len(mean)), (1, mean.shape[1]))[0].double()
-    own = torch.distributions.Normal(mean, std).log_prob(z).sum(-1)
-    aggregate = []
-    for part in z.split(100):
-        pairs = torch.distributions.Normal(mean, std).log_prob(part.unsqueeze(1)).sum(-1)
-        aggregate.append(torch.logsumexp(pairs, dim=1) - math.log(len(mean)))
-    return float((own - torch.cat(aggregate)).mean()), len(mean)
+    mean = mean - mean.mean(0)  # shifts z as well; small numbers keep the differences below exact
+    noise = example_noise(seed, torch.arange(len(mean)), (1, mean.shape[1]))[0].double()
+    z, precision = mean + std * noise, std**-2
+    own = -0.5 * (noise**2).sum(-1)
+    # (z_i - m_j)^2 / s_j^2 of all pairs by matrix products, which need no memory of N x N x D.
+    squares = z**2 @ precision.T - 2 * z @ (mean * precision).T + (mean**2 * precision).sum(-1)
+    pairs = -0.5 * squares - std.log().sum(-1)
+    aggregate = torch.logsumexp(pairs, dim=1) - math.log(len(mean))
+    return float((own - std.log().sum(-1) - aggregate).mean()), len(mean)
 
 
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:

@@ -17,6 +17,7 @@ from common.estimators import (
     prior_log_likelihood,
     random_latent_cost,
 )
+from common.posterior import example_noise
 from tests.common.models import LinearGaussian
 
 IMPERFECT = {"shift": 0.3, "stretch": 1.4}
@@ -216,6 +217,18 @@ def test_mutual_information_of_gaussian_posteriors_is_the_channel_capacity(sprea
     mean = spread * torch.randn(2000, 1)
     information, _ = mutual_information(mean, torch.full_like(mean, std))
     assert information == pytest.approx(0.5 * math.log(1 + spread**2 / std**2), abs=0.08)
+
+
+def test_mutual_information_is_that_of_all_pairs_of_densities():
+    """Many units whose posteriors overlap, lie far from zero and differ in width: the formula, term by term."""
+    generator = torch.Generator().manual_seed(0)
+    mean = 50 + 0.1 * torch.randn(60, 200, generator=generator).double()
+    std = 0.9 + 0.2 * torch.rand(60, 200, generator=generator).double()
+    z = mean + std * example_noise(0, torch.arange(60), (1, 200))[0].double()
+    log_q = Normal(mean, std).log_prob(z.unsqueeze(1)).sum(-1)
+    expected = float((log_q.diagonal() - log_q.logsumexp(1) + math.log(60)).mean())
+    assert 0.5 < expected < 3.5
+    assert mutual_information(mean, std)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_mutual_information_uses_at_most_the_limit():

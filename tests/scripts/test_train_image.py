@@ -112,6 +112,14 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint_in_its_own_folder(run, t
     assert min(steps) < 20 <= max(steps)
 
 
+def test_a_training_that_ends_before_a_validation_is_tested_all_the_same(train_image, tmp_path):
+    train_image(
+        "fit", *QUICK, *MLP, "--run.root", tmp_path, "--trainer.max_steps", "5", "--trainer.limit_train_batches", "9"
+    )
+    assert [path.name for path in tmp_path.rglob("*.ckpt")] == ["last.ckpt"]
+    assert Results.read(next(tmp_path.rglob("results.json"))).metrics["test/nll"].value > 0
+
+
 def test_predict_scores_every_test_example(run, train_image):
     train_image(
         "predict", "--config", run / "config.yaml", "--ckpt_path",
