@@ -81,10 +81,16 @@ def _cluster_id() -> str | None:
 
 
 def git_revision() -> str:
-    """Revision of the working directory's repository, with `-dirty` where it has changes; `unknown` outside of one."""
+    """Revision of the working directory's repository, `unknown` outside of one.
+
+    It ends in `-dirty` where files have changed, other than the documents that a table's results are written into.
+    """
+    code = [":(top)", ":(top,exclude)docs", ":(top,exclude)*.md"]
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "rev-parse", "--short=12", "HEAD"]
+        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)
+        return revision + ("-dirty" if changed.returncode else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -1,8 +1,10 @@
 import csv
+import re
+import subprocess
 
 import pytest
 
-from common.tracking import RUN_ID, MetricsCSV, RunConfig, config_hash, run_folder
+from common.tracking import RUN_ID, MetricsCSV, RunConfig, config_hash, git_revision, run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +51,24 @@ def test_metrics_are_added_to_a_file_that_is_there(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["train/loss"] for row in rows] == ["3.0", ""]
     assert [row["test/nll"] for row in rows] == ["", "2.0"]
+
+
+def test_the_revision_is_dirty_where_code_has_changed_and_not_where_tables_were_written(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    monkeypatch.chdir(tmp_path)
+    assert git_revision() == "unknown"
+    (tmp_path / "docs").mkdir()
+    for name in ("code.py", "README.md", "docs/table.json"):
+        (tmp_path / name).write_text("1")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        git(*words)
+    clean = git_revision()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "README.md").write_text("2")
+    (tmp_path / "docs" / "table.json").write_text("2")
+    assert git_revision() == clean
+    monkeypatch.chdir(tmp_path / "docs")
+    (tmp_path / "code.py").write_text("2")
+    assert git_revision() == f"{clean}-dirty"
