@@ -84,6 +84,17 @@ class TableResults:
         path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
     @staticmethod
+    def of(raw: dict[str, Any]) -> "TableResults":
+        """The inverse of `dataclasses.asdict`."""
+        rows = {
+            title: RowResults(
+                row["runs"], {name: Figure(**figure) for name, figure in row["figures"].items()}, row["problems"]
+            )
+            for title, row in raw["rows"].items()
+        }
+        return TableResults(raw["budget"], rows, raw["best"], raw["tests"])
+
+    @staticmethod
     def read(path: Path) -> "TableResults":
         """Reads the compact file.
 
@@ -93,14 +104,7 @@ class TableResults:
         if not path.exists():
             raise ValueError(f"{path} does not exist: run the table first (compare.py run)")
         try:
-            raw = json.loads(path.read_text())
-            rows = {
-                title: RowResults(
-                    row["runs"], {name: Figure(**figure) for name, figure in row["figures"].items()}, row["problems"]
-                )
-                for title, row in raw["rows"].items()
-            }
-            return TableResults(raw["budget"], rows, raw["best"], raw["tests"])
+            return TableResults.of(json.loads(path.read_text()))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} is damaged ({error}): run the table again (compare.py run)") from error
 

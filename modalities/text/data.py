@@ -25,8 +25,9 @@ Pairs = Literal["none", "views", "sources"]
 class BucketLoader(TensorLoader):
     """Batches of sentences of like length: as many as fit into a number of tokens, padding included.
 
-    Sentences of one length come in random order, batches as well. Every epoch has the same batches in number and size,
-    because these follow from the lengths alone.
+    Sentences of one length come in random order, batches as well: without shuffling, in the same order every time, so
+    that some batches of an evaluation stand for all. Every epoch has the same batches in number and size, because these
+    follow from the lengths alone.
 
     Args:
         table: padded sentences.
@@ -53,15 +54,14 @@ class BucketLoader(TensorLoader):
 
     def positions(self) -> list[Tensor]:
         """Positions in the split, batch by batch."""
-        if not self.shuffle:
-            order = self.lengths.argsort(stable=True)
-            return [part[self.rank :: self.world] for part in order.split(self.sizes)]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        epoch = self.epoch if self.shuffle else 0
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         mixed = torch.randperm(len(self.rows), generator=generator)
-        order = mixed[self.lengths[mixed].argsort(stable=True)]
-        parts = order.split(self.sizes)
-        chosen = torch.randperm(len(parts), generator=generator)[self.rank :: self.world][: len(self)]
-        return [parts[number] for number in chosen.tolist()]
+        parts = mixed[self.lengths[mixed].argsort(stable=True)].split(self.sizes)
+        order = torch.randperm(len(parts), generator=generator).tolist()
+        if self.shuffle:
+            return [parts[number] for number in order[self.rank :: self.world][: len(self)]]
+        return [parts[number][self.rank :: self.world] for number in order]
 
 
 def _batch_sizes(lengths: Tensor, tokens: int, least: int) -> list[int]:

@@ -1,10 +1,13 @@
 """study.py as a person uses it; its trainings are stood in for by a script that takes no time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from common.complexity import Cost
 from common.results import EXAMPLES
 from common.tables import Budget, Column, Row, Table, cells
 from scripts import study
@@ -45,7 +48,8 @@ def test_conditions_are_ranked_in_a_table_a_plot_and_a_sentence(specification, t
     assert "| age | +2.00 | +2.00 to +2.00 | 50 |" in shown
     assert "Worth having: age" in shown
     assert "gains nothing: shuffled (-0.50" in shown
-    assert (tmp_path / "out" / "faces-conditions.md").read_text() in shown
+    table = tmp_path / "out" / "faces-conditions.md"
+    assert table.read_text() in shown
     assert Image.open(tmp_path / "out" / "faces-conditions.png").size[0] == 700
 
 
@@ -55,6 +59,36 @@ def test_sizes_become_a_table_and_a_plot(specification, tmp_path, monkeypatch, c
     assert run("data", specification, "--root", tmp_path / "runs", "--out", tmp_path) == 0
     assert "| 50 examples each | 8.00 ± 0.25 | 1 |" in capsys.readouterr().out
     assert np.asarray(Image.open(tmp_path / "faces-data.png")).std() > 0
+
+
+def test_costs_become_a_table_a_plot_and_a_sentence(tmp_path, monkeypatch, capsys):
+    made = [
+        Cost(0, 1000, 2e6, 0.010, 5.0, {1: 0.001, 10: 0.004}),
+        Cost(4, 1500, 3e6, 0.011, 6.0, {1: 0.002, 10: 0.005}),
+    ]
+    monkeypatch.setattr(study, "data_of_run", lambda _: SimpleNamespace(batch=lambda split, size: None))
+    monkeypatch.setattr(study, "costs", lambda *_: made)
+    assert run("complexity", "--ckpt", tmp_path / "best.ckpt", "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert "| 4 | 1,500 | 3.00 | 11.0 | 6 | 2.00 | 5.00 |" in shown
+    assert "4 conditions against none: parameters x 1.50, FLOPs x 1.50, step x 1.10." in shown
+    assert Image.open(tmp_path / "out" / "complexity.png").size[0] == 900
+    assert run("check", "--out", tmp_path / "out") == 0
+
+
+def test_a_table_that_is_not_what_its_results_say_is_named(specification, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "condition_table", lambda _: stand_in(tmp_path, {"none": 10.0, "age": 8.0}))
+    run("conditions", specification, "--root", tmp_path / "runs", "--out", tmp_path / "out")
+    assert run("check", "--out", tmp_path / "out") == 0
+    table = tmp_path / "out" / "faces-conditions.md"
+    table.write_text(table.read_text().replace("+2.00", "+3.00"))
+    assert run("check", "--out", tmp_path / "out") == 1
+    assert "faces-conditions.md is not what faces-conditions.json says" in capsys.readouterr().out
+
+
+def test_the_studies_of_docs_are_those_of_the_committed_results():
+    assert list(study.parser().parse_args(["check"]).out.glob("*.json"))
+    assert run("check") == 0
 
 
 def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, tmp_path):

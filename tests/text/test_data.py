@@ -64,6 +64,17 @@ def test_an_evaluation_batch_of_one_process_keeps_to_its_tokens(lengths, tokens)
         assert len(batch) * max(lengths[i] for i in batch.index.tolist()) <= tokens
 
 
+def test_the_first_batches_of_an_evaluation_hold_sentences_of_every_length_in_the_same_order_every_time():
+    lengths = [1 + n % 20 for n in range(2000)]
+    first, second = (loaders(lengths, 200, 1, False)[0] for _ in range(2))
+    order = [batch.index.tolist() for batch in first]
+    assert order == [batch.index.tolist() for batch in second]
+    half = [lengths[i] for part in order[: len(order) // 2] for i in part]
+    assert sum(half) / len(half) == pytest.approx(10.5, abs=2)
+    assert min(half) < 5
+    assert max(half) == 20
+
+
 def test_epochs_differ_and_the_seed_repeats_them():
     first, second = (loaders([1 + n % 7 for n in range(100)], 40, 1, True)[0] for _ in range(2))
     order = [batch.index.tolist() for batch in first]
