@@ -87,6 +87,7 @@ def test_a_table_that_is_not_what_its_results_say_is_named(specification, tmp_pa
 
 
 def test_the_studies_of_docs_are_those_of_the_committed_results():
+    assert list(study.parser().parse_args(["check"]).out.glob("*.json"))
     assert run("check") == 0
 
 
