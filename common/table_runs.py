@@ -1,5 +1,6 @@
 """Running the cells of a table: what is missing, side by side, on this machine or on a Ray cluster."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from common.tables import Cell
 
 LOG = "log.txt"
 FAILURE = "failure.json"
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,22 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
 def run(cell: Cell, threads: int) -> State:
     """Runs a cell in a process of its own; its output goes to log.txt in its folder.
 
-    A cell that was killed goes on from its last checkpoint. One that fails leaves failure.json.
+    A cell that was killed goes on from its last checkpoint. One that fails leaves failure.json. A folder belongs to one
+    process at a time: where another one is at work, this waits for it and takes its results.
 
     Args:
         cell: what to run.
         threads: CPU threads that it may use.
     """
     cell.folder.mkdir(parents=True, exist_ok=True)
+    with (cell.folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = state(cell)
+        return found if found.status == "finished" else run_alone(cell, threads, lock.fileno())
+
+
+def run_alone(cell: Cell, threads: int, lock: int) -> State:
+    """Runs a cell whose folder is locked. Its process inherits the lock, and so keeps it where this one is killed."""
     for name in (FAILURE, "results.json"):
         (cell.folder / name).unlink(missing_ok=True)
     command = [sys.executable, *cell.command]
@@ -84,7 +95,9 @@ def run(cell: Cell, threads: int) -> State:
         command += ["--ckpt_path", str(last)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (cell.folder / LOG).open("ab") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+        code = subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock], check=False
+        ).returncode
     found = state(cell)
     if code == 0 and found.status == "finished":
         return found

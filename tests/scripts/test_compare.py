@@ -57,6 +57,21 @@ def test_a_table_killed_in_the_middle_repeats_no_finished_run(tmp_path):
     assert set(compact(tmp_path)["rows"]) == {"a", "b", "c"}
 
 
+def test_a_training_that_outlives_its_killed_table_is_waited_for_and_not_run_twice(tmp_path):
+    table = write_table(tmp_path, {"a": 1.0}, seeds=[0], seconds=3.0)
+    words = [str(ROOT / "scripts" / "compare.py"), "run", str(table), "--root", str(tmp_path / "runs"), "--out"]
+    process = subprocess.Popen([sys.executable, *words, str(tmp_path)], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not journal(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()  # it alone: the run that it has started goes on
+    process.wait()
+    assert compare("run", table) == 0
+    assert journal(tmp_path) == ["1.0 0"]
+    assert set(compact(tmp_path)["rows"]) == {"a"}
+
+
 def test_a_row_that_fails_says_so_and_stops_no_other(tmp_path, capsys):
     table = write_table(tmp_path, {"good": 1.0, "bad": -1.0}, seeds=[0])
     assert compare("run", table) == 1
