@@ -16,6 +16,7 @@ from common.table_runs import State
 from common.tables import Cell, Column, Table
 
 LEVEL = 0.05  # of significance
+TINY = 1e-10  # a smaller p is told as below it
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def significant_best(
         if p is None or p >= LEVEL:
             return None
         worst = max(worst, p)
-    return leader, f"paired t-test over {pairs}, p <= {worst:.1e}"
+    told = f"p <= {worst:.1e}" if worst >= TINY else f"p < {TINY:.0e}"
+    return leader, f"paired t-test over {pairs}, {told}"
 
 
 def paired_p(differences: np.ndarray) -> float | None:
