@@ -67,6 +67,7 @@ def costs_plot(title: str, costs: Sequence[Cost]) -> Image.Image:
     for name in ("parameters", "flops", "step", "peak_memory"):
         ratios = [getattr(cost, name) / getattr(base, name) for cost in costs]
         relative.plot(counts, ratios, "o-", label=name.replace("_", " ").replace("flops", "FLOPs"))
+    relative.set_ylim(bottom=0)
     relative.set_xlabel("conditions")
     relative.set_ylabel("times the unconditional model")
     relative.legend(fontsize=8)

@@ -67,6 +67,7 @@ def condition_table(study: Study) -> Table:
     rows[CONTROL] = Row(set={use: study.conditions, "subset.shuffle": study.conditions})
     columns = [
         Column("test/nll", "NLL", "lower"),
+        Column("test/effective_sample_size", "effective samples", digits=1),
         Column("test/kl", "KL"),
         Column("test/control_accuracy", "control accuracy", "higher", 3),
         Column("test/leakage", "leakage", "lower", 3),
@@ -129,30 +130,35 @@ def condition_gains(cells: Sequence[Cell], metric: str = "test/nll") -> dict[str
 
 
 def verdict(gains: dict[str, Gain]) -> str:
-    """In words, which conditions are worth having."""
+    """In words, which conditions are worth having: those whose interval lies above nothing and above the control's.
+
+    Intervals know the chance of the test examples alone; what the control gains is the chance of training.
+    """
 
     def told(row: str) -> str:
         gain = gains[row]
         return f"{row} ({gain.mean:+.2f} nats, 95 % interval {gain.low:+.2f} to {gain.high:+.2f})"
 
+    control = gains.get(CONTROL)
+    floor = 0.0 if control is None else max(0.0, control.high)
     tried = [row for row in gains if row != CONTROL]
-    worth = [told(row) for row in tried if gains[row].low > 0]
-    others = [told(row) for row in tried if gains[row].low <= 0]
+    worth = [told(row) for row in tried if gains[row].low > floor]
+    others = [told(row) for row in tried if gains[row].low <= floor]
     parts = [f"Worth having: {', '.join(worth) or 'none'}."]
     if others:
         parts.append(f"Not shown to be worth anything: {', '.join(others)}.")
-    if CONTROL in gains:
-        sound = gains[CONTROL].low <= 0
-        parts.append(
-            f"The control, the same conditions dealt out at random, {'gains nothing' if sound else 'gains as well'}: "
-            f"{told(CONTROL)}{'.' if sound else ', so that no gain above can be trusted.'}"
-        )
+    if control is not None:
+        dealt = "The control, the same conditions dealt out at random,"
+        if control.low <= 0:
+            parts.append(f"{dealt} gains nothing: {told(CONTROL)}.")
+        else:
+            parts.append(f"{dealt} gains by the chance of training: {told(CONTROL)}. A gain has to be above it.")
     return " ".join(parts)
 
 
 def size_title(size: int) -> str:
     """Title of a size's row."""
-    return f"{size:,} examples each"
+    return f"{size:,} example{'' if size == 1 else 's'} each"
 
 
 def data_table(study: Study) -> Table:
@@ -166,7 +172,11 @@ def data_table(study: Study) -> Table:
     fixed: dict[str, Any] = {"subset.hold_out": study.hold_out} if study.hold_out else {}
     fixed["model.condition.init_args.use"] = study.conditions
     rows = {size_title(size): Row(set={**fixed, "subset.examples": size}) for size in study.sizes}
-    columns = [Column("test/nll", "NLL", "lower"), Column("test/control_accuracy", "control accuracy", "higher", 3)]
+    columns = [
+        Column("test/nll", "NLL", "lower"),
+        Column("test/effective_sample_size", "effective samples", digits=1),
+        Column("test/control_accuracy", "control accuracy", "higher", 3),
+    ]
     if study.hold_out:
         columns.append(Column("test/unseen/nll", "NLL, unseen", "lower"))
         columns.append(Column("test/unseen/control_accuracy", "control accuracy, unseen", "higher", 3))
