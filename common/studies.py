@@ -132,7 +132,7 @@ def condition_gains(cells: Sequence[Cell], metric: str = "test/nll") -> dict[str
 def verdict(gains: dict[str, Gain]) -> str:
     """In words, which conditions are worth having: those whose interval lies above nothing and above the control's.
 
-    Intervals know the chance of the test examples alone; what the control gains is the chance of training.
+    Intervals know the chance of the test examples alone; what the control gains is no condition's doing.
     """
 
     def told(row: str) -> str:
@@ -152,7 +152,7 @@ def verdict(gains: dict[str, Gain]) -> str:
         if control.low <= 0:
             parts.append(f"{dealt} gains nothing: {told(CONTROL)}.")
         else:
-            parts.append(f"{dealt} gains by the chance of training: {told(CONTROL)}. A gain has to be above it.")
+            parts.append(f"{dealt} gains too: {told(CONTROL)}. A gain has to be above it.")
     return " ".join(parts)
 
 

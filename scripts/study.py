@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     complexity.add_argument("--samples", nargs="+", type=int, default=[1, 10, 100, 1000], metavar="K",
                             help="numbers of importance samples (default: 1 10 100 1000)")  # fmt: skip
     complexity.add_argument("--batch-size", type=int, default=64, help="examples of a training step (default: 64)")
-    complexity.add_argument("--steps", type=int, default=10, help="training steps that are timed (default: 10)")
+    complexity.add_argument("--steps", type=int, default=40, help="training steps that are timed (default: 40)")
     complexity.set_defaults(run=complexity_study)
 
     check = verbs.add_parser("check", parents=[shared], help="are the tables what their results say?")

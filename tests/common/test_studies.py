@@ -83,7 +83,7 @@ def test_the_verdict_names_what_is_worth_having_and_measures_it_by_the_control()
     assert "gains nothing" in said
     above = verdict({**gains, CONTROL: Gain(0.5, 0.2, 0.8, 100)})
     assert "Worth having: age" in above
-    assert "gains by the chance of training: shuffled (+0.50" in above
+    assert "gains too: shuffled (+0.50" in above
     assert "Worth having: none." in verdict({**gains, CONTROL: Gain(1.2, 0.8, 1.6, 100)})
 
 
