@@ -47,6 +47,9 @@ complexity: table-conditioning
 	$(BIN)/python scripts/study.py complexity \
 		--ckpt "$$(ls -d runs/tables/image/digits-cvae-digit/*/checkpoints/best.ckpt | tail -1)"
 
+golden: venv ## renew the golden losses: after a change that is meant to move them, and no other
+	$(BIN)/python -m tests.golden.cases
+
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
