@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from tqdm import trange
 
-from common.report import print_rows
-from modalities.audio.features import LogMel
-from modalities.audio.rendering import Performance, render
-from modalities.audio.tunes import read_tunes, tune_files
-from modalities.audio.vocoder import GriffinLim
-from modalities.tabular.baselines import METHODS
-from modalities.tabular.protocol import results, run_protocol
-from modalities.tabular.tables import CONTINUOUS, TABLES
+from common.training.run_report import print_rows
+from modalities.audio.data.rendering import Performance, render
+from modalities.audio.data.tunes import read_tunes, tune_files
+from modalities.audio.signal.features import LogMel
+from modalities.audio.signal.vocoder import GriffinLim
+from modalities.tabular.data.tables import CONTINUOUS, TABLES
+from modalities.tabular.evaluation.baselines import METHODS
+from modalities.tabular.evaluation.benchmark import results, run_protocol
 from modalities.text import StyleEncoder, TextStyleCVAE
-from modalities.text.architectures import Compact
-from modalities.text.corpus import bible
+from modalities.text.data.corpus import bible
+from modalities.text.networks.architectures import Compact
 from modalities.text.tokenizer import Tokenizer
 
 EPILOG = """examples:

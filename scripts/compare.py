@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.rendering import FORMATS, markdown, sheet
-from common.table_results import TableResults, collect
-from common.table_runs import Executor, local, on_ray, run_missing
-from common.tables import Table, cells, read_table
+from common.comparison.rendering import FORMATS, markdown, sheet
+from common.comparison.results import TableResults, collect
+from common.comparison.runner import Executor, local, on_ray, run_missing
+from common.comparison.specification import Table, cells, read_table
 
 SPECIFICATIONS = Path("configs/tables")
 COMPACT = Path("docs/tables")

@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from common import estimators
-from common.arguments import condition_fields, read_batch
 from common.batch import Batch
-from common.datamodules import data_of_run
-from common.inference import in_evaluation
-from common.module import ConditionalELBO
-from common.report import print_rows
+from common.data.from_config import data_of_run
+from common.eval_mode import in_evaluation
+from common.evaluation import bounds
+from common.model.inputs import condition_fields, read_batch
 from common.results import Measurement
+from common.training.module import ConditionalELBO
+from common.training.run_report import print_rows
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -86,7 +86,7 @@ def nll(arguments: argparse.Namespace) -> None:
             if len(batch) == 0:
                 continue
             batch = data.transform(batch.to(arguments.device), training=False)
-            estimate = estimators.log_likelihood(model, batch, arguments.num_samples, arguments.seed)
+            estimate = bounds.log_likelihood(model, batch, arguments.num_samples, arguments.seed)
             values.append(-estimate.log_likelihood.cpu())
             sizes.append(estimate.effective_sample_size.cpu())
     figure = Measurement.mean(torch.cat(values), "nats", f"importance sampling, {arguments.num_samples} samples")
@@ -118,7 +118,7 @@ def score(arguments: argparse.Namespace) -> None:
 
 def transfer(arguments: argparse.Namespace) -> None:
     """Rewrites a file of sentences and prints style accuracy, content and fluency, beside copying and retrieving."""
-    from modalities.text.rewriting import rewriting_table
+    from modalities.text.evaluation.rewriting import rewriting_table
 
     torch.manual_seed(arguments.seed)
     data: Any = data_of_run(arguments.ckpt, arguments.config)
@@ -139,7 +139,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     outputs, rows = rewriting_table(model, data, batch, label, category, references, guidance)
     print_rows(f"{arguments.source_style} -> {arguments.target_style}, {len(x)} sentences", rows)
     if arguments.out:
-        from modalities.text.files import write_texts
+        from modalities.text.data.files import write_texts
 
         write_texts(outputs, arguments.out)
         print(f"{len(outputs)} sentences written to {arguments.out}")
@@ -147,10 +147,10 @@ def transfer(arguments: argparse.Namespace) -> None:
 
 def baseline(arguments: argparse.Namespace) -> None:
     """Measures a system without a network, as a row for a comparison table."""
-    from modalities.audio import systems
-    from modalities.audio.data import AudioData
-    from modalities.text import rewriting
-    from modalities.text.data import TextData
+    from modalities.audio.data.datamodules import AudioData
+    from modalities.audio.evaluation import baseline_runs as systems
+    from modalities.text.data.datamodules import TextData
+    from modalities.text.evaluation import rewriting
 
     data: Any = data_of_run(arguments.config, arguments.config)
     if isinstance(data, TextData):

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from common.arguments import condition_fields, read_batch
 from common.batch import Batch
-from common.conditions import Fields
-from common.module import ConditionalELBO
+from common.conditions.attributes import Fields
+from common.model.inputs import condition_fields, read_batch
+from common.training.module import ConditionalELBO
 
 EPILOG = """examples:
   generate.py --ckpt best.ckpt --condition digit=5 --num 16 --out samples.png

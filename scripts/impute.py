@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from common.module import ConditionalELBO
+from common.training.module import ConditionalELBO
 from modalities.tabular import TabularCVAE
 from modalities.tabular.columns import Column, encode_table
-from modalities.tabular.files import fill_csv, fill_table, read_table, write_rows
-from modalities.tabular.imputation import Imputation, impute_rows
-from modalities.tabular.metrics import decoded
+from modalities.tabular.data.files import fill_csv, fill_table, read_table, write_rows
+from modalities.tabular.imputation.filled import decoded
+from modalities.tabular.imputation.sampling import Imputation, impute_rows
 
 EPILOG = """examples:
   impute.py --ckpt runs/tabular/table/ID/checkpoints/best.ckpt --in table.csv --out filled.csv

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.report import print_run, print_runs
+from common.training.run_report import print_run, print_runs
 
 DEFAULT = ["test/nll", "test/kl", "test/control_accuracy", "test/judge_accuracy", "test/leakage"]
 

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.complexity import Cost, costs
-from common.datamodules import data_of_run
-from common.plots import costs_plot, gains_plot, sizes_plot
-from common.rendering import markdown, markdown_rows, sheet
-from common.studies import Gain, condition_gains, condition_table, data_table, read_study, verdict
-from common.table_results import TableResults, collect
-from common.table_runs import State, local, run_missing
-from common.tables import Cell, Table, cells
+from common.comparison.complexity import Cost, costs
+from common.comparison.plots import costs_plot, gains_plot, sizes_plot
+from common.comparison.rendering import markdown, markdown_rows, sheet
+from common.comparison.results import TableResults, collect
+from common.comparison.runner import State, local, run_missing
+from common.comparison.specification import Cell, Table, cells
+from common.comparison.studies import Gain, condition_gains, condition_table, data_table, read_study, verdict
+from common.data.from_config import data_of_run
 
 SPECIFICATIONS = Path("configs/studies")
 EPILOG = """examples:

@@ -1,8 +1,8 @@
 """Trains, validates, tests or applies an audio-genre CVAE. Start from configs/audio/*.yaml."""
 
-from common.cli import SuiteCLI
+from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.data import AudioData
+from modalities.audio.data.datamodules import AudioData
 
 LINKS = [("attributes", "condition.init_args.attributes"), ("features", "features")]
 

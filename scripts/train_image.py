@@ -1,6 +1,6 @@
 """Trains, validates, tests or applies an image CVAE. Start from configs/image/*.yaml."""
 
-from common.cli import SuiteCLI
+from common.training.cli import SuiteCLI
 from modalities.image import ImageCVAE
 from modalities.image.data import ImageData
 

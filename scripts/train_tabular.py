@@ -1,8 +1,8 @@
 """Trains, validates, tests or applies a tabular CVAE. Start from configs/tabular/*.yaml."""
 
-from common.cli import SuiteCLI
+from common.training.cli import SuiteCLI
 from modalities.tabular import TabularCVAE
-from modalities.tabular.data import TabularData
+from modalities.tabular.data.datamodules import TabularData
 
 LINKS = [("columns", "condition.init_args.columns"), ("columns", "columns")]
 

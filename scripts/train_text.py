@@ -1,8 +1,8 @@
 """Trains, validates, tests or applies a text-style CVAE. Start from configs/text/*.yaml."""
 
-from common.cli import SuiteCLI
+from common.training.cli import SuiteCLI
 from modalities.text import TextStyleCVAE
-from modalities.text.data import TextData
+from modalities.text.data.datamodules import TextData
 
 LINKS = [
     ("attributes", "condition.init_args.attributes"),

@@ -26,7 +26,7 @@ def test_every_make_target_in_the_readme_exists():
 
 @pytest.mark.parametrize("command", re.findall(r"\.venv/bin/python (scripts/train_\w+\.py (?:.*\\\n)?.*)", README))
 def test_every_training_command_of_the_readme_parses(command, monkeypatch):
-    from common.cli import SuiteCLI
+    from common.training.cli import SuiteCLI
 
     monkeypatch.setattr(SuiteCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(SuiteCLI, "_run_subcommand", lambda self, subcommand: None)

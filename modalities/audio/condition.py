@@ -1,6 +1,6 @@
 """The condition encoder of audio."""
 
-from common.conditions import FieldEncoder
+from common.conditions.encoders import FieldEncoder
 
 
 class GenreEncoder(FieldEncoder):

@@ -11,26 +11,27 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from common.batch import Batch
-from common.conditions import Categorical, ConditionEncoder, Fields
-from common.evaluation import Evaluation
-from common.fusion import expand
-from common.inference import in_evaluation
-from common.likelihoods import Gaussian, Likelihood
-from common.media import Media
-from common.module import ConditionalELBO
-from common.objectives import ELBO, Objective
-from common.posterior import diagonal_normal
-from common.priors import Prior
-from common.removal import Removal
+from common.conditions.attributes import Categorical, Fields
+from common.conditions.encoders import ConditionEncoder
+from common.distributions.likelihoods import Gaussian, Likelihood
+from common.distributions.posterior import diagonal_normal
+from common.distributions.priors import Prior
+from common.eval_mode import in_evaluation
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media
+from common.nn.film import expand
+from common.objectives.invariance import Removal
+from common.objectives.objectives import ELBO, Objective
 from common.results import Measurement
-from modalities.audio import windows
-from modalities.audio.features import LogMel
-from modalities.audio.figures import audio_figures
-from modalities.audio.networks import Decoder, Encoder, ResidualConv
-from modalities.audio.pictures import audio_media
-from modalities.audio.prior import carried_over
-from modalities.audio.sound import SUFFIXES, read_sound, write_sound
-from modalities.audio.vocoder import ROWS, GriffinLim, Vocoder
+from common.training.module import ConditionalELBO
+from modalities.audio.evaluation.figures import audio_figures
+from modalities.audio.evaluation.pictures import audio_media
+from modalities.audio.networks.convolutions import Decoder, Encoder, ResidualConv
+from modalities.audio.networks.prior import carried_over
+from modalities.audio.signal import windows
+from modalities.audio.signal.audio_files import SUFFIXES, read_sound, write_sound
+from modalities.audio.signal.features import LogMel
+from modalities.audio.signal.vocoder import ROWS, GriffinLim, Vocoder
 
 
 class AudioGenreCVAE(ConditionalELBO):
@@ -43,7 +44,7 @@ class AudioGenreCVAE(ConditionalELBO):
         architecture: what the networks are made of.
         vocoder: how features become sound again.
         carried: conditions that z holds as well: where one is changed, z is carried over by the prior (see
-            `modalities.audio.prior.carried_over`). Other changes leave z as it is.
+            `modalities.audio.networks.prior.carried_over`). Other changes leave z as it is.
         carry_temperature: scale of the noise that is carried over.
         transfers: test clips that the test gives another condition, for each field.
         likelihood: p(x | z, c); a Gaussian with one optimal sigma for each mel band where none is given.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions import OBSERVED
+from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
-from common.data import Table
-from common.posterior import example_noise
+from common.data.table import Table
+from common.distributions.noise import example_noise
 from modalities.image.data import ImageData
 
 

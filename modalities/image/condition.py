@@ -6,7 +6,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from common.conditions import OBSERVED, Attribute, FieldEncoder, Fields
+from common.conditions.attributes import OBSERVED, Attribute, Fields
+from common.conditions.encoders import FieldEncoder
 
 HIDDEN = -0.125  # what networks see in place of a hidden pixel; exact in every floating-point format
 

@@ -11,10 +11,13 @@ import torchvision
 from torch import Tensor
 
 from common.batch import Batch
-from common.columns import fit_continuous
-from common.conditions import Attribute, Categorical, Continuous, Fields
-from common.data import ConditionalDataModule, Table, cache_root, data_root, hashed_split, random_split
-from common.posterior import example_noise
+from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
+from common.conditions.columns import fit_continuous
+from common.data.datamodule import ConditionalDataModule
+from common.data.splits import hashed_split, random_split
+from common.data.table import Table
+from common.distributions.noise import example_noise
+from common.paths import cache_root, data_root
 from modalities.image.files import attribute_columns, decode_images, image_files
 from modalities.image.judge import ImageJudge
 

@@ -10,9 +10,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from common.columns import condition_columns
-from common.conditions import Attribute, Fields
-from common.data import cache_root
+from common.conditions.attributes import Attribute, Fields
+from common.conditions.columns import condition_columns
+from common.paths import cache_root
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 

@@ -6,10 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from common.conditions import Attribute, Categorical, Continuous, Fields
-from common.data import Table
-from common.judges import kept, train
-from common.metrics.control import RealFigures, scores
+from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
+from common.conditions.classifier import RealFigures, kept, scores, train
+from common.data.table import Table
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
 

@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from common.batch import Batch
-from common.conditions import ConditionEncoder
-from common.evaluation import Evaluation
-from common.fusion import expand
-from common.likelihoods import Bernoulli, Likelihood, with_given
-from common.media import Media
-from common.module import ConditionalELBO
-from common.objectives import ELBO, Objective
-from common.posterior import diagonal_normal
-from common.priors import Prior
-from common.removal import Removal
+from common.conditions.encoders import ConditionEncoder
+from common.distributions.likelihoods import Bernoulli, Likelihood, with_given
+from common.distributions.posterior import diagonal_normal
+from common.distributions.priors import Prior
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media
+from common.nn.film import expand
+from common.objectives.invariance import Removal
+from common.objectives.objectives import ELBO, Objective
+from common.training.module import ConditionalELBO
 from modalities.image.networks import Architecture, ResidualConv
 from modalities.image.pictures import (
     completions_picture,

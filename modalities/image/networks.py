@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from common.blocks import ResidualBlock
 from common.configurable import Configurable
-from common.fusion import FiLM, concatenate
+from common.nn.blocks import ResidualBlock
+from common.nn.film import FiLM, concatenate
 
 Shape = tuple[int, int, int]
 

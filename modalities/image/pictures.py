@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions import OBSERVED, Attribute, Categorical, Continuous, Fields
-from common.estimators import prior_draw
-from common.inference import in_evaluation
-from common.media import image_grid, labelled
+from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
+from common.distributions.noise import prior_draw
+from common.eval_mode import in_evaluation
+from common.evaluation.media import image_grid, labelled
 
 if TYPE_CHECKING:
     from modalities.image.model import ImageCVAE

@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from common.conditions import OBSERVED, ConditionEncoder, Fields
+from common.conditions.attributes import OBSERVED, Fields
+from common.conditions.encoders import ConditionEncoder
 from modalities.tabular.columns import Column
-from modalities.tabular.features import Features
+from modalities.tabular.networks.features import Features
 
 
 class ObservedEncoder(ConditionEncoder):

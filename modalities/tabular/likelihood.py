@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, NegativeBinomial, Normal, Poisson, StudentT
 from torch.nn.functional import softplus
 
-from common.likelihoods import Likelihood
-from common.mixed import Mixed, ZeroSafeLogNormal, ordinal_logits
+from common.distributions.likelihoods import Likelihood
+from common.distributions.mixed import Mixed, ZeroSafeLogNormal, ordinal_logits
 from modalities.tabular.columns import Column
-from modalities.tabular.features import Features
+from modalities.tabular.networks.features import Features
 
 SCALED = ("student_t", "gaussian", "log_normal", "negative_binomial")  # families with a scale of their own
 LOG_SCALES = (-5.0, 3.0)
@@ -71,7 +71,7 @@ class MixedColumns(Likelihood):
         Args:
             parameters: [..., W + S].
             event_ndim: 1.
-            given: [..., F], values known beforehand, NaN elsewhere (`common.mixed.Mixed`).
+            given: [..., F], values known beforehand, NaN elsewhere (`common.distributions.mixed.Mixed`).
         """
         parameters = parameters.float()
         location = parameters[..., : self.width]

@@ -11,23 +11,23 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from common.batch import Batch
-from common.evaluation import Evaluation
-from common.fusion import expand
-from common.inference import in_evaluation
-from common.media import Media
-from common.module import ConditionalELBO
-from common.objectives import ELBO, Objective, factorises
-from common.posterior import diagonal_normal
-from common.priors import Prior
+from common.distributions.posterior import diagonal_normal
+from common.distributions.priors import Prior
+from common.eval_mode import in_evaluation
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media
+from common.nn.film import expand
+from common.objectives.objectives import ELBO, Objective, factorises
 from common.results import Measurement
+from common.training.module import ConditionalELBO
 from modalities.tabular.columns import Column
 from modalities.tabular.condition import ObservedEncoder
-from modalities.tabular.factor_analysis import FactorAnalysis
-from modalities.tabular.features import Features
-from modalities.tabular.figures import calibrate, tabular_figures, tabular_media
-from modalities.tabular.files import read_cells, write_rows
+from modalities.tabular.data.files import read_cells, write_rows
+from modalities.tabular.evaluation.figures import calibrate, tabular_figures, tabular_media
 from modalities.tabular.likelihood import MixedColumns
-from modalities.tabular.networks import Decoder, Encoder, LinearPosterior
+from modalities.tabular.networks.factor_analysis import FactorAnalysis
+from modalities.tabular.networks.features import Features
+from modalities.tabular.networks.mlp import Decoder, Encoder, LinearPosterior
 
 
 class TabularCVAE(ConditionalELBO):

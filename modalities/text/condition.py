@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.conditions import SOURCE, Attribute, Categorical, FieldEncoder, Fields
+from common.conditions.attributes import SOURCE, Attribute, Categorical, Fields
+from common.conditions.encoders import FieldEncoder
 from common.configurable import Configurable
 from modalities.text.descriptions import Descriptions
-from modalities.text.networks import TextEncoder
+from modalities.text.networks.compact import TextEncoder
 from modalities.text.tokenizer import Tokenizer
 
 EXEMPLAR, DESCRIPTION = "exemplar", "description"  # condition fields that are no attributes, as SOURCE

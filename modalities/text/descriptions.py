@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.conditions import Categorical, Fields
+from common.conditions.attributes import Categorical, Fields
 from common.configurable import Configurable
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from modalities.text.copying import Words
-from modalities.text.memory import Cache, Memory
+from modalities.text.networks.context import Cache, Memory
+from modalities.text.networks.copying import Words
 from modalities.text.tokenizer import Tokenizer
 
 SCORED_TOKENS = 4096  # tokens at once where no gradient is needed: their log-probabilities stay near the processor

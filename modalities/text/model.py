@@ -11,25 +11,25 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from common.batch import Batch
-from common.conditions import SOURCE
+from common.conditions.attributes import SOURCE
 from common.configurable import Configurable
-from common.evaluation import Evaluation
-from common.fusion import expand
-from common.media import Media
-from common.module import ConditionalELBO
-from common.objectives import ELBO, Draws, Objective
-from common.posterior import diagonal_normal
-from common.priors import Prior
-from common.removal import Removal
+from common.distributions.posterior import diagonal_normal
+from common.distributions.priors import Prior
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media
+from common.nn.film import expand
+from common.objectives.invariance import Removal
+from common.objectives.objectives import ELBO, Draws, Objective
 from common.results import Measurement
-from modalities.text.architectures import Architecture, Compact, DecoderSizes
-from modalities.text.attention import Pooling
+from common.training.module import ConditionalELBO
 from modalities.text.condition import StyleEncoder
-from modalities.text.copying import LatentWords, Words
-from modalities.text.figures import text_figures, text_tables
-from modalities.text.files import read_texts, write_texts
+from modalities.text.data.files import read_texts, write_texts
+from modalities.text.evaluation.figures import text_figures, text_tables
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import no_probability
+from modalities.text.networks.architectures import Architecture, Compact, DecoderSizes
+from modalities.text.networks.attention import Pooling
+from modalities.text.networks.compact import no_probability
+from modalities.text.networks.copying import LatentWords, Words
 from modalities.text.tokenizer import Tokenizer
 
 

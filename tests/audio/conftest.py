@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from modalities.audio.data import Tunes
-from modalities.audio.judge import AudioJudge
+from modalities.audio.data.datamodules import Tunes
+from modalities.audio.evaluation.judge import AudioJudge
 
 
 @pytest.fixture(scope="session", autouse=True)

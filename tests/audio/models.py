@@ -2,10 +2,10 @@
 
 import torch
 
-from common.conditions import Categorical
+from common.conditions.attributes import Categorical
 from modalities.audio import AudioGenreCVAE, GenreEncoder
-from modalities.audio.features import LogMel
-from modalities.audio.networks import ResidualConv
+from modalities.audio.networks.convolutions import ResidualConv
+from modalities.audio.signal.features import LogMel
 
 SMALL = ResidualConv(channels=4, width=16, depth=1)
 FEATURES = LogMel(sample_rate=8000, samples=8192, n_fft=512, hop=256, mels=16, high=4000.0, mean=-2.0, std=3.0)

@@ -7,17 +7,17 @@ import torch
 from scipy import stats
 
 from common.batch import Batch
-from common.conditions import SOURCE, Categorical
-from common.flows import FlowPrior
-from common.likelihoods import Gaussian
-from common.module import ConditionalELBO
-from common.priors import ConditionalNormal
-from common.removal import Adversary, InformationPenalty
+from common.conditions.attributes import SOURCE, Categorical
+from common.distributions.flows import FlowPrior
+from common.distributions.likelihoods import Gaussian
+from common.distributions.priors import ConditionalNormal
+from common.objectives.invariance import Adversary, InformationPenalty
+from common.training.module import ConditionalELBO
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.networks import ResidualConv
-from modalities.audio.prior import SequencePrior, carried_over
-from modalities.audio.vocoder import GriffinLim
-from modalities.audio.windows import cut, join, window_starts
+from modalities.audio.networks.convolutions import ResidualConv
+from modalities.audio.networks.prior import SequencePrior, carried_over
+from modalities.audio.signal.vocoder import GriffinLim
+from modalities.audio.signal.windows import cut, join, window_starts
 from tests.audio.models import FEATURES, SMALL, perturb, small_model
 
 PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]

@@ -5,10 +5,10 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from common.batch import Batch
-from common.conditions import ConditionEncoder
-from common.likelihoods import Gaussian
-from common.module import ConditionalELBO
-from common.posterior import diagonal_normal
+from common.conditions.encoders import ConditionEncoder
+from common.distributions.likelihoods import Gaussian
+from common.distributions.posterior import diagonal_normal
+from common.training.module import ConditionalELBO
 
 
 class Unconditional(ConditionEncoder):

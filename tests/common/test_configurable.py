@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.conditions import Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous
 from common.configurable import Configurable, from_config, import_class, to_config
-from common.likelihoods import DiscretizedLogistic, Gaussian
-from common.objectives import ELBO, IWAE, BetaTC
-from common.priors import ConditionalNormal, VampPrior
-from common.schedules import Cyclical, Linear
+from common.distributions.likelihoods import DiscretizedLogistic, Gaussian
+from common.distributions.priors import ConditionalNormal, VampPrior
+from common.objectives.objectives import ELBO, IWAE, BetaTC
+from common.objectives.schedules import Cyclical, Linear
 from modalities.image import ImageCVAE
 from modalities.image.condition import AttributeEncoder
 from modalities.image.networks import MLP
@@ -92,9 +92,12 @@ def test_a_rebuilt_model_takes_the_weights_of_the_first():
 
 def test_configurations_are_plain_data_with_class_paths():
     assert to_config(ELBO(beta=Linear(0, 1, 10))) == {
-        "class_path": "common.objectives.ELBO",
+        "class_path": "common.objectives.objectives.ELBO",
         "init_args": {
-            "beta": {"class_path": "common.schedules.Linear", "init_args": {"start": 0, "end": 1, "steps": 10}}
+            "beta": {
+                "class_path": "common.objectives.schedules.Linear",
+                "init_args": {"start": 0, "end": 1, "steps": 10},
+            }
         },
     }
 
@@ -143,7 +146,7 @@ def test_only_configurable_classes_are_built(path):
         from_config({"class_path": path, "init_args": {}})
 
 
-@pytest.mark.parametrize("path", ["no.such.module.Class", "common.objectives.NoSuchClass", "Class", ""])
+@pytest.mark.parametrize("path", ["no.such.module.Class", "common.objectives.objectives.NoSuchClass", "Class", ""])
 def test_a_class_that_cannot_be_found_is_named(path):
     with pytest.raises(ImportError, match=f"cannot import {path}"):
         import_class(path)

@@ -8,11 +8,14 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from common.batch import Batch
-from common.conditions import Categorical, ConditionEncoder
-from common.data import ConditionalDataModule, Table, random_split
-from common.likelihoods import Gaussian
-from common.module import ConditionalELBO
-from common.posterior import diagonal_normal
+from common.conditions.attributes import Categorical
+from common.conditions.encoders import ConditionEncoder
+from common.data.datamodule import ConditionalDataModule
+from common.data.splits import random_split
+from common.data.table import Table
+from common.distributions.likelihoods import Gaussian
+from common.distributions.posterior import diagonal_normal
+from common.training.module import ConditionalELBO
 
 # --- what the user writes
 

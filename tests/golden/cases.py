@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from modalities.text.corpus import bible
+from modalities.text.data.corpus import bible
 
 LOSSES = Path(__file__).parent / "losses.json"
 STEPS = 20
@@ -46,7 +46,8 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         "train_audio",
         ["audio/tunes"],
         "--data.init_args.limit 24 --data.init_args.clips 2 --data.init_args.batch_size 16 "
-        "--model.architecture.width 32 --model.prior.init_args.width 32 --model.removal common.removal.Adversary",
+        "--model.architecture.width 32 --model.prior.init_args.width 32"
+        " --model.removal common.objectives.invariance.Adversary",
     ),
     "tabular": ("train_tabular", ["tabular/breast_cancer"], ""),
     "tabular-miwae": ("train_tabular", ["tabular/wine", "tabular/miwae"], ""),

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Independent
 
 from common.batch import Batch
-from common.conditions import OBSERVED, Categorical
-from common.estimators import log_likelihood, prior_log_likelihood
-from common.guidance import extrapolate
-from common.likelihoods import with_given
-from common.priors import ConditionalNormal
+from common.conditions.attributes import OBSERVED, Categorical
+from common.distributions.guidance import extrapolate
+from common.distributions.likelihoods import with_given
+from common.distributions.priors import ConditionalNormal
+from common.evaluation.bounds import log_likelihood, prior_log_likelihood
 from modalities.image import ImageCVAE, ObservedEncoder
 from modalities.image.completion import Completion, Hole, Quadrants
 from modalities.image.data import Digits

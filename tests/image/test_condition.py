@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.conditions import Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous
 from modalities.image.condition import AttributeEncoder
 
 ATTRIBUTES = {

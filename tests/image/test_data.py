@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.conditions import Categorical, Continuous
-from common.data import data_root
+from common.conditions.attributes import Categorical, Continuous
+from common.paths import data_root
 from modalities.image.data import MNIST, Digits, ImageFolder, UTKFace
 from modalities.image.files import decode_images
 

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
-from common.conditions import Categorical, Continuous
-from common.data import Table, random_split
-from common.metrics.control import control_figures, scores
+from common.conditions.attributes import Categorical, Continuous
+from common.conditions.classifier import scores
+from common.data.splits import random_split
+from common.data.table import Table
+from common.evaluation.control import control_figures
 from modalities.image.judge import ImageJudge, distort
 
 

@@ -4,11 +4,11 @@ import torch
 from PIL import Image
 
 from common.batch import Batch
-from common.conditions import Categorical, Continuous
-from common.flows import FlowPrior
-from common.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
-from common.module import ConditionalELBO
-from common.priors import ConditionalNormal, VampPrior
+from common.conditions.attributes import Categorical, Continuous
+from common.distributions.flows import FlowPrior
+from common.distributions.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from common.distributions.priors import ConditionalNormal, VampPrior
+from common.training.module import ConditionalELBO
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP, ResidualConv
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from scripts.compare import main
-from tests.common.tables import compact, journal, write_table
+from tests.common.comparison.tables import compact, journal, write_table
 from tests.conftest import ROOT
 
 

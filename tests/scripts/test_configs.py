@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.cli import SuiteCLI
-from common.conditions import OBSERVED, Categorical, Continuous
-from common.data import Table, random_split
+from common.conditions.attributes import OBSERVED, Categorical, Continuous
+from common.data.splits import random_split
+from common.data.table import Table
+from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.data import AudioData, RecordedAudio, Tunes
-from modalities.audio.tunes import GENRES
+from modalities.audio.data.datamodules import AudioData, RecordedAudio, Tunes
+from modalities.audio.data.tunes import GENRES
 from modalities.image import ImageCVAE, data
 from modalities.tabular import TabularCVAE
-from modalities.tabular.data import TableFile, TabularData
-from modalities.tabular.tables import synthetic
+from modalities.tabular.data.datamodules import TableFile, TabularData
+from modalities.tabular.data.tables import synthetic
 from modalities.text import TextStyleCVAE
-from modalities.text.corpus import Corpus, bible
-from modalities.text.data import TextData
+from modalities.text.data.corpus import Corpus, bible
+from modalities.text.data.datamodules import TextData
 from scripts import train_audio, train_tabular, train_text
 from scripts.train_image import LINKS
 
@@ -91,7 +92,7 @@ PRETRAINED = "bible_pretrained"  # needs models of the hub
 
 def test_the_configuration_of_pretrained_networks_parses():
     parsed = text_command_line(ParseOnly, *TEXT_BASES[PRETRAINED]).config.fit
-    assert parsed.model.architecture.class_path == "modalities.text.pretrained.Pretrained"
+    assert parsed.model.architecture.class_path == "modalities.text.networks.pretrained.Pretrained"
     assert parsed.data.init_args.tokenizer == parsed.model.architecture.init_args.decoder_model
 
 
@@ -100,7 +101,7 @@ def test_every_text_configuration_builds_a_model_that_scores_and_writes(name, mo
     whole = bible()
     few = Corpus(whole.texts[:1500], whole.conditions[:1500], whole.groups[:1500], whole.file)
     kind = text_command_line(ParseOnly, *TEXT_BASES[name]).config.fit.data.class_path.rpartition(".")[2]
-    monkeypatch.setattr(f"modalities.text.data.{kind}.corpus", lambda self: few)
+    monkeypatch.setattr(f"modalities.text.data.datamodules.{kind}.corpus", lambda self: few)
     cli = text_command_line(BuildOnly, *TEXT_BASES[name])
     batch = cli.datamodule.batch("test", 3)
     assert cli.model.eval().elbo(batch).elbo.isfinite().all()

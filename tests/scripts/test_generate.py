@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.conditions import Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
 from scripts.generate import generate, parser

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from common.module import ConditionalELBO
+from common.training.module import ConditionalELBO
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
 from tests.scripts.test_train_image import MLP as MLP_OPTIONS

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from common.complexity import Cost
+from common.comparison.complexity import Cost
+from common.comparison.specification import Budget, Column, Row, Table, cells
 from common.results import EXAMPLES
-from common.tables import Budget, Column, Row, Table, cells
 from scripts import study
-from tests.common.tables import write_table
+from tests.common.comparison.tables import write_table
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_the_studies_of_docs_are_those_of_the_committed_results():
 
 
 def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, tmp_path):
-    from common.cli import SuiteCLI
-    from common.studies import condition_table, data_table, read_study
+    from common.comparison.studies import condition_table, data_table, read_study
+    from common.training.cli import SuiteCLI
     from modalities.image import ImageCVAE
     from modalities.image.data import ImageData
     from scripts.train_image import LINKS

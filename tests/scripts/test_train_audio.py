@@ -8,10 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from common.module import ConditionalELBO
 from common.results import Results
+from common.training.module import ConditionalELBO
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.judge import AudioJudge
+from modalities.audio.evaluation.judge import AudioJudge
 from scripts.generate import generate, parser
 
 SMALL = [

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from common.module import ConditionalELBO
 from common.results import Results
+from common.training.module import ConditionalELBO
 from modalities.image import ImageCVAE
 
 QUICK = ["--config", "configs/image/digits.yaml", "--config", "configs/trainer/debug.yaml", "--wandb.mode", "offline"]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.module import ConditionalELBO
 from common.results import Results
+from common.training.module import ConditionalELBO
 from modalities.tabular import TabularCVAE
-from modalities.tabular.tables import synthetic
+from modalities.tabular.data.tables import synthetic
 from scripts.generate import generate
 from scripts.generate import parser as generate_parser
 from scripts.impute import impute

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from common.module import ConditionalELBO
 from common.results import Results
+from common.training.module import ConditionalELBO
 from modalities.text import TextStyleCVAE
 from scripts.generate import generate, parser
 

@@ -3,13 +3,13 @@
 import torch
 
 from common.batch import Batch
-from common.conditions import OBSERVED
-from common.objectives import IWAE
-from common.priors import ConditionalNormal
+from common.conditions.attributes import OBSERVED
+from common.distributions.priors import ConditionalNormal
+from common.objectives.objectives import IWAE
 from modalities.tabular import ObservedEncoder, TabularCVAE
 from modalities.tabular.columns import encode_table, fit_columns
-from modalities.tabular.masks import mcar
-from modalities.tabular.tables import synthetic
+from modalities.tabular.data.masks import mcar
+from modalities.tabular.data.tables import synthetic
 
 TABLE = synthetic(300)
 COLUMNS = fit_columns(TABLE)

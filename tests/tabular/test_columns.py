@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modalities.tabular.columns import encode_table, fit_columns, infer_kind, read_schema
-from modalities.tabular.features import Features
-from modalities.tabular.tables import abalone, anes96, scikit_table, synthetic
+from modalities.tabular.data.tables import abalone, anes96, scikit_table, synthetic
+from modalities.tabular.networks.features import Features
 
 TABLE = synthetic(500)
 

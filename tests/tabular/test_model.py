@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from common.conditions import OBSERVED
-from common.module import ConditionalELBO
-from modalities.tabular.factor_analysis import FactorAnalysis
-from modalities.tabular.imputation import impute_rows, masked_log_likelihood
+from common.conditions.attributes import OBSERVED
+from common.training.module import ConditionalELBO
+from modalities.tabular.imputation.sampling import impute_rows, masked_log_likelihood
+from modalities.tabular.networks.factor_analysis import FactorAnalysis
 from tests.tabular.models import CELLS, COLUMNS, NAN, TABLE, conditional, half_hidden, miwae
 
 BOTH = pytest.mark.parametrize("make", [conditional, miwae])
@@ -77,7 +77,7 @@ def test_a_row_with_nothing_observed_has_the_standard_normal_as_prior():
 
 def test_importance_sampling_of_the_two_models_agrees_with_factor_analysis_on_gaussian_columns():
     """Linear Gaussian columns without networks: log p(hidden | observed) is known in closed form."""
-    from common.objectives import ELBO
+    from common.objectives.objectives import ELBO
     from modalities.tabular import ObservedEncoder, TabularCVAE
     from modalities.tabular.columns import Column
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modalities.text import corpus
-from modalities.text.data import Bible
+from modalities.text.data import corpus
+from modalities.text.data.datamodules import Bible
 
 
 @pytest.fixture(scope="session")

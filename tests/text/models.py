@@ -4,9 +4,9 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from modalities.text.copying import Words
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import TextDecoder, no_probability
+from modalities.text.networks.compact import TextDecoder, no_probability
+from modalities.text.networks.copying import Words
 from modalities.text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
 
 

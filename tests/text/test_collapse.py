@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from common.objectives import ELBO
-from common.schedules import Cyclical, Linear
+from common.objectives.objectives import ELBO
+from common.objectives.schedules import Cyclical, Linear
 from modalities.text import StyleEncoder, TextStyleCVAE
-from modalities.text.architectures import Compact
-from modalities.text.data import Bible
+from modalities.text.data.datamodules import Bible
+from modalities.text.networks.architectures import Compact
 
 pytestmark = pytest.mark.slow
 STEPS = 400

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.conditions import Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous
 from common.configurable import from_config, to_config
 from modalities.text import StyleEncoder, descriptions
 from modalities.text.condition import SentenceReader

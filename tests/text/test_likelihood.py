@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.guidance import extrapolate
+from common.distributions.guidance import extrapolate
 from modalities.text import likelihood
-from modalities.text.copying import Words
 from modalities.text.likelihood import TokenSequence
-from modalities.text.networks import TextDecoder
+from modalities.text.networks.compact import TextDecoder
+from modalities.text.networks.copying import Words
 from tests.text.models import WORDS, random_decoder, random_memory, random_sentences, random_sources, word_tokenizer
 
 TWO, FIVE = word_tokenizer("a", "b"), word_tokenizer("a", "b", "c", "d", "e")

@@ -7,17 +7,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from common.batch import Batch
-from common.checkpoint import description
-from common.conditions import Categorical
-from common.flows import FlowPrior
-from common.module import ConditionalELBO
-from common.priors import ConditionalNormal
-from common.removal import Adversary, InformationPenalty
+from common.conditions.attributes import Categorical
+from common.distributions.flows import FlowPrior
+from common.distributions.priors import ConditionalNormal
+from common.objectives.invariance import Adversary, InformationPenalty
+from common.training.checkpoint import description
+from common.training.module import ConditionalELBO
 from modalities.text import StyleEncoder, TextStyleCVAE
-from modalities.text.architectures import Compact
 from modalities.text.condition import SentenceReader
-from modalities.text.copying import Words
 from modalities.text.model import Decoding
+from modalities.text.networks.architectures import Compact
+from modalities.text.networks.copying import Words
 from tests.text.models import word_tokenizer
 
 WORDS = word_tokenizer(

@@ -1,0 +1,40 @@
+"""The record of a method that the suite does not train: what its results.json says of where they come from."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from common.process_memory import peak_memory_mb
+from common.results import RunInfo
+from common.training.tracking import config_hash, git_revision
+
+
+def baseline_run(
+    name: str, modality: str, seed: int, started: datetime, options: Mapping[str, Any], fingerprint: str
+) -> RunInfo:
+    """Where the results of a method come from, if it ran in this process from `started` until now.
+
+    Args:
+        name: of the method.
+        modality: of its data.
+        seed: of the run.
+        started: when it began, in UTC.
+        options: what else decides its figures.
+        fingerprint: of the data.
+    """
+    return RunInfo(
+        id=f"{name}-s{seed}",
+        name=name,
+        modality=modality,
+        seed=seed,
+        git=git_revision(),
+        config_hash=config_hash({"method": name, **options}),
+        data_fingerprint=fingerprint,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round((datetime.now(UTC) - started).total_seconds(), 1),
+        device=f"cpu, {torch.get_num_threads()} threads",
+        peak_memory_mb=round(peak_memory_mb(torch.device("cpu")), 1),
+        parameters=0,
+    )

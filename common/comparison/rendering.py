@@ -1,0 +1,191 @@
+"""Comparison tables as Markdown, CSV, LaTeX and HTML."""
+
+import csv
+import html
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.comparison.results import RowResults, TableResults
+from common.comparison.specification import Column, Published, Table
+
+NOT_RUN = "not run"
+FAILED = "failed"
+NOT_MEASURED = "-"
+STATUS = {"verified": "", "recalled": ", recalled", "measured": ", measured by us with the authors' outputs"}
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """What one cell says; `best` asks for bold."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as text, ready for any format.
+
+    Attributes:
+        title: what is compared.
+        header: headings, the first one empty.
+        rows: title and cells.
+        runs: ids of the runs behind each row, as many as rows.
+        notes: what a reader has to know.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[TextCell]]
+    runs: list[str]
+    notes: list[str]
+
+
+def sheet(table: Table, results: TableResults) -> Sheet:
+    """The specification's rows and columns with the figures of its runs."""
+    arrows = {"lower": " ↓", "higher": " ↑", "none": ""}
+    header = ["", *((column.title or column.metric) + arrows[column.better] for column in table.columns), "runs"]
+    rows, runs = [], []
+    for title in table.rows:
+        row = results.rows.get(title, RowResults())
+        cells = [_own(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
+        rows.append([TextCell(title), *cells, TextCell(str(len(row.runs)))])
+        runs.append(" ".join(run["id"] for run in row.runs))
+    for title, published in table.published.items():
+        marked = f"{title} ({published.source}{STATUS[published.status]})"
+        cells = [_theirs(column, published) for column in table.columns]
+        rows.append([TextCell(marked), *cells, TextCell("published")])
+        runs.append("")
+    return Sheet(table.title, header, rows, runs, _notes(table, results))
+
+
+def _own(column: Column, row: RowResults, best: bool) -> TextCell:
+    figure = row.figures.get(column.metric)
+    if figure is None:
+        if row.runs:
+            return TextCell(NOT_MEASURED)
+        return TextCell(FAILED if any("not run" not in problem for problem in row.problems) else NOT_RUN)
+    spread = "" if figure.spread is None else f" ± {figure.spread:.{column.digits}f}"
+    return TextCell(f"{figure.mean:,.{column.digits}f}{spread}", best)
+
+
+def _theirs(column: Column, published: Published) -> TextCell:
+    value = published.values.get(column.metric)
+    return TextCell(NOT_MEASURED if value is None else f"{value:,.{column.digits}f}")
+
+
+def _notes(table: Table, results: TableResults) -> list[str]:
+    rows = [results.rows[title] for title in table.rows if title in results.rows]
+    counts = sorted({len(row.runs) for row in rows if row.runs})
+    notes = [table.notes] if table.notes else []
+    if counts:
+        over = "one seed: ± is the standard error over test examples"
+        if counts[-1] > 1:
+            over = "± is the standard deviation over seeds (of one run: the standard error over test examples)"
+        notes.append(f"Budget `{results.budget}`; {over}.")
+    for column in table.columns:
+        figures = [row.figures[column.metric] for row in rows if column.metric in row.figures]
+        told = dict.fromkeys(figure.estimator for figure in figures)
+        if told and not column.metric.startswith("run/"):
+            sizes = sorted({n for figure in figures for n in figure.n})
+            several = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            test = f"; best: {results.tests[column.metric]}" if column.metric in results.tests else ""
+            notes.append(f"{column.title or column.metric}: {' / '.join(told)}, n = {several}{test}.")
+    for name, published in table.published.items():
+        if published.differences:
+            notes.append(f"{name}: {published.differences}")
+    notes += _revisions({title: results.rows[title] for title in table.rows if title in results.rows})
+    for title in table.rows:
+        for problem in results.rows.get(title, RowResults()).problems:
+            if "not run" not in problem:
+                notes.append(f"{title}, {problem}")
+    return notes
+
+
+def _revisions(rows: dict[str, RowResults]) -> list[str]:
+    revisions = {title: sorted({str(run["git"]) for run in row.runs}) for title, row in rows.items() if row.runs}
+    several = sorted({revision for found in revisions.values() for revision in found})
+    if len(several) < 2:
+        return [f"Revision {revision}." for revision in several]
+    return [
+        "Rows of several revisions: " + "; ".join(f"{title} {', '.join(r)}" for title, r in revisions.items()) + "."
+    ]
+
+
+def markdown(page: Sheet) -> str:
+    """A Markdown table with its notes."""
+    body = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in page.rows]
+    notes = "\n".join(f"- {note}" for note in page.notes)
+    return f"**{page.title}**\n\n{markdown_rows(page.header, body)}\n\n{notes}\n"
+
+
+def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    return "\n".join([_line(header), _line(["---", *["---:"] * (len(header) - 1)]), *map(_line, rows)])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def comma_separated(page: Sheet) -> str:
+    """CSV with the ids of the runs behind each row in the last column."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*page.header, "run ids"])
+    for row, runs in zip(page.rows, page.runs, strict=True):
+        writer.writerow([*(cell.text for cell in row), runs])
+    return out.getvalue()
+
+
+def latex(page: Sheet) -> str:
+    """A LaTeX table (package booktabs) with its notes below."""
+    body = []
+    for row in page.rows:
+        cells = [_tex(cell.text) for cell in row]
+        body.append([f"\\textbf{{{text}}}" if cell.best else text for cell, text in zip(row, cells, strict=True)])
+    lines = [" & ".join(row) + r" \\" for row in body]
+    columns = "l" + "r" * (len(page.header) - 1)
+    notes = " ".join(_tex(note) for note in page.notes)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(page.title)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(_tex(heading) for heading in page.header) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\par\footnotesize {notes}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    special = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+    special |= {"^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "<": "$<$"}
+    return "".join(special.get(sign, sign) for sign in text)
+
+
+def html_table(page: Sheet) -> str:
+    """An HTML table; the ids of the runs behind a row appear under the pointer."""
+    lines = ["<table>", f"<caption>{html.escape(page.title)}</caption>", "<thead><tr>"]
+    lines += [f"<th>{html.escape(heading)}</th>" for heading in page.header] + ["</tr></thead>", "<tbody>"]
+    for row, runs in zip(page.rows, page.runs, strict=True):
+        cells = (f"<b>{html.escape(cell.text)}</b>" if cell.best else html.escape(cell.text) for cell in row)
+        lines.append(f'<tr title="{html.escape(runs)}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in page.notes)
+    return "\n".join([*lines, "</tbody>", "</table>", f"<ul>{notes}</ul>", ""])
+
+
+FORMATS: dict[str, Callable[[Sheet], str]] = {
+    "md": markdown,
+    "csv": comma_separated,
+    "latex": latex,
+    "html": html_table,
+}

@@ -1,0 +1,225 @@
+"""The figures of a table in compact form: what its runs gave, and which differences are significant.
+
+The file is small enough to commit, so that a table can be shown and checked where no run ever took place.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from common.comparison.runner import State
+from common.comparison.specification import Cell, Column, Table
+from common.results import EXAMPLES, Results
+
+LEVEL = 0.05  # of significance
+TINY = 1e-10  # a smaller p is told as below it
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one row over its seeds.
+
+    Attributes:
+        values: one a finished run.
+        stderrs: standard error over examples of each value, or None.
+        n: examples behind each value.
+        estimator: how it was estimated, with sample counts.
+    """
+
+    values: list[float]
+    stderrs: list[float | None]
+    n: list[int]
+    estimator: str
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; of one seed, the standard error over its examples."""
+        if len(self.values) > 1:
+            return float(np.std(self.values, ddof=1))
+        return self.stderrs[0]
+
+
+@dataclass(frozen=True)
+class RowResults:
+    """What a row's runs gave.
+
+    Attributes:
+        runs: id, seed, revision, data fingerprint and hash of each finished run.
+        figures: metric -> figure.
+        problems: why there is no run of a seed.
+    """
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TableResults:
+    """A whole table.
+
+    Attributes:
+        budget: that it was run with.
+        rows: title -> results.
+        best: metric -> titles of the rows that are significantly better than every other of their group.
+        tests: metric -> how that was tested, and the largest p of each group.
+    """
+
+    budget: str
+    rows: dict[str, RowResults]
+    best: dict[str, list[str]]
+    tests: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Writes the compact file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+    @staticmethod
+    def of(raw: dict[str, Any]) -> "TableResults":
+        """The inverse of `dataclasses.asdict`."""
+        rows = {
+            title: RowResults(
+                row["runs"], {name: Figure(**figure) for name, figure in row["figures"].items()}, row["problems"]
+            )
+            for title, row in raw["rows"].items()
+        }
+        return TableResults(raw["budget"], rows, raw["best"], raw["tests"])
+
+    @staticmethod
+    def read(path: Path) -> "TableResults":
+        """Reads the compact file.
+
+        Raises:
+            ValueError: if it is missing or damaged; the message names it and the remedy.
+        """
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: run the table first (compare.py run)")
+        try:
+            return TableResults.of(json.loads(path.read_text()))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}): run the table again (compare.py run)") from error
+
+
+def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResults:
+    """The compact form of a table's runs."""
+    rows: dict[str, RowResults] = {title: RowResults() for title in table.rows}
+    finished: dict[str, dict[int, Cell]] = {title: {} for title in table.rows}
+    for cell, found in states.items():
+        row = rows[cell.row]
+        if found.results is None:
+            row.problems.append(f"seed {cell.seed}: {found.reason or 'not run'}")
+            continue
+        finished[cell.row][cell.seed] = cell
+        run = found.results.run
+        row.runs.append(
+            {"id": run.id, "seed": cell.seed, "git": run.git, "key": cell.key, "data": run.data_fingerprint}
+        )
+        for column in table.columns:
+            _add(row.figures, column.metric, found.results)
+    groups: dict[str, dict[str, RowResults]] = {}
+    for title, asked in table.rows.items():
+        groups.setdefault(asked.group, {})[title] = rows[title]
+    best: dict[str, list[str]] = {}
+    tests: dict[str, str] = {}
+    for column in table.columns:
+        verdicts = [significant_best(column, group, finished) for group in groups.values()]
+        told = [verdict for verdict in verdicts if verdict is not None]
+        if told:
+            best[column.metric] = [title for title, _ in told]
+            tests[column.metric] = " / ".join(dict.fromkeys(test for _, test in told))
+    return TableResults(budget, rows, best, tests)
+
+
+def _add(figures: dict[str, Figure], metric: str, results: Results) -> None:
+    if metric.startswith("run/"):
+        name = metric.removeprefix("run/")
+        value, stderr, n, estimator = float(getattr(results.run, name)), None, 1, results.run.device
+    elif metric in results.metrics:
+        found = results.metrics[metric]
+        value, stderr, n, estimator = found.value, found.stderr, found.n, found.estimator
+    else:
+        return
+    figure = figures.setdefault(metric, Figure([], [], [], estimator))
+    figure.values.append(value)
+    figure.stderrs.append(stderr)
+    figure.n.append(n)
+
+
+def significant_best(
+    column: Column, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]]
+) -> tuple[str, str] | None:
+    """The row that a paired t-test finds better than every other one, and a sentence about the test.
+
+    With three or more common seeds the pairs are seeds; otherwise they are test examples, where the runs kept them.
+    None where there is no such row, nothing to pair, or fewer than two rows.
+    """
+    known = {title: row.figures[column.metric] for title, row in rows.items() if column.metric in row.figures}
+    if column.better == "none" or len(known) < 2 or column.metric.startswith("run/"):
+        return None
+    sign = 1.0 if column.better == "higher" else -1.0
+    leader = max(known, key=lambda title: sign * known[title].mean)
+    worst, pairs = 0.0, ""
+    for title in known:
+        if title == leader:
+            continue
+        paired = _pairs(column.metric, rows, finished, leader, title)
+        if paired is None:
+            return None
+        first, second, pairs = paired
+        p = paired_p(sign * (first - second))
+        if p is None or p >= LEVEL:
+            return None
+        worst = max(worst, p)
+    told = f"p <= {worst:.1e}" if worst >= TINY else f"p < {TINY:.0e}"
+    return leader, f"paired t-test over {pairs}, {told}"
+
+
+def paired_p(differences: np.ndarray) -> float | None:
+    """One-sided p of a paired t-test that differences [N] are above zero; None where they do not vary."""
+    if len(differences) < 2 or not np.std(differences) > 0:
+        return None
+    return float(stats.ttest_1samp(differences, 0.0, alternative="greater").pvalue)
+
+
+def _pairs(
+    metric: str, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]], first: str, second: str
+) -> tuple[np.ndarray, np.ndarray, str] | None:
+    seeds = sorted(finished[first].keys() & finished[second].keys())
+    if len(seeds) >= 3:
+
+        def by_seed(title: str) -> np.ndarray:
+            figure, order = rows[title].figures[metric], [run["seed"] for run in rows[title].runs]
+            return np.array([figure.values[order.index(seed)] for seed in seeds])
+
+        if all(len(rows[title].figures[metric].values) == len(rows[title].runs) for title in (first, second)):
+            return by_seed(first), by_seed(second), f"{len(seeds)} seeds"
+    kept = [[examples(finished[title][seed].folder, metric) for seed in seeds] for title in (first, second)]
+    arrays = [[array for array in row if array is not None] for row in kept]
+    if not seeds or any(len(row) < len(seeds) for row in arrays):
+        return None
+    lengths = {len(array) for row in arrays for array in row}
+    if len(lengths) > 1:  # not the same test examples
+        return None
+    one, two = (np.mean(row, axis=0) for row in arrays)
+    both = ~(np.isnan(one) | np.isnan(two))
+    return one[both], two[both], f"{int(both.sum())} test examples"
+
+
+def examples(folder: Path, metric: str) -> np.ndarray | None:
+    """A run's figure of each test example in the order of the split, NaN where not measured; None if not kept."""
+    path = folder / EXAMPLES
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        name = metric.removeprefix("test/")
+        return np.asarray(file[name], dtype=np.float64) if name in file else None

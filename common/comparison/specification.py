@@ -1,0 +1,244 @@
+"""Comparison tables: what a specification says, and the cells that it asks for.
+
+A specification is a YAML file: data and base configuration, rows that differ from it, columns, budgets with their
+seeds, and published rows. How its cells are run and shown is told in `runner` and `rendering`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from jsonargparse import ArgumentParser
+
+FOLDER = "{folder}"  # placeholders in a row's own command
+SEED = "{seed}"
+# An option's value as YAML has it. `Any` would build the object that a `class_path` names.
+Plain = bool | int | float | str | list | dict | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of every run.
+
+    Attributes:
+        metric: name in results.json (`test/nll`), or `run/seconds` and `run/parameters`.
+        title: heading; the metric's name where none is given.
+        better: which direction is better; none marks no best value.
+        digits: decimal places.
+    """
+
+    metric: str
+    title: str = ""
+    better: Literal["lower", "higher", "none"] = "none"
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a row differs from the table's base.
+
+    Attributes:
+        configs: configurations stacked on the table's.
+        set: dotted options, as on the command line of the training script.
+        script: training script; the table's where none is given.
+        base: configurations in place of the table's and the budget's.
+        budgets: name of a budget -> dotted options of this row alone.
+        command: a command of its own instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and
+            it leaves `{folder}/results.json`.
+        group: rows of one group are compared with each other, and with no row of another group.
+    """
+
+    configs: list[str] = field(default_factory=list)
+    set: dict[str, Plain] = field(default_factory=dict)
+    script: str | None = None
+    base: list[str] | None = None
+    budgets: dict[str, dict[str, Plain]] = field(default_factory=dict)
+    command: list[str] | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of somebody else's figures.
+
+    Attributes:
+        values: metric -> figure.
+        source: paper or page, and table.
+        status: verified (read in the source), recalled (not checked), or measured (by us, with the authors' outputs).
+        differences: how its protocol differs from ours.
+    """
+
+    values: dict[str, float]
+    source: str
+    status: Literal["verified", "recalled", "measured"]
+    differences: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a table may cost.
+
+    Attributes:
+        seeds: one run of each row for every seed.
+        configs: configurations stacked on the table's.
+        set: dotted options for every trained row.
+    """
+
+    seeds: list[int] = field(default_factory=lambda: [0])
+    configs: list[str] = field(default_factory=list)
+    set: dict[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A comparison table.
+
+    Attributes:
+        title: what is compared.
+        script: training script of the rows.
+        configs: base configurations.
+        rows: title -> what differs.
+        columns: figures.
+        budgets: name -> seeds and options.
+        set: dotted options for every trained row.
+        published: title -> figures from elsewhere.
+        notes: what a reader has to know.
+    """
+
+    title: str
+    rows: dict[str, Row]
+    columns: list[Column]
+    budgets: dict[str, Budget]
+    script: str = ""
+    configs: list[str] = field(default_factory=list)
+    set: dict[str, Plain] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table: a row under one seed.
+
+    Attributes:
+        row: title of the row.
+        seed: of the run.
+        command: what runs it, without the interpreter.
+        key: hash of all that decides its outcome but for data, code and seed.
+        folder: where it leaves results.json.
+        data: options that rebuild its data, for the fingerprint; None for a command of its own.
+    """
+
+    row: str
+    seed: int
+    command: tuple[str, ...]
+    key: str
+    folder: Path
+    data: tuple[str, ...] | None
+
+
+def read_table(path: Path) -> Table:
+    """A table's specification from its file; see `read_specification`."""
+    return read_specification(Table, path, "table")
+
+
+T = TypeVar("T")
+
+
+def read_specification(cls: type[T], path: Path, kind: str) -> T:
+    """A dataclass from its YAML file.
+
+    Args:
+        cls: the dataclass.
+        path: the file.
+        kind: what it is, for messages.
+
+    Raises:
+        ValueError: if the file is missing, a field is unknown or of the wrong type; the message names it.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise ValueError(f"there is no {kind} {path}; in {path.parent}: {known}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    try:
+        return cls(**parser.instantiate(parser.parse_path(str(path))).as_dict())
+    except Exception as error:  # jsonargparse raises its own error with the field in its text
+        raise ValueError(f"{path}: {error}") from error
+
+
+def cells(table: Table, budget: str, root: Path) -> list[Cell]:
+    """Every run that a table needs, seed by seed, so that whole tables of fewer seeds come first.
+
+    Args:
+        table: the specification.
+        budget: name of one of its budgets.
+        root: folder of runs; tables that have it in common run what they have in common once.
+
+    Raises:
+        ValueError: if there is no such budget, or two rows share a name, or a configuration file is missing.
+    """
+    if budget not in table.budgets:
+        raise ValueError(f"no budget {budget!r}; there are: {', '.join(table.budgets)}")
+    slugs = [slug(title) for title in table.rows]
+    if len(set(slugs)) < len(slugs):
+        raise ValueError(f"titles of rows must differ in their letters and digits: {', '.join(table.rows)}")
+    chosen = table.budgets[budget]
+    return [_cell(table, title, row, budget, seed, root) for seed in chosen.seeds for title, row in table.rows.items()]
+
+
+def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path) -> Cell:
+    chosen = table.budgets[budget]
+    if row.command is not None:
+        key = _hash({"command": row.command})
+        folder = _folder(root, title, f"{key}-s{seed}")
+        command = [word.replace(FOLDER, str(folder)).replace(SEED, str(seed)) for word in row.command]
+        return Cell(title, seed, tuple(command), key, folder, None)
+    configs = [*([*table.configs, *chosen.configs] if row.base is None else row.base), *row.configs]
+    options = {**table.set, **chosen.set, **row.set, **row.budgets.get(budget, {})}
+    script = row.script or table.script
+    contents = [_read(config) for config in configs]
+    key = _hash({"script": script, "config": contents, "set": options})
+    # A training's folder is root / modality / name / id.
+    folder = _folder(root / Path(script).stem.removeprefix("train_"), title, f"{key}-s{seed}")
+    command = [script, "fit", *(word for config in configs for word in ("--config", config))]
+    command += as_options(options)
+    command += ["--seed_everything", str(seed), "--run.root", str(root), "--run.name", folder.parent.name]
+    command += ["--run.id", folder.name]
+    data = [word for content in contents if "data" in content for word in ("--data", json.dumps(content["data"]))]
+    return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")))
+
+
+def _folder(parent: Path, title: str, identity: str) -> Path:
+    """Where a run lies or will lie: under the title that it was first asked for by, in whichever table."""
+    return min(parent.glob(f"*/{identity}"), default=parent / slug(title) / identity)
+
+
+def _read(config: str) -> dict[str, Any]:
+    """What a configuration says of model, data and training."""
+    if not Path(config).is_file():
+        raise ValueError(f"there is no configuration {config}")
+    content: dict[str, Any] = yaml.safe_load(Path(config).read_text()) or {}
+    content.pop("run", None)
+    return content
+
+
+def as_options(options: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted options as words of a command line."""
+    return [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in options.items()
+        if name.startswith(prefix)
+    ]
+
+
+def slug(title: str) -> str:
+    """A title as the name of a folder."""
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()) or "row"
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,71 @@
+"""Columns of a person's table as condition fields."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
+
+MAX_CATEGORIES = 20
+
+
+def condition_columns(
+    table: pd.DataFrame, names: Iterable[str], file: Path, continuous: list[str]
+) -> tuple[Fields, dict[str, Attribute]]:
+    """Raw fields and attributes of some columns of a file.
+
+    Text, and numbers with at most 20 different whole values, are categories; other numbers are continuous. Empty cells
+    are missing. Statistics of continuous columns are left to the caller, who knows the split.
+
+    Args:
+        table: the rows.
+        names: the columns.
+        file: where they come from, for messages.
+        continuous: columns that are continuous whatever they look like.
+
+    Raises:
+        ValueError: naming the file and the row or column at fault.
+    """
+    unknown = [name for name in [*names, *continuous] if name not in table.columns]
+    if unknown:
+        raise ValueError(f"{file} has no column {', '.join(unknown)}; it has: {', '.join(table.columns)}")
+    fields: Fields = {}
+    attributes: dict[str, Attribute] = {}
+    for name in names:
+        column = table[name]
+        if name in continuous or _is_continuous(column):
+            numbers = pd.to_numeric(column, errors="coerce")
+            wrong = column[numbers.isna() & column.notna()]
+            if len(wrong):
+                row = int(column.index.get_indexer(wrong.index[:1])[0]) + 2  # after the header
+                raise ValueError(f"{file}, row {row}, column {name}: {wrong.iloc[0]!r} is not a number")
+            fields[name] = torch.tensor(numbers.to_numpy(dtype="float32"))
+            attributes[name] = Continuous()
+        else:
+            values = sorted(column.dropna().unique())
+            positions = {value: position for position, value in enumerate(values)}
+            fields[name] = torch.tensor([positions.get(value, -1) for value in column])
+            attributes[name] = Categorical([_text(value) for value in values])
+    return fields, attributes
+
+
+def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torch.Tensor) -> dict[str, Attribute]:
+    """The attributes with the statistics of the training rows in the continuous ones."""
+    return {
+        name: Continuous.fit(fields[name][train]) if isinstance(attribute, Continuous) else attribute
+        for name, attribute in attributes.items()
+    }
+
+
+def _is_continuous(column: pd.Series) -> bool:
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    known = column.dropna()
+    return bool((known != known.round()).any() or known.nunique() > MAX_CATEGORIES)
+
+
+def _text(value: object) -> str:
+    """Whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,1 @@
+"""Examples in memory, their splits and their batches."""

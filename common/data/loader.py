@@ -1,0 +1,49 @@
+"""Batches of a split, the same for any number of processes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from common.batch import Batch
+from common.data.table import Table
+
+
+class TensorLoader:
+    """Batches of a table's rows. Training shuffles anew each epoch; evaluation gives each example once.
+
+    Each process takes its own rows. In training all processes make the same number of full batches; in evaluation
+    they make the same number of batches, whose sizes may differ by one: nothing is padded or left out.
+    """
+
+    def __init__(
+        self, table: Table, rows: Tensor, batch_size: int, shuffle: bool, seed: int, rank: int, world: int
+    ) -> None:
+        self.table, self.rows, self.batch_size = table, rows, batch_size
+        self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
+        self.epoch = 0
+        self.sampler, self.batch_sampler = self, None  # Lightning tells loader.sampler which epoch it is
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return max(1, len(self.rows) // self.world // self.batch_size)
+        return -(-len(self.rows) // (self.world * self.batch_size))
+
+    def positions(self) -> list[Tensor]:
+        """Positions in the split, batch by batch."""
+        if not self.shuffle:
+            return list(torch.arange(len(self.rows))[self.rank :: self.world].tensor_split(len(self)))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.rows), generator=generator)
+        own = order[self.rank : len(order) - len(order) % self.world : self.world]
+        return list(own.split(self.batch_size))[: len(self)]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for position in self.positions():
+            rows = self.rows[position]
+            condition = {name: field[rows] for name, field in self.table.fields.items()}
+            yield Batch(self.table.x[rows], condition, index=position)

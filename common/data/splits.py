@@ -1,0 +1,55 @@
+"""Who belongs to which split: at random, or by a hash of a name."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from common.data.table import Split
+
+
+def random_split(
+    count: int, shares: tuple[float, float], seed: int, groups: Tensor | None = None
+) -> dict[Split, Tensor]:
+    """Rows of train, val and test; `shares` are those of val and test.
+
+    Args:
+        count: number of rows.
+        shares: of val and test, between 0 and 1.
+        seed: seed of the permutation.
+        groups: [count]; given, each of its values is split in the same proportion (stratified).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.zeros(count, dtype=torch.int64) if groups is None else groups
+    parts: dict[Split, list[Tensor]] = {"train": [], "val": [], "test": []}
+    for group in groups.unique():
+        rows = (groups == group).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        val, test = (round(len(rows) * share) for share in shares)
+        parts["val"].append(rows[:val])
+        parts["test"].append(rows[val : val + test])
+        parts["train"].append(rows[val + test :])
+    # In random order, so that the first examples of a split stand for all of it.
+    joined = {name: torch.cat(rows) for name, rows in parts.items()}
+    return {name: rows[torch.randperm(len(rows), generator=generator)] for name, rows in joined.items()}
+
+
+def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
+    """Rows of train, val and test by a hash of each name: files added later move no other file.
+
+    Raises:
+        ValueError: if a split gets no row.
+    """
+    position = torch.tensor([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
+    val, test = shares
+    masks = {
+        "val": position < val,
+        "test": (position >= val) & (position < val + test),
+        "train": position >= val + test,
+    }
+    order = position.argsort(stable=True)  # files are sorted by class or name: their hashes are not
+    splits: dict[Split, Tensor] = {name: order[mask[order]] for name, mask in masks.items()}  # type: ignore[misc]
+    for name, rows in splits.items():
+        if len(rows) == 0:
+            raise ValueError(f"{len(names)} examples leave none for {name}: give more data or larger shares")
+    return splits

@@ -1,0 +1,1 @@
+"""Posterior, likelihoods and priors: normalised distributions in nats."""

@@ -1,0 +1,57 @@
+"""Noise that depends on the seed and on each example alone, and draws made of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, MixtureSameFamily, Normal
+
+from common.distributions.flows import Flow
+
+# Two odd constants spread neighbouring (seed, index) pairs over the 32 bits that torch's CPU generator takes.
+_SEED_FACTOR = 0x9E3779B1
+
+
+_INDEX_FACTOR = 0x85EBCA6B
+
+
+def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise [*shape[:1], B, *shape[1:]] that depends on the seed and on each example's index alone.
+
+    It is drawn on the CPU, so that every device, batch size and number of processes sees the same noise.
+
+    Args:
+        seed: seed of the evaluation.
+        index: [B], position of each example in its split.
+        shape: shape of the noise of one example; its first dimension (importance samples) comes first in the result.
+    """
+    generator = torch.Generator()
+    draws = []
+    for position in index.tolist():
+        generator.manual_seed((seed * _SEED_FACTOR + position * _INDEX_FACTOR) % 2**32)
+        draws.append(torch.randn(shape, generator=generator))
+    return torch.stack(draws, dim=1).to(index.device)
+
+
+def reparameterize(posterior: Independent, noise: Tensor) -> Tensor:
+    """Z = mean + scale * noise for a diagonal Gaussian (Kingma and Welling 2014, section 2.4)."""
+    base = getattr(posterior, "base_dist", None)
+    if not isinstance(base, Normal):
+        raise TypeError(f"encode must return a diagonal Gaussian, Independent(Normal(...), 1); got {posterior}")
+    return base.loc + base.scale * noise
+
+
+def prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
+    """A draw from the prior, [B, D], made of noise [B, D] and, for a mixture, standard normal numbers [B]."""
+    if isinstance(prior, Independent):
+        return reparameterize(prior, noise)
+    if isinstance(prior, Flow):
+        return prior.push(noise)
+    if not isinstance(prior, MixtureSameFamily):
+        raise TypeError(f"cannot draw reproducibly from {prior}")
+    cumulative = prior.mixture_distribution.probs.cumsum(-1)
+    uniform = torch.special.ndtr(choice).unsqueeze(-1)
+    component = (cumulative < uniform).sum(-1).clamp_max(cumulative.shape[-1] - 1)
+    base: Any = prior.component_distribution.base_dist  # type: ignore[attr-defined]
+    rows = torch.arange(len(component), device=component.device)
+    return base.loc[rows, component] + base.scale[rows, component] * noise

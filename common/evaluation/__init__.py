@@ -1,0 +1,1 @@
+"""What validation and test measure."""

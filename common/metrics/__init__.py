@@ -1,1 +1,0 @@
-"""Metrics that more than one modality uses."""

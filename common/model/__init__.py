@@ -1,0 +1,1 @@
+"""The latent model and its verbs, in plain torch."""

@@ -1,0 +1,1 @@
+"""Blocks of networks, and how a condition enters them."""

@@ -1,0 +1,157 @@
+"""Taking the condition out of z, so that z carries what the condition does not say.
+
+The ELBO alone does not see to it: a z that also holds the condition costs only the nats that its prior charges.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from common.conditions.attributes import Attribute, Categorical, Fields
+from common.configurable import Configurable
+
+
+class Removal(Configurable, nn.Module):
+    """Base: a term of the training loss that takes the categorical conditions out of z.
+
+    Args:
+        weight: of the term.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def build(self, latent_dim: int, attributes: Mapping[str, Attribute]) -> None:
+        """Creates the parameters: called once, by the model that knows the sizes.
+
+        Raises:
+            ValueError: if the model has no categorical condition.
+        """
+        self.categories = {
+            name: len(attribute.values) for name, attribute in attributes.items() if isinstance(attribute, Categorical)
+        }
+        if not self.categories:
+            raise ValueError("removal takes a categorical condition out of z; this model has none")
+
+    def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
+        """The term, a number.
+
+        Args:
+            z: draws from the posterior, [B, D].
+            posterior: q(z | x, c), batch shape [B].
+            fields: raw conditions, each [B].
+        """
+        raise NotImplementedError
+
+
+class Adversary(Removal):
+    """A classifier reads each condition from z; the encoder is trained against it through a reversed gradient.
+
+    The value is the mean over fields of the classifier's cross-entropy minus log(categories), in nats: about minus the
+    information that it finds. Source: Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks", equation 18;
+    for attributes of an autoencoder's code: Lample et al. 2017, "Fader Networks", section 3.2.
+
+    Args:
+        weight: of the reversed gradient; the classifier itself always learns at full rate.
+        hidden: width of the classifier's hidden layer.
+    """
+
+    def __init__(self, weight: float = 1.0, hidden: int = 256) -> None:
+        super().__init__(weight)
+        self.hidden = hidden
+
+    def build(self, latent_dim: int, attributes: Mapping[str, Attribute]) -> None:
+        """Creates the classifiers."""
+        super().build(latent_dim, attributes)
+        self.trunk: nn.Module = nn.Sequential(
+            nn.Linear(latent_dim, self.hidden), nn.GELU(), nn.Linear(self.hidden, self.hidden), nn.GELU()
+        )
+        self.heads = nn.ModuleList(nn.Linear(self.hidden, count) for count in self.categories.values())
+
+    def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
+        """Minimised by the classifier, maximised by whatever z came from."""
+        h = self.trunk(_ReversedGradient.apply(z, self.weight))
+        terms = []
+        for (name, count), head in zip(self.categories.items(), self.heads, strict=True):
+            known = fields[name] >= 0
+            if known.any():
+                loss = nn.functional.cross_entropy(head(h[known]), fields[name][known].long())
+                terms.append(loss - math.log(count))
+        return torch.stack(terms).mean() if terms else z.sum() * 0.0
+
+
+class _ReversedGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, z: Tensor, weight: float) -> Tensor:
+        context.weight = weight
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -context.weight * gradient, None
+
+
+class InformationPenalty(Removal):
+    """Weight times I(z; c), with q(z | c) and q(z) each taken for a diagonal Gaussian.
+
+    sum_c p(c) KL(N(m_c, s_c^2) || N(m, s^2)), summed over units and averaged over fields; m and s are the moments of
+    the aggregate posterior, kept as running averages to which every batch adds with its gradient. Nothing plays against
+    anything, so that training is stable; what it cannot see is information beyond the first two moments of each unit.
+    Source of the aim: Moyer et al. 2018, "Invariant Representations without Adversarial Training", equation 7.
+
+    Args:
+        weight: of the information.
+        momentum: weight of the newest batch in the running averages.
+    """
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+
+    def __init__(self, weight: float = 1.0, momentum: float = 0.1) -> None:
+        super().__init__(weight)
+        self.momentum = momentum
+
+    def build(self, latent_dim: int, attributes: Mapping[str, Attribute]) -> None:
+        """Creates the running averages."""
+        super().build(latent_dim, attributes)
+        rows = sum(self.categories.values())
+        self.register_buffer("first", torch.zeros(rows, latent_dim))
+        self.register_buffer("second", torch.ones(rows, latent_dim))
+        self.register_buffer("share", torch.full((rows, 1), 1e-3))
+
+    def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
+        """The information in nats, times the weight."""
+        mean, variance = posterior.base_dist.loc, posterior.base_dist.scale**2
+        start, terms = 0, []
+        for name, count in self.categories.items():
+            rows = slice(start, start + count)
+            start += count
+            member = nn.functional.one_hot(fields[name].long().clamp_min(0), count).to(mean.dtype)
+            member = member * (fields[name] >= 0).unsqueeze(1)
+            size = member.sum(0).unsqueeze(1)  # [categories, 1]
+            # A category that the batch does not show leaves its averages as they are.
+            rate = self.momentum * (size > 0)
+            first = torch.lerp(self.first[rows], member.T @ mean / size.clamp_min(1), rate)
+            second = torch.lerp(self.second[rows], member.T @ (mean**2 + variance) / size.clamp_min(1), rate)
+            share = torch.lerp(self.share[rows], size / size.sum().clamp_min(1), self.momentum)
+            terms.append(_information(first, second, share / share.sum()))
+            with torch.no_grad():
+                self.first[rows], self.second[rows], self.share[rows] = first, second, share
+        # The gradient reaches the averages through the newest batch alone: 1 / momentum restores its scale.
+        value = torch.stack(terms).mean()
+        return self.weight * (value.detach() + (value - value.detach()) / self.momentum)
+
+
+def _information(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """sum_c share_c KL(N_c || N) in nats, from moments [categories, D] and shares [categories, 1]."""
+    variance = (second - first**2).clamp_min(1e-6)
+    mean_all = (share * first).sum(0)
+    variance_all = ((share * second).sum(0) - mean_all**2).clamp_min(1e-6)
+    divergence = 0.5 * (variance_all.log() - variance.log() + (variance + (first - mean_all) ** 2) / variance_all - 1)
+    return (share * divergence).sum()

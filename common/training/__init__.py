@@ -1,0 +1,1 @@
+"""A latent model in Lightning: steps, checkpoints, the command line and its callbacks."""

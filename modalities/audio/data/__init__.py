@@ -1,0 +1,5 @@
+"""Sound as data: where clips come from, and the DataModules."""
+
+from modalities.audio.data.datamodules import GTZAN, SPEECHCOMMANDS, AudioData, AudioFiles, RecordedAudio, Tunes
+
+__all__ = ["GTZAN", "SPEECHCOMMANDS", "AudioData", "AudioFiles", "RecordedAudio", "Tunes"]

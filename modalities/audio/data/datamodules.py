@@ -1,0 +1,335 @@
+"""Audio DataModules. Clips are log-mel features [N, 1, mels, frames] in float16, standardised on the device."""
+
+import math
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from tqdm import tqdm
+
+from common.batch import Batch
+from common.conditions.attributes import SOURCE, Categorical
+from common.conditions.columns import condition_columns, fit_continuous
+from common.data.datamodule import ConditionalDataModule
+from common.data.splits import hashed_split
+from common.data.table import Split, Table
+from common.paths import data_root
+from modalities.audio.data.clip_cache import ClipWriter, Columns, kept_clips
+from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
+from modalities.audio.data.rendering import PROGRAMS, Performance, clip_starts, render, sources_digest
+from modalities.audio.data.tunes import GENRES, Tune, group_tunes, read_tunes, split_tunes, tune_files
+from modalities.audio.evaluation.judge import AudioJudge
+from modalities.audio.signal.audio_files import clips
+from modalities.audio.signal.features import LogMel
+
+STATISTICS_CLIPS = 2000  # training clips behind mean and deviation of the features
+NAMED = 10  # faulty files that a message names
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class AudioData(ConditionalDataModule):
+    """Base of the audio DataModules.
+
+    Args:
+        features: parameters of the log-mel features; their mean and deviation are taken from the training clips.
+        batch_size: clips a batch and process.
+        seed: seed of shuffling.
+        condition: names of the condition fields to keep; None keeps all.
+    """
+
+    def __init__(
+        self,
+        features: LogMel = LogMel(),  # noqa: B008 (frozen)
+        batch_size: int = 64,
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_size, seed, condition)
+        self.settings = features
+
+    @cached_property
+    def features(self) -> LogMel:
+        """The features with the statistics of the training clips: what the model is built with."""
+        rows = self.whole.splits["train"]
+        log_mel = self.whole.x[rows[:: max(1, len(rows) // STATISTICS_CLIPS)]].float()
+        return replace(self.settings, mean=round(log_mel.mean().item(), 4), std=round(log_mel.std().item(), 4))
+
+    @property
+    def customary_tempo(self) -> dict[str, float]:
+        """Usual beats a minute of each genre, where they are known."""
+        return {}
+
+    def transform(self, batch: Batch, training: bool) -> Batch:
+        """Standardised features."""
+        return batch.replace(x=self.features.standardise(batch.x))
+
+    def judge(self) -> AudioJudge | None:
+        """The frozen judge of these clips, trained once and kept in the cache; None where there is nothing to judge."""
+        return self._judge
+
+    @cached_property
+    def _judge(self) -> AudioJudge | None:
+        return AudioJudge.of(self.whole, self.features, self.fingerprint)
+
+
+class Tunes(AudioData):
+    """The embedded tunes: reels, hornpipes, jigs, strathspeys and clogs, each clip on several instruments.
+
+    Conditions are `genre` and `instrument`. The split is by tune: near-duplicates lie on one side.
+
+    Args:
+        performance: "customary" plays each dance at its usual tempo and swings hornpipes and clogs; "as_notated" plays
+            what is written, evenly, at 120 quarter notes a minute. See `modalities.audio.data.rendering.Performance`.
+        instruments: what every clip is played on: some of piano, guitar, accordion, fiddle, flute.
+        clips: clips of each tune of the commonest genre, at most; a genre that is n times rarer gives sqrt(n) times as
+            many, which may overlap.
+        limit: only so many tunes, spread over the collection, for a trial; None takes all.
+        views: in training z is read from the same clip on an instrument drawn anew: it learns what they share.
+        shares: shares of validation and test.
+        features: as in `AudioData`.
+        batch_size: as in `AudioData`.
+        seed: as in `AudioData`.
+        condition: as in `AudioData`.
+    """
+
+    def __init__(
+        self,
+        performance: Literal["customary", "as_notated"] = "customary",
+        instruments: Sequence[str] = tuple(PROGRAMS),
+        clips: int = 4,
+        limit: int | None = None,
+        views: bool = False,
+        shares: tuple[float, float] = (0.1, 0.1),
+        features: LogMel = LogMel(),  # noqa: B008 (frozen)
+        batch_size: int = 64,
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(features, batch_size, seed, condition)
+        unknown = [name for name in instruments if name not in PROGRAMS]
+        if unknown or not instruments:
+            raise ValueError(f"instruments {', '.join(unknown) or 'none'}: there are {', '.join(PROGRAMS)}")
+        self.performance = Performance(performance)
+        self.instruments = list(instruments)
+        self.clips, self.limit, self.views, self.shares = clips, limit, views, shares
+
+    @property
+    def customary_tempo(self) -> dict[str, float]:
+        """Usual beats a minute of each dance; none where the tunes are played as they are notated."""
+        return self.performance.customary_tempo
+
+    def load(self) -> Table:
+        """Renders the tunes, or reads what an earlier run rendered under the same settings."""
+        files = tune_files()
+        if self.limit is not None:
+            files = files[:: max(1, len(files) // self.limit)][: self.limit]
+        settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
+        kept = kept_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
+        self.tune = kept.columns["tune"]
+        fields = {name: kept.columns[name] for name in ("genre", "instrument")}
+        attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
+        return Table(kept.x, fields, dict(attributes), _shuffled(kept.columns["split"]))
+
+    def _render(self, files: list[Path], writer: ClipWriter) -> Columns:
+        tunes, left_out = read_tunes(files)
+        reasons = ", ".join(f"{count} {why}" for why, count in left_out.items())
+        rank_zero_info(f"{len(files)} tunes; left out: {reasons or 'none'}")
+        parts = split_tunes(tunes, group_tunes(tunes), self.shares)
+        for name, rows in parts.items():
+            if len(rows) == 0:
+                raise ValueError(f"{len(tunes)} tunes leave none for {name}: raise data.limit or data.shares")
+        side = {row: SPLITS.index(name) for name, rows in parts.items() for row in rows.tolist()}
+        labels: list[tuple[int, int, int, int]] = []
+        counts = Counter(tune.genre for tune in tunes)
+        for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune")):
+            wanted = round(self.clips * math.sqrt(max(counts.values()) / counts[tune.genre]))
+            for start in clip_starts(tune, self.performance, self.settings.seconds, wanted):
+                writer.append(self._clip(tune, start))
+                genre = GENRES.index(tune.genre)
+                labels += [(genre, played, side[number], number) for played in range(len(self.instruments))]
+        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(labels).T, strict=True))
+
+    def _clip(self, tune: Tune, start: float) -> Tensor:
+        """Features of a clip on every instrument, [instruments, 1, mels, frames]."""
+        size, rate = self.settings.samples, self.settings.sample_rate
+        waves = [render(tune, name, self.performance, start, size, rate) for name in self.instruments]
+        return self.settings.log_mel(torch.stack(waves)).unsqueeze(1)
+
+    def transform(self, batch: Batch, training: bool) -> Batch:
+        """Standardised features; in training with views, the same clip on another instrument beside it."""
+        changed = super().transform(batch, training)
+        if not (training and self.views):
+            return changed
+        train = self.table.splits["train"]
+        rows, count = train[batch.positions.cpu()], len(self.instruments)
+        # The renderings of a clip lie side by side; one that a subset leaves out of training is not shown either.
+        renderings = (rows - rows % count).unsqueeze(1) + torch.arange(count)
+        trained = torch.isin(renderings, train).float()
+        other = renderings.gather(1, torch.multinomial(trained, 1))[:, 0]
+        condition = {f"{SOURCE}_{name}": field[other].to(batch.x.device) for name, field in self.table.fields.items()}
+        source = self.features.standardise(self.table.x[other].to(batch.x.device))
+        return changed.replace(condition={**changed.condition, **condition, SOURCE: source})
+
+
+class RecordedAudio(AudioData):
+    """Base of collections of sound files, cut into clips once and kept in the cache.
+
+    Files may have any sample rate and number of channels. They are read piece by piece and their features stay on disk,
+    so that neither a long file nor a large collection has to fit into memory. The split is by recording, or by the
+    group that the collection names, never by clip.
+
+    Args:
+        root: folder of the files.
+        cut: "time" cuts one clip after the other, "onset" begins each at an onset.
+        faulty: "raise" stops at files that are silent, truncated or no sound, and names them; "skip" warns instead.
+        shares: shares of validation and test, where the collection has no split of its own.
+        features: as in `AudioData`.
+        batch_size: as in `AudioData`.
+        seed: as in `AudioData`.
+        condition: as in `AudioData`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        cut: Literal["time", "onset"] = "time",
+        faulty: Literal["raise", "skip"] = "raise",
+        shares: tuple[float, float] = (0.1, 0.1),
+        features: LogMel = LogMel(),  # noqa: B008 (frozen)
+        batch_size: int = 64,
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(features, batch_size, seed, condition)
+        self.root = Path(root)
+        self.cut, self.faulty, self.shares = cut, faulty, shares
+        self.continuous: list[str] = []
+
+    @abstractmethod
+    def recordings(self) -> Recordings:
+        """The files with their conditions."""
+
+    def load(self) -> Table:
+        """Reads the labels; cuts the files, or reads what an earlier run cut."""
+        found = self.recordings()
+        names = self.condition or list(found.conditions.columns)
+        fields, attributes = condition_columns(found.conditions, names, found.source, self.continuous)
+        stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in found.files]
+        kept = kept_clips([asdict(self.settings), self.cut, self.faulty, stamps], lambda w: self._cut(found.files, w))
+        owner = kept.columns["recording"]
+        if found.splits is None:
+            splits = hashed_split([found.groups[row] for row in owner.tolist()], self.shares)
+        else:
+            splits = _shuffled(torch.tensor([SPLITS.index(name) for name in found.splits])[owner])
+        fields = {name: field[owner] for name, field in fields.items()}
+        return Table(kept.x, fields, fit_continuous(attributes, fields, splits["train"]), splits)
+
+    def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
+        owner: list[int] = []
+        problems: list[str] = []
+        for row, file in enumerate(tqdm(files, desc="cutting recordings", unit="file")):
+            try:
+                for clip in clips(file, self.settings, self.cut):
+                    writer.append(self.settings.log_mel(clip)[None, None])
+                    owner.append(row)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            named = "\n".join(problems[:NAMED]) + ("\n..." if len(problems) > NAMED else "")
+            message = f"{len(problems)} of {len(files)} files are faulty:\n{named}"
+            if self.faulty == "raise" or not owner:
+                raise ValueError(f"{message}\n(data.faulty: skip goes on without them)")
+            rank_zero_warn(message, category=UserWarning)
+        return {"recording": torch.tensor(owner)}
+
+
+class AudioFiles(RecordedAudio):
+    """A person's own recordings: one folder a genre, a folder with a CSV, or names that say what a file is.
+
+    Args:
+        root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre.
+        attributes: CSV whose first column names a file below `root`; every other column is a condition.
+        pattern: how files are named, as in `<digit>_<speaker>_<index>`; `condition` chooses among the parts.
+        group: column or part, an artist say, whose recordings lie on the same side of the split.
+        continuous: columns that are continuous whatever they look like.
+        arguments: as in `RecordedAudio`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        attributes: Path | None = None,
+        pattern: str | None = None,
+        group: str | None = None,
+        continuous: list[str] | None = None,
+        **arguments: object,
+    ) -> None:
+        super().__init__(root, **arguments)  # type: ignore[arg-type]
+        if attributes is not None and pattern is not None:
+            raise ValueError("data.attributes and data.pattern both say what a file is: choose one")
+        self.csv, self.pattern, self.group = attributes, pattern, group
+        self.continuous = continuous or []
+
+    def recordings(self) -> Recordings:
+        """Reads folders, the CSV or the names."""
+        if self.csv is not None:
+            return table_file(self.root, Path(self.csv), self.group)
+        if self.pattern is not None:
+            return named_files(self.root, self.pattern, self.group)
+        return genre_folders(self.root)
+
+
+class GTZAN(RecordedAudio):
+    """Ten genres, 30 seconds each, with the artist-filtered split of torchaudio. One original file is damaged.
+
+    Args:
+        root: folder that holds torchaudio's `genres`; None is `gtzan` below the data root.
+        download: lets torchaudio download what is missing.
+        faulty: as in `RecordedAudio`.
+        arguments: as in `RecordedAudio`.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        download: bool = False,
+        faulty: Literal["raise", "skip"] = "skip",
+        **arguments: object,
+    ) -> None:
+        super().__init__(root or data_root() / "gtzan", faulty=faulty, **arguments)  # type: ignore[arg-type]
+        self.download = download
+
+    def recordings(self) -> Recordings:
+        """Torchaudio's lists."""
+        return gtzan(self.root, self.download)
+
+
+class SPEECHCOMMANDS(RecordedAudio):
+    """35 spoken words by many speakers, with the official split, in which no speaker is on two sides.
+
+    Args:
+        root: folder that holds torchaudio's `SpeechCommands`; None is the data root.
+        download: lets torchaudio download what is missing.
+        arguments: as in `RecordedAudio`.
+    """
+
+    def __init__(self, root: Path | None = None, download: bool = False, **arguments: object) -> None:
+        super().__init__(root or data_root(), **arguments)  # type: ignore[arg-type]
+        self.download = download
+
+    def recordings(self) -> Recordings:
+        """Torchaudio's lists."""
+        return speech_commands(self.root, self.download)
+
+
+def _shuffled(split: Tensor) -> dict[Split, Tensor]:
+    """Rows of each split from their numbers [N], in a fixed random order: the first ones stand for all."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    return {name: order[split[order] == number] for number, name in enumerate(SPLITS)}

@@ -1,0 +1,173 @@
+"""What is measured of real test clips and of as many that a system made, before and after the way through sound."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions.attributes import Categorical
+from common.conditions.classifier import Judge
+from common.evaluation.frechet import frechet_distance
+from common.results import Measurement
+from modalities.audio.evaluation.baselines import nearest
+from modalities.audio.evaluation.metrics import log_spectral_distance, spread, tempo, tempo_error
+from modalities.audio.evaluation.summary_judge import SummaryJudge
+from modalities.audio.signal.vocoder import Vocoder
+
+if TYPE_CHECKING:
+    from modalities.audio.data.datamodules import AudioData
+
+Figures = dict[str, Measurement]
+TEMPO_TOLERANCE = 0.12  # share: tunes vary by 8 %, and a frame is some 5 % of a beat
+NEAREST = 100  # samples that are compared with every training clip
+STRETCHED = "genre"  # the field whose change may change the tempo
+
+
+class Trial:
+    """Real test clips, and what a system generated under their conditions and made of them.
+
+    Args:
+        data: the DataModule.
+        batch: N real test clips, standardised.
+        generated: N clips generated under their conditions.
+        reconstructed: N clips made from the real ones.
+        how: what the generated clips are.
+        vocoder: turns clips into sound.
+    """
+
+    def __init__(
+        self,
+        data: "AudioData",
+        batch: Batch,
+        generated: Tensor,
+        reconstructed: Tensor,
+        how: str,
+        vocoder: Vocoder,
+    ) -> None:
+        self.data, self.batch, self.generated, self.reconstructed = data, batch, generated, reconstructed
+        self.how, self.vocoder, self.features = how, vocoder, data.features
+        judge = data.judge()
+        self.judges: dict[str, Judge] = {}
+        if judge is not None:
+            self.judges = {"": judge, "second_judge/": SummaryJudge.of(data.whole, self.features)}
+        self.fields = dict(judge.attributes) if judge is not None else {}
+        self.count = len(batch)
+
+    @cached_property
+    def generated_sound(self) -> Tensor:
+        """The generated clips turned into sound and analysed anew."""
+        return self.vocoder.round_trip(self.generated, self.features)
+
+    @cached_property
+    def real_sound(self) -> Tensor:
+        """Real clips turned into sound from their features and analysed anew: the ceiling of the vocoder."""
+        return self.vocoder.round_trip(self.batch.x, self.features)
+
+    def figures(self) -> Figures:
+        """Reconstruction, spread, and what the judges hear, where there are any."""
+        figures = self.reconstruction() | self.variety()
+        return figures | self.control() | self.tempo() if self.judges else figures
+
+    def control(self) -> Figures:
+        """Both judges' accuracy of each condition and value, on features and after the way through sound."""
+        clips = {
+            "control_accuracy": (self.generated, self.how),
+            "sound/control_accuracy": (self.generated_sound, f"{self.how}, turned into sound and analysed anew"),
+            "judge_accuracy": (self.batch.x, "real test clips"),
+            "sound/judge_accuracy": (self.real_sound, "real test clips, turned into sound from their features"),
+        }
+        figures: Figures = {}
+        for prefix, judge in self.judges.items():
+            for kind, (x, what) in clips.items():
+                read = judge.read(x)
+                for name, attribute in self.fields.items():
+                    assert isinstance(attribute, Categorical)
+                    truth = self.batch.condition[name]
+                    known = truth >= 0
+                    how = f"{'second' if prefix else 'frozen'} judge, {what}"
+                    hits = read[name] == truth
+                    # The first judge's figures on features are those of common, on its own samples.
+                    if prefix or "sound" in kind:
+                        figures[f"test/{prefix}{kind}/{name}"] = Measurement.accuracy(hits[known], how)
+                    for number, value in enumerate(attribute.values):
+                        if (truth == number).any():
+                            chosen = hits[truth == number]
+                            figures[f"test/{prefix}{kind}/{name}/{value}"] = Measurement.accuracy(chosen, how)
+        judge = self.judges[""]
+        distance = frechet_distance(judge.features(self.real_sound), judge.features(self.generated_sound))
+        how = "judge features, generated and real clips after the way through sound"
+        figures["test/sound/frechet_distance"] = Measurement(distance, None, self.count, "squared feature units", how)
+        return figures
+
+    def reconstruction(self) -> Figures:
+        """Log-spectral distance of reconstructions and of the way through sound."""
+        real = self.features.restore(self.batch.x)
+        figures = {}
+        for name, x, how in (
+            ("log_spectral_distance", self.reconstructed, "reconstructions"),
+            ("sound/log_spectral_distance", self.real_sound, "real clips turned into sound from their features"),
+        ):
+            figures[f"test/{name}"] = Measurement.mean(log_spectral_distance(self.features.restore(x), real), "dB", how)
+        return figures
+
+    def variety(self) -> Figures:
+        """Spread of samples against real clips; how near training clips are to samples and to real clips."""
+        figures = {}
+        how = "deviation over generated clips against that over real test clips of the same conditions, mean of bins"
+        for name, x, real in (
+            ("spread", self.generated, self.batch.x),
+            ("sound/spread", self.generated_sound, self.real_sound),
+            ("spread_reconstructed", self.reconstructed, self.batch.x),
+        ):
+            figures[f"test/{name}"] = Measurement(spread(x) / spread(real), None, self.count, "ratio", how)
+        figures |= self._spread_by_value()
+        train = self.data.table.x[self.data.table.splits["train"]]
+        real, drawn = (self.features.restore(x[:NEAREST]) for x in (self.batch.x, self.generated))
+        own, which = nearest(real, train)
+        other, _ = nearest(drawn, train)
+        value = (other.mean() / own.mean()).item()
+        how = "distance of generated clips to the nearest training clip against that of real test clips"
+        figures["test/nearest_training_clip"] = Measurement(value, None, len(own), "ratio", how)
+        copied = log_spectral_distance(train[which].float(), real)
+        how = "the nearest training clip in place of a reconstruction"
+        figures["test/log_spectral_distance_nearest"] = Measurement.mean(copied, "dB", how)
+        return figures
+
+    def _spread_by_value(self) -> Figures:
+        figures = {}
+        for name, attribute in self.fields.items():
+            assert isinstance(attribute, Categorical)
+            for number, value in enumerate(attribute.values):
+                rows = self.batch.condition[name] == number
+                if rows.sum() < 10:
+                    continue
+                ratio = spread(self.generated_sound[rows]) / spread(self.real_sound[rows])
+                how = "as test/sound/spread, clips of this value alone"
+                count = int(rows.sum())
+                figures[f"test/sound/spread/{name}/{value}"] = Measurement(ratio, None, count, "ratio", how)
+        return figures
+
+    def tempo(self) -> Figures:
+        """Beats a minute of each genre with a customary tempo, by onset autocorrelation, generated and real."""
+        customary: dict[str, float] = self.data.customary_tempo
+        figures: Figures = {}
+        if not customary or STRETCHED not in self.fields:
+            return figures
+        attribute = self.fields[STRETCHED]
+        assert isinstance(attribute, Categorical)
+        genre = self.batch.condition[STRETCHED]
+        expected = torch.tensor([customary[value] for value in attribute.values])[genre]
+        for kind, x in (("", self.generated_sound), ("_real", self.real_sound)):
+            measured = tempo(self.features.restore(x), self.features)
+            near = tempo_error(measured, expected) <= TEMPO_TOLERANCE
+            how = f"onset autocorrelation, within {TEMPO_TOLERANCE:.0%} of the customary tempo or 2, 3, 1/2, 1/3 of it"
+            figures[f"test/tempo_accuracy{kind}"] = Measurement.accuracy(near, how)
+            for number, value in enumerate(attribute.values):
+                if (genre == number).any():
+                    bpm = measured[genre == number].median().item()
+                    how = f"median by onset autocorrelation; customary {customary[value]:g}"
+                    count = int((genre == number).sum())
+                    figures[f"test/tempo{kind}/{value}"] = Measurement(bpm, None, count, "beats a minute", how)
+        return figures

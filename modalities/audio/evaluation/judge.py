@@ -1,0 +1,148 @@
+"""The judges of audio: a small convolutional network on log-mel features, and a classifier of another kind.
+
+Both are trained on the real training split alone. What only one of them believes may be a weakness of that judge.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from common.conditions.attributes import Attribute, Categorical, Fields
+from common.conditions.classifier import Judge, RealFigures, kept, scores, train
+from common.data.table import Table
+from modalities.audio.signal.features import LogMel
+
+VERSION = 2  # part of the cache key: raise it when the network or its training changes
+FEATURES = 64
+
+
+def judged(attributes: dict[str, Attribute]) -> dict[str, Categorical]:
+    """The conditions that a judge can read: categories, where there is something to tell apart."""
+    return {
+        name: attribute
+        for name, attribute in attributes.items()
+        if isinstance(attribute, Categorical) and len(attribute.values) > 1
+    }
+
+
+class AudioJudge(nn.Module):
+    """Reads every categorical condition of a clip: one head a field on common features.
+
+    Convolutions over time and frequency, then the mean and the greatest value over time of each channel and band. It
+    is trained with small random gains, shifts in time and masked bands and times.
+
+    Args:
+        attributes: the fields.
+        mels: number of mel bands.
+        width: channels of the first stage.
+    """
+
+    def __init__(self, attributes: dict[str, Attribute], mels: int, width: int = 16) -> None:
+        super().__init__()
+        self.attributes: dict[str, Attribute] = dict(judged(attributes))
+        sizes = [1, width, 2 * width, 3 * width, 4 * width]
+        strides = [(2, 1), (2, 2), (2, 2), (2, 2)]
+        stages: list[nn.Module] = []
+        for (inputs, outputs), stride in zip(pairwise(sizes), strides, strict=True):
+            stages += [nn.Conv2d(inputs, outputs, (3, 5), stride, (1, 2)), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.trunk = nn.Sequential(*stages)
+        bands = -(-mels // 16)
+        self.time = nn.Sequential(
+            nn.Conv1d(bands * sizes[-1], 96, 5, padding=2), nn.BatchNorm1d(96), nn.ReLU(),
+            nn.Conv1d(96, 96, 5, padding=4, dilation=2), nn.BatchNorm1d(96), nn.ReLU(),
+        )  # fmt: skip
+        self.last = nn.Sequential(nn.Linear(2 * 96, FEATURES), nn.ReLU())
+        counts = [len(attribute.values) for attribute in judged(attributes).values()]
+        self.heads = nn.ModuleList(nn.Linear(FEATURES, count) for count in counts)
+        self.real: RealFigures
+
+    @staticmethod
+    @torch.inference_mode(False)  # asked for in the middle of a test, whose tensors could not be trained
+    def of(table: Table, features: LogMel, fingerprint: str) -> "AudioJudge | None":
+        """The judge of a table, from the cache or trained now and kept there; None without a category to read."""
+        if not judged(table.attributes):
+            return None
+        judge = AudioJudge(table.attributes, table.x.shape[2])
+        kept(judge, f"audio-{fingerprint}-{VERSION}", lambda: judge.fit(table, features))
+        judge.real = examine(judge, table, features)
+        return judge
+
+    def fit(self, table: Table, features: LogMel, steps: int = 600, batch_size: int = 64, seed: int = 0) -> None:
+        """Trains on the training split.
+
+        Args:
+            table: clips and fields.
+            features: how the clips are standardised.
+            steps: optimiser steps.
+            batch_size: clips a step.
+            seed: of weights, order and augmentation.
+        """
+        rows = table.splits["train"]
+
+        def loss() -> Tensor:
+            chosen = rows[torch.randint(len(rows), (min(batch_size, len(rows)),))]
+            x = distort(features.standardise(table.x[chosen]), features.silence)
+            return self._loss(x, {name: table.fields[name][chosen] for name in self.attributes})
+
+        train(self, loss, steps, seed, weight_decay=0.02)
+
+    def _loss(self, x: Tensor, truth: Fields) -> Tensor:
+        h = self._hidden(x)
+        loss = h.new_zeros(())
+        for name, head in zip(self.attributes, self.heads, strict=True):
+            known = truth[name] >= 0
+            if known.any():
+                loss = loss + nn.functional.cross_entropy(head(h[known]), truth[name][known], label_smoothing=0.05)
+        return loss
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        h = self.trunk(x.contiguous(memory_format=torch.channels_last))
+        h = self.time(h.flatten(1, 2))
+        return self.last(torch.cat([h.mean(-1), h.amax(-1)], dim=1))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features before the heads, [B, 64]."""
+        with torch.no_grad():
+            return torch.cat([self._hidden(part) for part in x.split(200)])
+
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """Predicted category of each field, [B], for standardised features."""
+        h = self.features(x)
+        return {name: head(h).argmax(-1) for name, head in zip(self.attributes, self.heads, strict=True)}
+
+
+def examine(judge: Judge, table: Table, features: LogMel) -> RealFigures:
+    """A judge's scores and features of the real test split."""
+    rows = table.splits["test"]
+    x = features.standardise(table.x[rows])
+    truth = {name: field[rows] for name, field in table.fields.items()}
+    return RealFigures(scores(judge.attributes, judge.read(x), truth), judge.features(x))
+
+
+def distort(x: Tensor, silence: float, gain: float = 0.2, bands: int = 6, frames: int = 8, shift: int = 4) -> Tensor:
+    """Clips at a random gain, shifted in time, with a stripe of bands and one of frames silent.
+
+    Args:
+        x: standardised features [B, 1, mels, frames].
+        silence: their value of silence.
+        gain: largest gain, in standardised units.
+        bands: widest masked stripe of bands.
+        frames: widest masked stripe of frames.
+        shift: largest shift in frames.
+    """
+    size, _, mels, length = x.shape
+    x = x + (torch.rand(size, 1, 1, 1) * 2 - 1) * gain
+    move = torch.randint(-shift, shift + 1, (size, 1))
+    place = torch.arange(length) + move
+    x = x.gather(-1, place.clamp(0, length - 1).view(size, 1, 1, length).expand_as(x))
+    hidden = _stripe(size, mels, bands).view(size, 1, mels, 1) | _stripe(size, length, frames).view(size, 1, 1, length)
+    return x.masked_fill(hidden, silence).clamp_min(silence)
+
+
+def _stripe(size: int, length: int, widest: int) -> Tensor:
+    """True in a random stripe of each row, [size, length]."""
+    width = torch.randint(0, widest + 1, (size, 1))
+    start = (torch.rand(size, 1) * (length - width)).long()
+    place = torch.arange(length)
+    return (place >= start) & (place < start + width)

@@ -1,0 +1,1 @@
+"""Networks and the prior of the audio CVAE."""

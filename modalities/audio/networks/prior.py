@@ -1,0 +1,113 @@
+"""A prior over sequences of latent vectors: each step is drawn given the steps before it and the condition."""
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from common.distributions.flows import Coupling, Flow
+from common.distributions.priors import Encode, Prior
+from common.nn.film import expand
+from common.objectives.objectives import factorises
+
+
+class SequencePrior(Prior):
+    """p(z | c) = prod_s p(z_s | z_1 ... z_{s-1}, c): a recurrent network over the steps, a small flow within each.
+
+    The latent of a clip is a sequence of notes, as it were. A prior that does not know what came before draws notes
+    that do not go together: no tempo, no tune. Source of the recurrent prior: Chung et al. 2015, "A Recurrent Latent
+    Variable Model for Sequential Data", equation 5, here with couplings (Dinh et al. 2017) in place of a Gaussian.
+
+    Args:
+        channels: size of the latent vector of a step.
+        width: of the recurrent network.
+        layers: coupling layers of a step.
+        hidden: width of their hidden layers.
+    """
+
+    def __init__(self, channels: int = 8, width: int = 192, layers: int = 4, hidden: int = 64) -> None:
+        super().__init__()
+        self.channels, self.width, self.layers, self.hidden = channels, width, layers, hidden
+
+    def build(self, latent_dim: int, condition_dim: int, encode: Encode, shape: tuple[int, ...] | None) -> None:
+        """Creates the networks.
+
+        Raises:
+            ValueError: if the latent is no sequence of steps of this size.
+        """
+        super().build(latent_dim, condition_dim, encode, shape)
+        if latent_dim % self.channels or self.channels < 2:
+            raise ValueError(f"channels ({self.channels}) must divide latent_dim ({latent_dim}) and be at least 2")
+        self.start = nn.Linear(condition_dim, self.width)
+        self.recurrent = nn.GRU(self.channels + condition_dim, self.width, batch_first=True)
+        inputs = self.width + condition_dim
+        self.couplings = nn.ModuleList(Coupling(self.channels, inputs, self.hidden) for _ in range(self.layers))
+
+    def forward(self, c: Tensor) -> "SequenceFlow":
+        """The distribution under each row of c."""
+        return SequenceFlow(self, c)
+
+
+class SequenceFlow(Flow):
+    """Distribution of z with batch shape [B] and event shape [S * channels], steps one after the other."""
+
+    def __init__(self, prior: SequencePrior, c: Tensor) -> None:
+        super().__init__(prior.couplings, c, prior.size)
+        self.network = prior
+
+    def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Base noise [..., B, D] that gives z, and log |du/dz| [..., B]: all steps at once."""
+        rows = z.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
+        c = expand(self.c, z).flatten(0, -2)
+        before = torch.nn.functional.pad(rows, (0, 0, 1, 0))[:, :-1]
+        steps = c.unsqueeze(1).expand(-1, rows.shape[1], -1)
+        h, _ = self.network.recurrent(torch.cat([before, steps], dim=-1), self._start(c))
+        context = torch.cat([h, steps], dim=-1).flatten(0, 1)
+        u, log_determinant = rows.flatten(0, 1), rows.new_zeros(rows.shape[0] * rows.shape[1])
+        for coupling in self.couplings:
+            u, change = coupling(u, context)
+            log_determinant = log_determinant + change
+        total = log_determinant.unflatten(0, rows.shape[:2]).sum(-1)
+        return u.unflatten(0, rows.shape[:2]).flatten(1).unflatten(0, z.shape[:-1]), total.unflatten(0, z.shape[:-1])
+
+    def push(self, u: Tensor) -> Tensor:
+        """Z [..., B, D] from base noise [..., B, D], step by step."""
+        noise = u.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
+        c = expand(self.c, u).flatten(0, -2)
+        state, z = self._start(c), noise.new_zeros(len(noise), self.network.channels)
+        steps = []
+        for step in noise.unbind(1):
+            h, state = self.network.recurrent(torch.cat([z, c], dim=-1).unsqueeze(1), state)
+            z = step
+            for coupling in reversed(self.couplings):
+                assert isinstance(coupling, Coupling)
+                z = coupling.inverse(z, torch.cat([h[:, 0], c], dim=-1))
+            steps.append(z)
+        return torch.cat(steps, dim=-1).unflatten(0, u.shape[:-1])
+
+    def _start(self, c: Tensor) -> Tensor:
+        return torch.tanh(self.network.start(c)).unsqueeze(0)
+
+
+def carried_over(z: Tensor, own: Distribution, other: Distribution, temperature: float = 1.0) -> Tensor:
+    """What z [B, D], a draw from one prior, becomes under another one: the noise behind it stays.
+
+    Abduction, action and prediction of a counterfactual: u from z and p(z | c), then z' from u and p(z | c'). A z that
+    holds the condition changes with it, and is as likely under the other condition as it was under its own. Source:
+    Pawlowski, Castro and Glocker 2020, "Deep Structural Causal Models for Tractable Counterfactual Inference",
+    section 3.2.
+
+    Args:
+        z: [B, D].
+        own: p(z | c), batch shape [B].
+        other: p(z | c'), batch shape [B].
+        temperature: scale of u; below 1 keeps less of z and is more typical of the other condition.
+
+    Raises:
+        TypeError: for a prior that is neither a flow nor a Gaussian.
+    """
+    if isinstance(own, Flow) and isinstance(other, Flow):
+        return other.push(temperature * own.pull(z)[0])
+    if factorises(own) and factorises(other):
+        a, b = own.base_dist, other.base_dist
+        return b.loc + temperature * b.scale * (z - a.loc) / a.scale
+    raise TypeError(f"a latent cannot be carried from {own} to {other}: use a flow or a Gaussian as prior")

@@ -1,0 +1,1 @@
+"""Sound: features, the way back from them, and files."""

@@ -1,0 +1,168 @@
+"""Sound files: reading them piece by piece, and writing them at the right level."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.functional import resample
+
+from modalities.audio.signal.features import LogMel, levelled
+from modalities.audio.signal.onsets import onset_strength
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"}
+PEAK = 0.98  # of the highest sample that is written
+SILENT = 1e-4  # root mean square below which a clip counts as silence: -80 dB
+BLOCK_SECONDS = 20.0  # that are in memory at once
+
+
+def sound_files(root: Path) -> list[Path]:
+    """All sound files below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no sound file.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"no sound file below {root} (suffixes {', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def clips(
+    file: Path, features: LogMel, cut: Literal["time", "onset"] = "time", shortest: float = 0.5
+) -> Iterator[Tensor]:
+    """Clips [features.samples] of a file, one after the other, at the model's sample rate and level.
+
+    Channels are averaged. Silent clips are passed over. A last clip, or a whole file, that is shorter is filled up with
+    silence; a last clip below the least length is left out. No more than some seconds are in memory at once.
+
+    Args:
+        file: any format of libsndfile.
+        features: length and sample rate of the clips.
+        cut: "time" cuts one clip after the other, "onset" begins each at the first onset behind the one before.
+        shortest: least share of a clip that a last one must have, where there are others.
+
+    Raises:
+        ValueError: if the file cannot be read, is truncated, or holds nothing but silence.
+    """
+    with _open(file) as sound:
+        rate = sound.samplerate
+        length = round(features.samples * rate / features.sample_rate)
+        starts = _onset_starts(sound, features, length) if cut == "onset" else range(0, max(sound.frames, 1), length)
+        found = 0
+        for start in starts:
+            sound.seek(min(start, sound.frames))
+            native = torch.from_numpy(_read(sound, length, file)).mean(1)
+            if len(native) < shortest * length and start > 0:
+                continue
+            clip = resample(native, rate, features.sample_rate)[: features.samples]
+            if clip.square().mean().sqrt() < SILENT:
+                continue
+            found += 1
+            yield torch.nn.functional.pad(levelled(clip), (0, features.samples - len(clip)))
+        if not found:
+            raise ValueError(f"{file} holds nothing but silence: remove it")
+
+
+def read_sound(file: Path, sample_rate: int) -> Tensor:
+    """A whole file as a waveform [T] at a sample rate, channels averaged, at the common level.
+
+    Raises:
+        ValueError: if the file cannot be read, is truncated, or holds nothing but silence.
+    """
+    with _open(file) as sound:
+        blocks, length = [], round(BLOCK_SECONDS * sound.samplerate)
+        for _ in range(0, max(sound.frames, 1), length):
+            blocks.append(torch.from_numpy(_read(sound, length, file)).mean(1))
+        whole = resample(torch.cat(blocks), sound.samplerate, sample_rate)
+    if whole.square().mean().sqrt() < SILENT:
+        raise ValueError(f"{file} holds nothing but silence")
+    return levelled(whole)
+
+
+def write_sound(waveform: Tensor, path: Path, sample_rate: int) -> None:
+    """A waveform [T] as a 16-bit file at the common level, or lower where its peaks would be cut off.
+
+    Raises:
+        ValueError: for a suffix that libsndfile does not write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound = levelled(waveform.detach().float().cpu())
+    sound = sound * (PEAK / sound.abs().amax().clamp_min(PEAK))
+    try:
+        soundfile.write(path, sound.numpy(), sample_rate)
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: sound is written as .wav, .flac or .ogg, or into a folder ({error})") from None
+
+
+def _open(file: Path) -> soundfile.SoundFile:
+    try:
+        sound = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist") from None
+        raise ValueError(f"{file} cannot be read as sound ({error}): remove or replace it") from None
+    missing = _missing_bytes(file)
+    if missing:
+        sound.close()
+        raise ValueError(f"{file} is truncated: {missing} bytes are missing. Remove or replace it")
+    return sound
+
+
+def _read(sound: soundfile.SoundFile, length: int, file: Path) -> np.ndarray:
+    """Frames [length or what is left, channels]."""
+    wanted = min(length, sound.frames - sound.tell())
+    try:
+        block: np.ndarray = sound.read(wanted, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError(f"{file} is damaged ({error}): remove or replace it") from None
+    if len(block) < wanted:
+        raise ValueError(f"{file} is truncated: {wanted - len(block)} frames are missing. Remove or replace it")
+    return block
+
+
+def _missing_bytes(file: Path) -> int:
+    """Bytes that the header of a WAV file promises beyond the end of the file; libsndfile overlooks them."""
+    with file.open("rb") as handle:
+        head = handle.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return 0
+        size = file.stat().st_size
+        while len(chunk := handle.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            if name == b"data":
+                # Writers that stream leave the greatest length where they do not know it.
+                return 0 if length >= 0xFFFFFF00 else max(0, handle.tell() + length - size)
+            handle.seek(length + length % 2, 1)
+    return 0
+
+
+def _onset_starts(sound: soundfile.SoundFile, features: LogMel, length: int) -> Iterator[int]:
+    """First native frames of clips that begin at onsets, at least a clip apart."""
+    step = round(BLOCK_SECONDS * sound.samplerate)
+    onsets: list[int] = []
+    for start in range(0, sound.frames, step):
+        sound.seek(start)
+        block = torch.from_numpy(sound.read(step, dtype="float32", always_2d=True)).mean(1)
+        strength = onset_strength(
+            features.log_mel(resample(block, sound.samplerate, features.sample_rate))[None, None]
+        )[0]
+        if strength.numel() == 0:
+            continue
+        padded = torch.nn.functional.pad(strength, (1, 1))
+        peaks = (strength >= padded[:-2]) & (strength > padded[2:]) & (strength > strength.mean() + strength.std())
+        ratio = features.hop * sound.samplerate / features.sample_rate
+        onsets += [start + round(max(0, position - 1) * ratio) for position in peaks.nonzero()[:, 0].tolist()]
+    nearest = 0
+    if not onsets:
+        onsets = [0]
+    for onset in onsets:
+        if onset >= nearest:
+            yield onset
+            nearest = onset + length

@@ -1,0 +1,1 @@
+"""What the test of a tabular model measures, baselines, and the benchmark."""

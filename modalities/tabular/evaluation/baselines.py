@@ -1,0 +1,144 @@
+"""Imputations to compare with: mean and mode, neighbours, scikit-learn's chained equations, factor analysis."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (makes the next import work)
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.linear_model import BayesianRidge
+
+from modalities.tabular.columns import Column, encode_table, fit_columns
+from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
+from modalities.tabular.imputation.imputer import CVAEImputer, held_out_cells
+from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
+from modalities.tabular.networks.features import Features
+
+Method = Callable[[pd.DataFrame, Sequence[Column], int], Filled]  # incomplete table, its columns, seed
+NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 1)
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table as most imputers see it: standardised numbers as they are, and an indicator for each category."""
+
+    columns: list[Column]
+    layout: Features
+    features: torch.Tensor
+    known: torch.Tensor
+
+    @staticmethod
+    def of(table: pd.DataFrame, columns: Sequence[Column]) -> "PlainTable":
+        """The table with all numbers continuous."""
+        schema = {c.name: {"kind": c.kind, "values": list(c.values)} if c.discrete else "continuous" for c in columns}
+        plain = fit_columns(table, schema)
+        layout = Features(plain)
+        features, known = layout(torch.from_numpy(encode_table(table, plain)))
+        return PlainTable(plain, layout, features.double(), known)
+
+    def incomplete(self) -> np.ndarray:
+        """Features with NaN where missing."""
+        return self.features.masked_fill(~self.known, float("nan")).numpy()
+
+    def restore(self, features: np.ndarray) -> np.ndarray:
+        """Features in the units of the columns, codes where discrete."""
+        return decoded(self.layout.invert(torch.from_numpy(features)).numpy(), self.columns)
+
+
+def mean_or_mode(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> Filled:
+    """The mean of a number, the most frequent code of a discrete column."""
+    plain = PlainTable.of(table, columns)
+    return Filled(plain.restore(np.where(plain.known, plain.features, _column_means(plain))))
+
+
+def _column_means(plain: PlainTable) -> np.ndarray:
+    filled = SimpleImputer(strategy="mean", keep_empty_features=True).fit_transform(plain.incomplete())
+    means = np.where(plain.known, 0.0, filled).sum(0) / np.maximum((~plain.known).sum(0).numpy(), 1)
+    for column, own in zip(plain.columns, plain.layout.slices(), strict=True):
+        if column.discrete and column.kind != "categorical":
+            means[own] = (int(np.argmax(column.shares)) - column.location) / column.scale
+    return means
+
+
+def _scikit(make: Callable[[int], Any]) -> Method:
+    def method(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> Filled:
+        plain = PlainTable.of(table, columns)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return Filled(plain.restore(make(seed).fit_transform(plain.incomplete())))
+
+    return method
+
+
+def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> Filled:
+    """Factor analysis by EM on the incomplete table, its size chosen as `CVAEImputer` does; Gaussian intervals."""
+    plain = PlainTable.of(table, columns)
+    observed = plain.known
+    cells = held_out_cells(torch.ones(len(table), len(columns), dtype=torch.bool), 5, 0.1, seed)
+    held_out = [hidden[:5000, plain.layout.column] & observed[:5000] for hidden in cells]
+    size, ridge = choose_factors(plain.features[:5000], observed[:5000], held_out)
+    solution = FactorAnalysis.fit(plain.features, observed, size, ridge=ridge)
+    mean, variance = solution.predict(plain.features, observed)
+    mean = torch.where(observed, plain.features, mean)
+    half = torch.where(observed, 0.0, NORMAL_90 * variance.sqrt())
+    point, low, high = (plain.restore(part.numpy()) for part in (mean, mean - half, mean + half))
+
+    def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        whole = torch.from_numpy(np.stack([c.scaled(truth[:, i]) for i, c in enumerate(plain.columns)], axis=1))
+        shown = solution.log_likelihood(plain.features, observed)
+        nats = solution.log_likelihood(whole.nan_to_num(), observed | torch.from_numpy(cells)) - shown
+        return in_table_units(nats.numpy(), cells, plain.columns)
+
+    density = None if any(column.kind != "continuous" for column in columns) else log_likelihood
+    return Filled(point, low, high, density)
+
+
+def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: Any) -> Filled:
+    """`CVAEImputer` with its defaults."""
+    schema = {
+        c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
+        for c in columns
+    }
+    imputer = CVAEImputer(schema=schema, random_state=seed, **options).fit(table)
+
+    def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        whole = np.where(table.notna() | cells, truth, np.nan)
+        return imputer.log_likelihood(
+            table, pd.DataFrame({c.name: _named(whole[:, i], c) for i, c in enumerate(columns)})
+        )
+
+    return replace(imputer.complete(table), log_likelihood=log_likelihood)
+
+
+def _named(values: np.ndarray, column: Column) -> np.ndarray:
+    """Decoded values of a column with names in place of codes."""
+    if not column.discrete:
+        return values
+    cells = np.full(len(values), None, dtype=object)
+    known = ~np.isnan(values)
+    cells[known] = column.present(values[known])
+    return cells
+
+
+METHODS: dict[str, Method] = {
+    "mean / mode": mean_or_mode,
+    "kNN-5": _scikit(lambda seed: KNNImputer(n_neighbors=5, keep_empty_features=True)),
+    "IterativeImputer, BayesianRidge": _scikit(
+        lambda seed: IterativeImputer(BayesianRidge(), random_state=seed, keep_empty_features=True)
+    ),
+    "IterativeImputer, ExtraTrees": _scikit(
+        lambda seed: IterativeImputer(
+            ExtraTreesRegressor(n_estimators=100, random_state=seed), random_state=seed, keep_empty_features=True
+        )
+    ),
+    "factor analysis": factor_analysis,
+    "CVAEImputer": cvae,
+    "CVAEImputer, learned prior": partial(cvae, learned_prior=True),
+}

@@ -1,0 +1,117 @@
+"""The imputation benchmark: tables x masks x methods, as MIWAE measures it."""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from common.comparison.baseline_runs import baseline_run
+from common.results import Measurement, Results
+from modalities.tabular.columns import Column, encode_table, fit_columns
+from modalities.tabular.data.masks import Mechanism, hide
+from modalities.tabular.data.tables import CONTINUOUS, TABLES
+from modalities.tabular.evaluation.baselines import METHODS
+from modalities.tabular.evaluation.metrics import imputation_metrics
+from modalities.tabular.imputation.filled import decoded
+
+
+def run_protocol(
+    name: str,
+    methods: Sequence[str],
+    masks: Iterable[int],
+    mechanism: Mechanism = "mcar",
+    rate: float = 0.5,
+) -> dict[str, dict[str, Measurement]]:
+    """A table's rows (methods) and figures: means over masks with their standard errors.
+
+    The table is standardised with the statistics of all its cells (as MIWAE does), then cells are hidden; a method sees
+    the incomplete table alone, and is scored on its hidden cells.
+
+    Args:
+        name: a key of `TABLES`.
+        methods: keys of `METHODS`.
+        masks: seeds of the masks, and of the methods.
+        mechanism: how cells are hidden.
+        rate: share of cells to hide.
+    """
+    table = TABLES[name]()
+    columns = fit_columns(table, {str(n): "continuous" for n in table.columns} if name in CONTINUOUS else None)
+    table = standardised(table, columns)
+    truth = decoded(encode_table(table, columns := refit(table, columns)).astype(float), columns)
+    values: dict[str, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    work = [(mask, method) for mask in masks for method in methods]
+    for mask, method in (bar := tqdm(work, desc=name, unit="run", leave=False)):
+        bar.set_postfix_str(f"mask {mask}, {method}")
+        hidden = hide(truth, mechanism, rate, mask)
+        start = time.perf_counter(), time.process_time()
+        filled = METHODS[method](table.mask(hidden), columns, mask)
+        wall, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+        figures = imputation_metrics(filled, truth, hidden, columns)
+        threads = f"{torch.get_num_threads()} threads of torch"
+        figures["seconds"] = Measurement(wall, None, 1, "s", f"wall clock, {threads}")
+        figures["cpu_seconds"] = Measurement(processor, None, 1, "s", f"processor time, {threads}")
+        for figure, measurement in figures.items():
+            values[method][figure].append(measurement)
+    return {
+        method: {figure: over_masks(measured) for figure, measured in row.items()} for method, row in values.items()
+    }
+
+
+def standardised(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """The table with its continuous columns z-scored."""
+    changed = {c.name: (table[c.name].astype(float) - c.location) / c.scale for c in columns if c.kind == "continuous"}
+    return table.assign(**changed)
+
+
+def refit(table: pd.DataFrame, columns: Sequence[Column]) -> list[Column]:
+    """Columns of the same kinds with the statistics of another table."""
+    return fit_columns(
+        table,
+        {
+            c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
+            for c in columns
+        },
+    )
+
+
+def over_masks(measured: Sequence[Measurement]) -> Measurement:
+    """Mean over masks with its standard error; a single mask keeps the error over its cells."""
+    if len(measured) == 1:
+        return measured[0]
+    values = np.array([measurement.value for measurement in measured])
+    stderr = float(values.std(ddof=1) / len(values) ** 0.5)
+    text = f"{measured[0].estimator}; mean and standard error over {len(values)} masks"
+    return Measurement(float(values.mean()), stderr, len(values), measured[0].unit, text)
+
+
+def results(
+    rows: Mapping[str, Mapping[str, Measurement]], name: str, seed: int, started: datetime, options: Mapping[str, Any]
+) -> Results:
+    """The record of one method: figures of each table (`test/<table>/<figure>`) and their means over the tables.
+
+    Args:
+        rows: table -> figure -> measurement.
+        name: of the method.
+        seed: of the first mask.
+        started: when the first table was begun.
+        options: what else decides the figures.
+    """
+    metrics = {f"test/{table}/{figure}": found for table, row in rows.items() for figure, found in row.items()}
+    for figure in dict.fromkeys(figure for row in rows.values() for figure in row):
+        found = [row[figure] for row in rows.values() if figure in row]
+        text = f"mean over {len(found)} tables: {found[0].estimator}"
+        value = sum(each.value for each in found) / len(found)
+        metrics[f"test/{figure}"] = Measurement(value, None, sum(each.n for each in found), found[0].unit, text)
+    digest = hashlib.sha256()
+    for table in rows:
+        digest.update(pd.util.hash_pandas_object(TABLES[table]()).to_numpy().tobytes())
+    options = {"tables": list(rows), **options}
+    run = baseline_run(name, "tabular", seed, started, options, digest.hexdigest()[:16])
+    return Results(run, metrics)

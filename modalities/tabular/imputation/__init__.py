@@ -1,0 +1,1 @@
+"""Filling hidden cells, and the imputer for scikit-learn."""

@@ -1,0 +1,36 @@
+"""A filled table in the units of its columns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modalities.tabular.columns import Column
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled table in the units of the columns (codes of discrete ones), each [N, F] float64.
+
+    Attributes:
+        point: single imputation.
+        low: lower ends of intervals; None where the method gives none.
+        high: upper ends.
+        log_likelihood: log p(hidden cells | observed cells) of each row in nats [N], from the true table [N, F] and
+            the hidden cells [N, F]; numbers are in the units of the columns. None where the method has no density.
+    """
+
+    point: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    log_likelihood: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+def in_table_units(nats: np.ndarray, cells: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Log-probabilities [N] of some encoded cells [N, F] as those of the cells in the units of the columns."""
+    return nats - cells @ np.array([column.log_unit for column in columns])
+
+
+def decoded(x: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Working values [..., F] in the units of the columns."""
+    return np.stack([column.decode(x[..., i]) for i, column in enumerate(columns)], axis=-1)

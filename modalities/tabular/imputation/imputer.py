@@ -1,0 +1,254 @@
+"""CVAEImputer: an ensemble of tabular CVAEs behind scikit-learn's interface."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from tqdm import tqdm
+
+from common.batch import Batch
+from common.conditions.attributes import OBSERVED
+from common.distributions.noise import example_noise
+from common.distributions.priors import ConditionalNormal
+from common.objectives.objectives import ELBO, IWAE
+from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.condition import ObservedEncoder
+from modalities.tabular.data.files import fill_table
+from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
+from modalities.tabular.imputation.fitting import Fitting, cross_validate, fit_member
+from modalities.tabular.imputation.sampling import Imputation, impute_rows, interval_factor, masked_log_likelihood
+from modalities.tabular.model import TabularCVAE
+from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
+from modalities.tabular.networks.features import Features
+
+CHOICE_ROWS = 5_000  # rows behind the choice of the latent size
+START_ROWS = 20_000  # rows behind the linear start
+
+
+class CVAEImputer(TransformerMixin, BaseEstimator):
+    """Fills missing cells (NaN) with an ensemble of MIWAEs that start at the factor-analysis solution.
+
+    In a cross-validation over observed cells, the cells held out choose the number of latent units and of training
+    steps, and set the width of the intervals; the members are then trained on all observed cells. An array's columns
+    are continuous; the kinds of a DataFrame's columns are inferred, and a DataFrame comes back, with its dtypes. The
+    result of a row depends on that row alone.
+
+    Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
+    Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
+
+    Args:
+        members: models in the ensemble.
+        latent_dim: size of z; None chooses it by factor analysis of held-out cells.
+        schema: kinds of columns, where the guess is to be overruled (`modalities.tabular.columns.fit_columns`).
+        hidden: width of the networks.
+        learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
+        samples: importance samples of the training bound; a learned prior is trained by the ELBO.
+        max_steps: most optimiser steps of a member.
+        learning_rate: of Adam.
+        batch_size: rows a step.
+        patience: looks (every 20 steps) without improvement before the cross-validation stops.
+        held_out: share of the observed cells that each fold holds out; there are as many folds as members.
+        proposals: importance samples of each member in imputation.
+        draws: multiple imputations behind an interval.
+        verbose: shows progress bars.
+        random_state: seed.
+
+    Attributes:
+        columns_: the columns.
+        members_: the trained models.
+        steps_: of their training.
+        latent_dim_: size of z.
+        ridge_: ridge of the linear start.
+        history_: mean held-out score of the folds at every look (`fitting.held_out_score`).
+        factor_: widening of the intervals at `LEVEL`, from held-out cells.
+    """
+
+    LEVEL = 0.9  # at which intervals are widened to cover held-out cells
+
+    def __init__(
+        self,
+        members: int = 5,
+        latent_dim: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        hidden: int = 128,
+        learned_prior: bool = False,
+        samples: int = 5,
+        max_steps: int = 300,
+        learning_rate: float = 2e-3,
+        batch_size: int = 64,
+        patience: int = 5,
+        held_out: float = 0.1,
+        proposals: int = 100,
+        draws: int = 200,
+        verbose: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.members = members
+        self.latent_dim = latent_dim
+        self.schema = schema
+        self.hidden = hidden
+        self.learned_prior = learned_prior
+        self.samples = samples
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.patience = patience
+        self.held_out = held_out
+        self.proposals = proposals
+        self.draws = draws
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Trains the ensemble on the observed cells of X [N, F]."""
+        table = self._table(X, reset=True)
+        if len(table) < 2:
+            raise ValueError(f"a fit needs at least 2 rows; X has {len(table)} sample (1 sample is no table)")
+        if isinstance(X, pd.DataFrame):
+            self.columns_ = fit_columns(table, self.schema)
+        else:
+            self.columns_ = fit_columns(table, dict.fromkeys(table.columns, "continuous") | dict(self.schema or {}))
+        x = torch.from_numpy(encode_table(table, self.columns_))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
+        self.latent_dim_, self.ridge_ = self._choose(x, held_out)
+        fitting = Fitting(
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            patience=self.patience,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            folds = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
+            self.steps_, self.history_ = cross_validate(folds, x, held_out, fitting, seed, self.verbose)
+            self.seed_ = seed
+            self.factor_ = self._interval_factor(folds, x, held_out)
+            self.members_ = [self._model(x) for _ in folds]
+            numbered = tqdm(self.members_, desc="members", unit="model", disable=not self.verbose, leave=False)
+            for number, model in enumerate(numbered):
+                fit_member(model, x, self.steps_, fitting, seed + number)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """X [N, F] with its missing cells filled; observed cells are left as they are."""
+        check_is_fitted(self)
+        table = self._table(X, reset=False)
+        x = self._encode(table)
+        if not x.isnan().any():
+            return X.copy() if isinstance(X, pd.DataFrame) else table.to_numpy(copy=True)
+        point = self._impute(x, 0).point
+        filled = fill_table(table, self.columns_, point)
+        return filled if isinstance(X, pd.DataFrame) else filled.to_numpy()
+
+    def impute(self, X: Any, num: int) -> list[Any]:
+        """`num` imputations of X, draws from p(hidden | observed), each as `transform` returns it."""
+        check_is_fitted(self)
+        table = self._table(X, reset=False)
+        draws = self._impute(self._encode(table), num).draws
+        filled = [fill_table(table, self.columns_, draw) for draw in draws]
+        return filled if isinstance(X, pd.DataFrame) else [each.to_numpy() for each in filled]
+
+    def complete(self, X: Any, level: float = LEVEL) -> Filled:
+        """Single imputation and intervals in the units of X, codes for discrete columns."""
+        check_is_fitted(self)
+        imputation = self._impute(self._encode(self._table(X, reset=False)), self.draws)
+        ends = imputation.interval(level, self.columns_, self.factor_)
+        point, low, high = (decoded(part.double().numpy(), self.columns_) for part in (imputation.point, *ends))
+        return Filled(point, low, high)
+
+    def log_likelihood(self, X: Any, truth: Any) -> np.ndarray:
+        """Log p(hidden | observed) of each row of X in nats [N], under the members' mixture and in the units of X.
+
+        Args:
+            X: [N, F], with missing cells.
+            truth: the same rows; a cell that is known here and missing in X counts as hidden.
+        """
+        check_is_fitted(self)
+        x = self._encode(self._table(X, reset=False))
+        whole = self._encode(self._table(truth, reset=False))
+        known = ~whole.isnan()
+        batch = Batch(whole.nan_to_num(), {OBSERVED: x}, known)
+        nats = torch.stack([masked_log_likelihood(model, batch, self.draws, self.seed_) for model in self.members_])
+        mixture = torch.logsumexp(nats.double(), dim=0) - math.log(len(nats))
+        return in_table_units(mixture.numpy(), (known & x.isnan()).numpy(), self.columns_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """The names of the columns, which stay as they are."""
+        check_is_fitted(self)
+        own = getattr(self, "feature_names_in_", None)
+        if input_features is not None:
+            names = np.asarray(input_features, dtype=object)
+            if own is not None and not np.array_equal(own, names):
+                raise ValueError("input_features is not equal to feature_names_in_")
+            if len(names) != self.n_features_in_:
+                raise ValueError(f"input_features should have length equal to number of features {self.n_features_in_}")
+            return names
+        return np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if own is None else own
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _table(self, X: Any, reset: bool) -> pd.DataFrame:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if len(X) == 0 or X.shape[1] == 0:
+                raise ValueError(f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s): nothing to fill")
+            return X.set_axis([str(name) for name in X.columns], axis=1)
+        array = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
+        return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+
+    def _encode(self, table: pd.DataFrame) -> Tensor:
+        return torch.from_numpy(encode_table(table, self.columns_))
+
+    def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
+        """Number of latent units and ridge of the linear start, by factor analysis of the held-out cells."""
+        layout = Features(self.columns_)
+        values, known = layout(x[:CHOICE_ROWS])
+        cells = [hidden[:CHOICE_ROWS, layout.column] for hidden in held_out]
+        sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
+        return choose_factors(values, known, cells, **sizes)
+
+    def _model(self, shown: Tensor) -> TabularCVAE:
+        """A model at the factor-analysis solution of the shown cells."""
+        condition = ObservedEncoder(self.columns_, show=self.learned_prior)
+        prior = ConditionalNormal() if self.learned_prior else None
+        objective = ELBO() if self.learned_prior else IWAE(num_samples=self.samples)
+        model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
+        values, known = model.features(shown)
+        model.take(FactorAnalysis.fit(values[:START_ROWS], known[:START_ROWS], self.latent_dim_, ridge=self.ridge_))
+        return model
+
+    def _impute(self, x: Tensor, num_draws: int) -> Imputation:
+        progress = "imputing" if self.verbose else None
+        return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
+
+    def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
+        """Widening that makes the intervals of each model cover the cells that it did not see."""
+        discrete = torch.tensor([column.discrete for column in self.columns_])
+        rows = slice(0, 2000)
+        draws, cells = [], []
+        for model, hidden in zip(folds, held_out, strict=True):
+            shown = x.masked_fill(hidden, float("nan"))[rows]
+            draws.append(impute_rows([model], shown, self.proposals, self.draws, self.seed_).draws)
+            cells.append(hidden[rows] & ~discrete)
+        truth = torch.cat([x[rows]] * len(draws)).nan_to_num()
+        return interval_factor(torch.cat(draws, dim=1), truth, torch.cat(cells), self.LEVEL)
+
+
+def held_out_cells(observed: Tensor, members: int, share: float, seed: int) -> list[Tensor]:
+    """A share of the observed cells [N, F] for each member; where possible no two members hold out the same cell."""
+    noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (1, *observed.shape))[0, 0]
+    rank = torch.special.ndtr(noise)
+    step = share if share * members <= 1 else (1 - share) / max(members - 1, 1)
+    return [observed & (rank >= n * step) & (rank < n * step + share) for n in range(members)]

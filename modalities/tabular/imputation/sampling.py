@@ -1,0 +1,177 @@
+"""Filling hidden cells: one value, several imputations, and intervals, from one model or from several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.batch import Batch
+from common.conditions.attributes import OBSERVED
+from common.distributions.likelihoods import log_prob
+from common.distributions.noise import example_noise, reparameterize
+from common.eval_mode import in_evaluation
+from modalities.tabular.columns import Column
+
+if TYPE_CHECKING:
+    from modalities.tabular.model import TabularCVAE
+
+CELLS = 4_000_000  # numbers of a decoder's output in memory at once
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """What models say about rows x [N, F]; observed cells repeat what was observed.
+
+    Attributes:
+        point: single imputation, [N, F]: the mean of a number, the likeliest code of a discrete column.
+        draws: multiple imputations [M, N, F] from p(x_hidden | x_observed).
+        confidence: probability of a discrete column's likeliest code, [N, F]; one for numbers and observed cells.
+    """
+
+    point: Tensor
+    draws: Tensor
+    confidence: Tensor
+
+    def interval(self, level: float, columns: Sequence[Column], factor: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Central intervals [N, F] from the draws, widened around their median by a factor.
+
+        Args:
+            level: share of the draws inside.
+            columns: the table's columns: positive ones and counts stay at or above zero.
+            factor: from held-out cells (`interval_factor`).
+        """
+        low, middle, high = quantiles(self.draws, level)
+        low, high = middle - factor * (middle - low), middle + factor * (high - middle)
+        bounded = torch.tensor([column.kind in ("positive", "count") for column in columns], device=low.device)
+        return torch.where(bounded, low.clamp_min(0.0), low), high
+
+
+def quantiles(draws: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Lower end, median and upper end of central intervals, [...] from [M, ...]."""
+    ends = torch.tensor([(1 - level) / 2, 0.5, (1 + level) / 2], device=draws.device)
+    low, middle, high = torch.quantile(draws, ends, dim=0)
+    return low, middle, high
+
+
+def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -> float:
+    """The factor that makes intervals cover a share `level` of some cells whose truth is known.
+
+    Split conformal prediction with the distance from the median, in half-widths, as score (Papadopoulos et al. 2002).
+
+    Args:
+        draws: [M, N, F].
+        truth: [N, F].
+        cells: [N, F], True where to look: numbers that were hidden from the draws.
+        level: share to cover.
+    """
+    if not cells.any():
+        return 1.0
+    low, middle, high = quantiles(draws[:, cells], level)
+    truth = truth[cells]
+    half = torch.where(truth > middle, high - middle, middle - low).clamp_min(1e-6)
+    scores = ((truth - middle).abs() / half).sort().values
+    return float(scores[min(len(scores) - 1, int(level * (len(scores) + 1)))])
+
+
+def impute_rows(
+    models: Sequence["TabularCVAE"],
+    x: Tensor,
+    proposals: int = 100,
+    num_draws: int = 100,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Imputation:
+    """Fills rows by an equal mixture of models.
+
+    With N(0, I) as prior: self-normalised importance sampling from q(z | x_observed) for the single imputation, and
+    sampling importance resampling for the draws (Mattei and Frellsen 2019, equations 11 and 12). With a learned prior:
+    z ~ p(z | x_observed).
+
+    Args:
+        models: at least one, of the same columns.
+        x: rows [N, F], NaN where hidden.
+        proposals: importance samples of each model.
+        num_draws: multiple imputations, shared out among the models.
+        seed: of all noise; with the same rows it gives the same result.
+        progress: title of a progress bar; None shows none.
+    """
+    width = models[0].likelihood.size
+    rows = max(1, CELLS // (width * max(proposals, num_draws)))
+    shares = [len(range(number, num_draws, len(models))) for number in range(len(models))]
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    cuda = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        starts = range(0, len(x), rows)
+        for start in tqdm(starts, desc=progress, unit="block", disable=progress is None, leave=False):
+            parts.append(_impute_block(models, x[start : start + rows], proposals, shares, seed))
+    point, draws, confidence = (torch.cat(part, dim=-2) for part in zip(*parts, strict=True))
+    known = ~x.isnan()
+    ones = torch.ones_like(confidence)
+    return Imputation(torch.where(known, x, point), torch.where(known, x, draws), torch.where(known, ones, confidence))
+
+
+def _impute_block(
+    models: Sequence["TabularCVAE"], x: Tensor, proposals: int, shares: list[int], seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    total: list[Tensor] | None = None
+    draws = []
+    mixed: Any = None
+    for number, (model, share) in enumerate(zip(models, shares, strict=True)):
+        with in_evaluation(model):
+            z, log_weights, c = weighted_latents(model, x, proposals, seed + 7919 * number)
+            mixed = model.decode(z, c).base_dist
+            weights = torch.softmax(log_weights, dim=0)
+            means = [
+                (weights.reshape(*weights.shape, *[1] * (entry.dim() - 2)) * entry).sum(0)
+                for entry in mixed.statistics()
+            ]
+            total = means if total is None else [old + new for old, new in zip(total, means, strict=True)]
+            if share:
+                chosen = torch.distributions.Categorical(logits=log_weights.T).sample((share,))
+                picked = z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
+                draws.append(model.decode(picked, c).sample())
+    assert total is not None
+    averaged = [entry / len(models) for entry in total]
+    sure = [
+        entry.max(-1).values if entry.dim() == 3 else torch.ones_like(entry) for entry in averaged
+    ]  # a discrete part has a further dimension
+    confidence = torch.cat(sure, dim=-1)[..., mixed.order]
+    return mixed.point(averaged), torch.cat(draws) if draws else x.new_zeros(0, *x.shape), confidence
+
+
+def weighted_latents(model: "TabularCVAE", x: Tensor, proposals: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents z [K, B, D] with log-weights [K, B] that stand for p(z | observed cells of x), and the condition [B, C].
+
+    All rows share their noise, so that a row's single imputation does not depend on the rows around it.
+    """
+    noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (proposals, model.latent_prior.size)).to(x.device)
+    c = model.condition({OBSERVED: x})
+    if model.condition.show:
+        prior: Any = model.prior(c)
+        z = reparameterize(prior, noise)
+        return z, z.new_zeros(z.shape[:2]), c
+    posterior = model.encode(x, c)
+    z = reparameterize(posterior, noise)
+    known = ~x.isnan()
+    likelihood = log_prob(model.decode(z, c), x.nan_to_num(), known)
+    return z, likelihood + model.prior(c).log_prob(z) - posterior.log_prob(z), c
+
+
+def masked_log_likelihood(model: "TabularCVAE", batch: Batch, proposals: int, seed: int = 0) -> Tensor:
+    """Log p(x_hidden | x_observed) of each row in nats, [B]; the hidden cells are those of `mask` beyond `observed`.
+
+    Args:
+        model: the model.
+        batch: rows with their known cells as `mask` and the observed ones as condition.
+        proposals: importance samples.
+        seed: of their noise.
+    """
+    known = model.log_likelihood(batch, proposals, seed)
+    if model.condition.show:  # the observed cells have probability one: this is the conditional already
+        return known
+    observed = ~batch.condition[OBSERVED].isnan()
+    return known - model.log_likelihood(batch.replace(mask=observed), proposals, seed)

@@ -1,0 +1,1 @@
+"""Networks of the tabular CVAE, and the linear model that they start from."""

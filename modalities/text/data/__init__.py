@@ -1,0 +1,5 @@
+"""Text as data: where sentences come from, and the DataModules."""
+
+from modalities.text.data.datamodules import Bible, TextData, TextFiles, Yelp
+
+__all__ = ["Bible", "TextData", "TextFiles", "Yelp"]

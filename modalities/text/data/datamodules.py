@@ -1,0 +1,353 @@
+"""Text DataModules. Sentences are tokens [N, T], int32, padded; batches hold sentences of like length."""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_info
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions.attributes import SOURCE, Categorical, Fields
+from common.conditions.columns import condition_columns, fit_continuous
+from common.data.datamodule import ConditionalDataModule
+from common.data.loader import TensorLoader
+from common.data.splits import hashed_split
+from common.data.table import Split, Table
+from common.paths import data_root
+from modalities.text.condition import EXEMPLAR
+from modalities.text.data.corpus import TABLES, Corpus, bible, style_files, table_file
+from modalities.text.data.style_words import style_tokens
+from modalities.text.evaluation.judge import TextJudge, can_judge
+from modalities.text.tokenizer import Tokenizer, pad_rows
+
+Pairs = Literal["none", "views", "sources"]
+
+
+class BucketLoader(TensorLoader):
+    """Batches of sentences of like length: as many as fit into a number of tokens, padding included.
+
+    Sentences of one length come in random order, batches as well: without shuffling, in the same order every time, so
+    that some batches of an evaluation stand for all. Every epoch has the same batches in number and size, because these
+    follow from the lengths alone.
+
+    Args:
+        table: padded sentences.
+        rows: rows of the split.
+        lengths: tokens of each row of the table.
+        tokens: tokens a batch and process.
+        shuffle: as in `TensorLoader`.
+        seed: as in `TensorLoader`.
+        rank: as in `TensorLoader`.
+        world: as in `TensorLoader`.
+    """
+
+    def __init__(
+        self, table: Table, rows: Tensor, lengths: Tensor, tokens: int, shuffle: bool, seed: int, rank: int, world: int
+    ) -> None:
+        super().__init__(table, rows, 1, shuffle, seed, rank, world)
+        self.lengths = lengths[rows]
+        self.sizes = _batch_sizes(self.lengths.sort().values, tokens, 1 if shuffle else world)
+        if len(self.sizes if shuffle else rows) < world:
+            raise ValueError(f"{len(rows)} sentences in batches of {tokens} tokens are too few for {world} processes")
+
+    def __len__(self) -> int:
+        return len(self.sizes) // self.world if self.shuffle else len(self.sizes)
+
+    def positions(self) -> list[Tensor]:
+        """Positions in the split, batch by batch."""
+        epoch = self.epoch if self.shuffle else 0
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        mixed = torch.randperm(len(self.rows), generator=generator)
+        parts = mixed[self.lengths[mixed].argsort(stable=True)].split(self.sizes)
+        order = torch.randperm(len(parts), generator=generator).tolist()
+        if self.shuffle:
+            return [parts[number] for number in order[self.rank :: self.world][: len(self)]]
+        return [parts[number][self.rank :: self.world] for number in order]
+
+
+def _batch_sizes(lengths: Tensor, tokens: int, least: int) -> list[int]:
+    """Sizes of consecutive batches of ascending lengths: `tokens` tokens at most, but `least` sentences at least."""
+    sizes: list[int] = []
+    start = 0
+    while start < len(lengths):
+        size = min(least, len(lengths) - start)
+        while start + size < len(lengths) and (size + 1) * int(lengths[start + size]) <= tokens:
+            size += 1
+        sizes.append(size)
+        start += size
+    if len(sizes) > 1 and sizes[-1] < least:
+        last = sizes.pop()
+        sizes[-1] += last
+    return sizes
+
+
+class TextData(ConditionalDataModule):
+    """Base of the text DataModules.
+
+    Args:
+        vocabulary: tokens of the byte-level BPE that is trained on the training split.
+        tokenizer: a pretrained tokenizer in its place: a folder, a `tokenizer.json`, or a hub name.
+        length: longest sentence in tokens, its end included; longer ones are counted and left out.
+        words: longest sentence in words; longer ones are counted and left out. None sets no limit.
+        batch_tokens: tokens a batch and process, padding included.
+        pairs: "none" trains on each sentence alone; "views" also gives another version of the same thing, which z is
+            read from in training; "sources" makes of every two versions a source sentence and what it becomes.
+        exemplars: gives each sentence another one of the same conditions as an exemplar.
+        hide: tokens that are at least so many times likelier in one style than in the others are not shown to the
+            encoder; None shows all.
+        shares: shares of validation and test, where the data has no split of its own.
+        seed: seed of shuffling.
+        condition: names of the condition fields to keep; None keeps all.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int = 4096,
+        tokenizer: str | None = None,
+        length: int = 48,
+        words: int | None = None,
+        batch_tokens: int = 1024,
+        pairs: Pairs = "none",
+        exemplars: bool = False,
+        hide: float | None = None,
+        shares: tuple[float, float] = (0.05, 0.05),
+        seed: int = 0,
+        condition: list[str] | None = None,
+    ) -> None:
+        super().__init__(batch_tokens, seed, condition)
+        self.vocabulary, self.pretrained, self.length, self.words = vocabulary, tokenizer, length, words
+        self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
+        self.shares = shares
+
+    def corpus(self) -> Corpus:
+        """The sentences."""
+        raise NotImplementedError
+
+    def load(self) -> Table:
+        """Splits, tokenizes and pairs the corpus, and says what was left out."""
+        corpus = self.corpus()
+        splits = self._split(corpus)
+        fields, attributes = condition_columns(
+            corpus.conditions, list(corpus.conditions.columns), corpus.file, continuous=[]
+        )
+        words = [len(text.split()) for text in corpus.texts]
+        fits = torch.tensor([0 < count <= (self.words or count) for count in words])
+        train = [corpus.texts[row] for row in splits["train"].tolist() if fits[row]]
+        if self.pretrained:
+            tokenizer = Tokenizer.pretrained(self.pretrained)
+        else:
+            tokenizer = Tokenizer.train(train, self.vocabulary)
+        fitting = fits.nonzero()[:, 0]
+        encoded = tokenizer.encode([corpus.texts[row] for row in fitting.tolist()])
+        short = torch.tensor([len(row) <= self.length for row in encoded], dtype=torch.bool)
+        self.left_out = {
+            "empty": sum(count == 0 for count in words),
+            f"of more than {self.words} words": int((~fits).sum()) - sum(count == 0 for count in words),
+            f"of more than {self.length} tokens": int((~short).sum()),
+        }
+        counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items() if count)
+        rank_zero_info(f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}")
+        kept = fitting[short]
+        if len(kept) == 0:
+            raise ValueError(f"{corpus.file}: no sentence is left; raise data.words or data.length")
+        x = pad_rows([row for row in encoded if len(row) <= self.length], tokenizer.pad, self.length)
+        position = torch.full((len(words),), -1)
+        position[kept] = torch.arange(len(kept))
+        table = Table(
+            x,
+            {name: field[kept] for name, field in fields.items()},
+            attributes,
+            {name: moved[moved >= 0] for name, moved in ((name, position[rows]) for name, rows in splits.items())},
+        )
+        for name, rows in table.splits.items():
+            if len(rows) == 0:
+                raise ValueError(f"{corpus.file}: no sentence is left for {name}; raise data.words or data.length")
+        table = replace(table, attributes=fit_continuous(attributes, table.fields, table.splits["train"]))
+        names = [corpus.groups[row] for row in kept.tolist()]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        groups = torch.tensor([numbers[name] for name in names])
+        if self.pairs != "none":
+            table, groups = _paired(table, groups, self.pairs)
+        self._tokenizer, self.groups, self.aligned = tokenizer, groups, corpus.aligned
+        self.lengths = (table.x != tokenizer.pad).sum(1)
+        return table
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text <-> tokens: what the model is built with."""
+        _ = self.whole
+        return self._tokenizer
+
+    def _split(self, corpus: Corpus) -> dict[Split, Tensor]:
+        """Rows of each split: those of the source, or by a hash of the group; validation is cut from train."""
+        if corpus.splits is None:
+            return hashed_split(list(corpus.groups), self.shares)
+        names = list(corpus.splits)
+        if "test" not in names:  # then dev is the test split, and validation is cut from train
+            names = ["test" if name == "val" else name for name in names]
+        rows = {name: torch.tensor([row for row, own in enumerate(names) if own == name]) for name in set(names)}
+        if "train" not in rows or "test" not in rows:
+            raise ValueError(f"{corpus.file} needs sentences for train, and for dev or test")
+        if "val" not in rows:
+            share = self.shares[0] / 2
+            cut = hashed_split([corpus.groups[row] for row in rows["train"].tolist()], (share, share))
+            rows["val"] = rows["train"][torch.cat([cut["val"], cut["test"]])]
+            rows["train"] = rows["train"][cut["train"]]
+        return {name: rows[name] for name in ("train", "val", "test")}
+
+    @cached_property
+    def exemplar_pools(self) -> dict[tuple[int, ...], Tensor]:
+        """Training rows by their categories."""
+        return _pools(self.table)
+
+    @property
+    def hidden_tokens(self) -> list[int]:
+        """Tokens that give the style away, by `hide`: what the encoder is not shown."""
+        if self.hide is None:
+            return []
+        rows = self.table.splits["train"]
+        labels = {name: self.table.fields[name][rows] for name in self.table.attributes}
+        categories = {
+            name: (labels[name], len(attribute.values))
+            for name, attribute in self.table.attributes.items()
+            if isinstance(attribute, Categorical)
+        }
+        kept = [self.tokenizer.pad, self.tokenizer.eos]
+        return style_tokens(self.table.x[rows], categories, len(self.tokenizer), self.hide, kept)
+
+    def transform(self, batch: Batch, training: bool) -> Batch:
+        """No more padding than the longest sentence needs; exemplars."""
+        condition = {name: self._trim(field) if field.dim() == 2 else field for name, field in batch.condition.items()}
+        if self.exemplars:
+            chosen = self._exemplars(batch.condition, batch.positions, training)
+            condition[EXEMPLAR] = self._trim(chosen.to(batch.x.device))
+        return batch.replace(x=self._trim(batch.x), condition=condition)
+
+    def _trim(self, tokens: Tensor) -> Tensor:
+        return tokens[:, : max(1, int((tokens != self.tokenizer.pad).sum(1).max()))]
+
+    def conditions(self, split: Split) -> Fields:
+        """Raw condition fields of a split, exemplars among them."""
+        fields = super().conditions(split)
+        if self.exemplars:
+            fields[EXEMPLAR] = self._exemplars(fields, torch.arange(len(self.table.splits[split])), training=False)
+        return fields
+
+    def _exemplars(self, fields: Fields, positions: Tensor, training: bool) -> Tensor:
+        """A training sentence of the same categories for each example: a random one, or one chosen by its position.
+
+        Categories that no training sentence has get any training sentence.
+        """
+        chosen = []
+        for key, position in zip(_keys(fields, self.table).tolist(), positions.tolist(), strict=True):
+            pool = self.exemplar_pools.get(tuple(key), self.table.splits["train"])
+            number = int(torch.randint(len(pool), ())) if training else (position * 7919) % len(pool)
+            chosen.append(int(pool[number]))
+        return self.table.x[chosen]
+
+    def loader(self, split: Split, shuffle: bool = False) -> TensorLoader:
+        """Batches of a split for this process."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rows, tokens = self.table.splits[split], self.batch_tokens * (1 if shuffle else 4)
+        return BucketLoader(self.table, rows, self.lengths, tokens, shuffle, self.seed, rank, world)
+
+    def judge(self) -> TextJudge | None:
+        """The frozen judge of these styles; None without a condition of several categories."""
+        return self._judge
+
+    @cached_property
+    def _judge(self) -> TextJudge | None:
+        if not any(can_judge(attribute) for attribute in self.attributes.values()):
+            return None
+        return TextJudge.of(self.whole, self.tokenizer)
+
+
+def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
+    """A row for each sentence and each version of it: the version becomes the field `source`, its labels `source_*`.
+
+    "sources" pairs every sentence with every version but itself. So does "views" in training, where a sentence that
+    has no other version is paired with itself, as all of validation and test are.
+    """
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    targets: list[int] = []
+    sources: list[int] = []
+    splits: dict[Split, Tensor] = {}
+    for name, rows in table.splits.items():
+        start = len(targets)
+        for row in rows.tolist():
+            chosen = [other for other in members[int(groups[row])] if other != row]
+            if pairs == "views" and (name != "train" or not chosen):
+                chosen = [row]
+            targets += [row] * len(chosen)
+            sources += chosen
+        splits[name] = torch.arange(start, len(targets))
+        if len(targets) == start:
+            raise ValueError(f"no two versions of one thing in {name}: pairs need data with groups")
+    fields: Fields = {name: field[targets] for name, field in table.fields.items()}
+    fields |= {f"{SOURCE}_{name}": field[sources] for name, field in table.fields.items()}
+    fields[SOURCE] = table.x[sources]
+    return Table(table.x[targets], fields, table.attributes, splits), groups[targets]
+
+
+def _keys(fields: Fields, table: Table) -> Tensor:
+    names = [name for name, attribute in table.attributes.items() if isinstance(attribute, Categorical)]
+    return torch.stack([fields[name] for name in names], dim=1)
+
+
+def _pools(table: Table) -> dict[tuple[int, ...], Tensor]:
+    """Training rows by their categories."""
+    rows = table.splits["train"]
+    keys = _keys(table.fields, table)[rows]
+    return {tuple(key.tolist()): rows[(keys == key).all(1)] for key in keys.unique(dim=0)}
+
+
+class Bible(TextData):
+    """The embedded verses in three versions (kjv, bbe, web), split by verse."""
+
+    def corpus(self) -> Corpus:
+        """Reads the installed package's file."""
+        return bible()
+
+
+class Yelp(TextData):
+    """Yelp's sentences, negative and positive, one file a split and style: `train.0.txt.gz`, ... The dev split is
+    the test split; validation is cut from train.
+
+    Args:
+        root: folder of the files; None is `yelp` below the data root.
+        arguments: as in `TextData`.
+    """
+
+    def __init__(self, root: Path | None = None, **arguments: object) -> None:
+        super().__init__(**arguments)  # type: ignore[arg-type]
+        self.root = root
+
+    def corpus(self) -> Corpus:
+        """Reads the four files."""
+        return style_files(self.root or data_root() / "yelp", {"0": "negative", "1": "positive"})
+
+
+class TextFiles(TextData):
+    """A person's own text: a folder with one file per style, or a CSV or JSONL with text and conditions; gzip too.
+
+    Args:
+        root: the folder (`<style>.txt`, or `<split>.<style>.txt`), or the table.
+        text: column of the text, in a table.
+        group: column that names what a text is a version of, in a table.
+        arguments: as in `TextData`.
+    """
+
+    def __init__(self, root: Path, text: str = "text", group: str | None = None, **arguments: object) -> None:
+        super().__init__(**arguments)  # type: ignore[arg-type]
+        self.root, self.text, self.group = Path(root), text, group
+
+    def corpus(self) -> Corpus:
+        """Reads the folder or the table."""
+        if self.root.name.endswith(TABLES):
+            return table_file(self.root, self.text, self.condition, self.group)
+        return style_files(self.root)

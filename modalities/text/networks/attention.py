@@ -1,0 +1,154 @@
+"""Attention, its pre-norm block, and a sentence's way into vectors and out of them, on `scaled_dot_product_attention`.
+
+Shapes: N rows, T tokens, M vectors of size D, C the condition's size, H heads, E width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modalities.text.networks.context import KeyValue
+
+
+class Attention(nn.Module):
+    """Multi-head attention; queries from one sequence, keys and values from the same or from another.
+
+    Args:
+        width: E.
+        heads: H.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def project(self, h: Tensor) -> KeyValue:
+        """Keys and values of h [N, T, E]."""
+        keys, values = self.key_value(h).chunk(2, dim=-1)
+        return self.split(keys), self.split(values)
+
+    def split(self, h: Tensor) -> Tensor:
+        """[N, T, E] -> [N, H, T, E / H]."""
+        return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, h: Tensor, pair: KeyValue, mask: Tensor | None = None) -> Tensor:
+        """Attends from h [N, T, E] to keys and values; the mask is True where attention may go."""
+        query = self.split(self.query(h))
+        attended = nn.functional.scaled_dot_product_attention(query, *pair, attn_mask=mask)
+        return self.out(attended.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Pre-norm attention, cross-attention where asked for, and a feed-forward layer, each with a residual path.
+
+    Args:
+        width: E.
+        heads: H.
+        dropout: on each residual path.
+        cross: adds cross-attention to a source sentence.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, cross: bool = False) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        if cross:
+            self.cross_norm = nn.LayerNorm(width)
+            self.cross = Attention(width, heads)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, h: Tensor, pair: KeyValue, mask: Tensor | None, source: KeyValue | None, source_mask: Tensor | None
+    ) -> Tensor:
+        """H [N, T, E], with the keys and values it attends to."""
+        h = h + self.dropout(self.attention(self.attention_norm(h), pair, mask))
+        if source is not None:
+            h = h + self.dropout(self.cross(self.cross_norm(h), source, source_mask))
+        return h + self.dropout(self.feed(self.feed_norm(h)))
+
+
+class Pooling(nn.Module):
+    """States [N, T, E] of a sentence -> M vectors [N, M, outputs].
+
+    Args:
+        width: E.
+        vectors: M.
+        outputs: size of one vector.
+        heads: attention heads.
+        stride: 0 pools the whole sentence with M learned queries; above 0, vector m pools the tokens from m * stride
+            to (m + 1) * stride.
+    """
+
+    def __init__(self, width: int, vectors: int, outputs: int, heads: int, stride: int = 0) -> None:
+        super().__init__()
+        self.vectors, self.stride = vectors, stride
+        self.queries = nn.Parameter(0.02 * torch.randn(vectors, width))
+        self.attention = Attention(width, heads)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, states: Tensor, real: Tensor) -> Tensor:
+        """Vectors from states; `real` [N, T] is False at padding. A vector without a token of its own is zero."""
+        allowed = real.unsqueeze(1).expand(-1, self.vectors, -1)
+        if self.stride:
+            chunk = torch.arange(states.shape[1], device=states.device) // self.stride
+            slots = torch.arange(self.vectors, device=states.device).unsqueeze(1)
+            # The last vector also takes what lies beyond it.
+            allowed = allowed & (chunk.clamp_max(self.vectors - 1) == slots)
+        empty = ~allowed.any(-1, keepdim=True)
+        queries = self.queries.expand(len(states), -1, -1)
+        pooled = self.attention(queries, self.attention.project(states), (allowed | empty).unsqueeze(1))
+        return self.out(pooled).masked_fill(empty, 0.0)
+
+
+class LatentReader(nn.Module):
+    """Bidirectional blocks over latent vectors: z [N, M, D] and c [N, C] -> states [N, M, E].
+
+    Under a factorised prior it costs nats when neighbouring vectors repeat each other, so that each keeps to its own
+    words. What they mean together is found here, behind the bottleneck and under the wanted condition.
+
+    Args:
+        vectors: M.
+        vector_dim: D.
+        condition_dim: C.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        dropout: on residual paths.
+        word_dim: width of the embeddings of the words that the vectors stand for; 0 reads z alone.
+    """
+
+    def __init__(
+        self,
+        vectors: int,
+        vector_dim: int,
+        condition_dim: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float,
+        word_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.latent = nn.Linear(vector_dim, width)
+        self.word = nn.Linear(word_dim, width) if word_dim else None
+        # As large as what `latent` makes of z ~ N(0, I): where a vector stands must weigh as much as what it says.
+        self.slots = nn.Parameter(3**-0.5 * torch.randn(vectors, width))
+        self.condition = nn.Linear(condition_dim, width)
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, z: Tensor, c: Tensor, words: Tensor | None = None) -> Tensor:
+        """States of all vectors, from z and unit-length embeddings of their words [N, M, W]."""
+        h = self.latent(z) + self.slots
+        if self.word is not None and words is not None:
+            h = h + self.word(words * words.shape[-1] ** 0.5)
+        h = torch.cat([self.condition(c).unsqueeze(1), h], dim=1)
+        for block in self.layers:
+            h = block(h, block.attention.project(block.attention_norm(h)), None, None, None)
+        return self.norm(h[:, 1:])

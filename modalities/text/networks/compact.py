@@ -1,0 +1,256 @@
+"""Compact pre-norm transformers on `scaled_dot_product_attention`.
+
+Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H heads, E width, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modalities.text.networks.attention import Block, LatentReader
+from modalities.text.networks.context import Cache, Memory, tile
+from modalities.text.networks.copying import CopyGate, LatentCopyGate, Words
+
+
+class TextEncoder(nn.Module):
+    """A bidirectional transformer: tokens [N, T] -> states [N, T, E].
+
+    Args:
+        vocabulary: V.
+        length: longest sentence in tokens.
+        pad: token that fills up rows.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        dropout: on embeddings and residual paths.
+        condition_dim: C of a condition that joins the sentence as a token of its own; 0 is none.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        pad: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float = 0.0,
+        condition_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad = pad
+        self.width = width
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.condition = nn.Linear(condition_dim, width) if condition_dim else None
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def table(self) -> Tensor:
+        """Embeddings of all tokens, [V, E]."""
+        return self.embedding.weight
+
+    def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
+        """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
+        h = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
+        real = tokens != self.pad
+        if self.condition is not None and c is not None:
+            h = torch.cat([self.condition(c).unsqueeze(1), h], dim=1)
+            real = nn.functional.pad(real, (1, 0), value=True)
+        mask = real[:, None, None, :]
+        for block in self.layers:
+            h = block(h, block.attention.project(block.attention_norm(h)), mask, None, None)
+        return self.norm(h)[:, -tokens.shape[1] :]
+
+
+class TextDecoder(nn.Module):
+    """A causal transformer with tied embeddings: log-probabilities of each next token.
+
+    The latent's M vectors and the condition become one slot each of keys and values in every layer (prefix tuning: Li
+    and Liang 2021, section 4.2; for VAEs: OPTIMUS, Li et al. 2020, "memory"). With a source sentence, cross-attention
+    reads it, and a gate may copy its tokens (See, Liu and Manning 2017, equations 8 and 9).
+
+    Args:
+        vocabulary: V.
+        length: longest sentence in tokens.
+        bos: token that decoding starts from.
+        pad: token that fills up rows.
+        width: E.
+        heads: H.
+        layers: number of blocks.
+        vectors: M, latent vectors a sentence.
+        vector_dim: size of one latent vector.
+        condition_dim: C.
+        dropout: on embeddings and residual paths.
+        inject: how latent and condition enter: "prefix", "addition" to the embeddings, or "both".
+        source_dim: width of a source sentence's states; 0 is none.
+        copy: adds the copy gate.
+        copy_latent: adds the copy gate of the latent.
+        latent_layers: blocks of a `LatentReader`, whose states stand for the latent's vectors; 0 is none.
+        special: tokens that no sentence holds: they have no probability.
+    """
+
+    barrier: Tensor
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        bos: int,
+        pad: int,
+        width: int,
+        heads: int,
+        layers: int,
+        vectors: int,
+        vector_dim: int,
+        condition_dim: int,
+        dropout: float = 0.0,
+        inject: str = "prefix",
+        source_dim: int = 0,
+        copy: bool = False,
+        copy_latent: bool = False,
+        latent_layers: int = 0,
+        special: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.bos, self.pad, self.width, self.vectors, self.length = bos, pad, width, vectors, length
+        self.embedding = nn.Embedding(vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.register_buffer("barrier", no_probability(special, vocabulary), persistent=False)
+        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        self.layers: Any = nn.ModuleList(Block(width, heads, dropout, source_dim > 0) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.inject = inject
+        self.reader = None
+        if latent_layers:
+            word_dim = width if copy_latent else 0
+            self.reader = LatentReader(
+                vectors, vector_dim, condition_dim, width, heads, latent_layers, dropout, word_dim
+            )
+            vector_dim = width
+        if inject != "addition":
+            self.latent_prefix = nn.Linear(vector_dim, 2 * layers * width)
+            self.slots = nn.Parameter(0.02 * torch.randn(vectors, 2 * layers * width))
+            self.condition_prefix = nn.Linear(condition_dim, 2 * layers * width)
+        if inject != "prefix":
+            self.latent_addition = nn.Linear(vectors * vector_dim, width)
+            self.condition_addition = nn.Linear(condition_dim, width)
+        if source_dim:
+            self.source_input = nn.Linear(source_dim, width)
+        self.copy = CopyGate(width) if copy else None
+        self.copy_latent = LatentCopyGate(width, vectors, vector_dim) if copy_latent else None
+
+    def remember(
+        self,
+        z: Tensor | None,
+        c: Tensor,
+        source: Tensor | None = None,
+        source_tokens: Tensor | None = None,
+        words: Words | None = None,
+    ) -> Memory:
+        """Everything the decoder knows before the first token.
+
+        Args:
+            z: latent vectors [N, M, vector_dim]; None decodes without a latent.
+            c: condition [N, C].
+            source: states of a source sentence [B, S, source_dim]; N = K * B with the K importance samples outermost.
+            source_tokens: its tokens [B, S].
+            words: those that each latent vector stands for.
+        """
+        prefix, addition = [], None
+        read = z
+        if z is not None and self.reader is not None:
+            read = self.reader(z, c, None if words is None else words.embeddings)
+        if self.inject != "addition":
+            slots = self.condition_prefix(c).unsqueeze(1)
+            if read is not None:
+                slots = torch.cat([slots, self.latent_prefix(read) + self.slots], dim=1)
+            for block, keys_values in zip(self.layers, slots.chunk(len(self.layers), dim=-1), strict=True):
+                keys, values = keys_values.chunk(2, dim=-1)
+                prefix.append((block.attention.split(keys), block.attention.split(values)))
+        if self.inject != "prefix":
+            addition = self.condition_addition(c)
+            if read is not None:
+                addition = addition + self.latent_addition(read.flatten(1))
+        pairs = []
+        if source is not None:
+            states = self.source_input(source)
+            projected = (block.cross.project(states) for block in self.layers)
+            pairs = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in projected]
+        spoken = None
+        if self.copy_latent is not None and read is not None and words is not None:
+            spoken = (self.copy_latent.keys(read), words)
+        tiled = None if source_tokens is None else tile(source_tokens, len(c))
+        return Memory(prefix, addition, pairs, tiled, spoken)
+
+    def forward(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """Log-probabilities of the next token after each of `tokens` [N, T]: [N, T, V], float32.
+
+        With a cache, `tokens` are those that follow the ones already in it.
+        """
+        h = self.states(tokens, memory, cache)
+        log_p = torch.log_softmax(self._logits(h), dim=-1)
+        if self.copy is not None and memory.source_tokens is not None:
+            log_p = self.copy(log_p, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        if self.copy_latent is not None and memory.words is not None:
+            log_p = self.copy_latent(log_p, h, *memory.words)
+        return log_p
+
+    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
+        """Log-probability of each target [N, T] after `tokens` [N, T]: as `forward`, without the other tokens'."""
+        h = self.states(tokens, memory)
+        log_p = -nn.functional.cross_entropy(self._logits(h).flatten(0, 1), target.flatten(), reduction="none")
+        log_p = log_p.view_as(target)
+        if self.copy is not None and memory.source_tokens is not None:
+            log_p = self.copy.score(log_p, target, h, memory.source[-1][0], memory.source_tokens, self.pad)
+        if self.copy_latent is not None and memory.words is not None:
+            log_p = self.copy_latent.score(log_p, target, h, *memory.words)
+        return log_p
+
+    def _logits(self, h: Tensor) -> Tensor:
+        return nn.functional.linear(h, self.embedding.weight, self.bias + self.barrier).float()
+
+    def states(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """States [N, T, E] that the next token is told from."""
+        start = cache.length if cache is not None else 0
+        h = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
+        if memory.addition is not None:
+            h = h + memory.addition.unsqueeze(1)
+        h = self.dropout(h)
+        source_mask = None
+        if memory.source_tokens is not None:
+            real = memory.source_tokens != self.pad
+            source_mask = (real | ~real.any(-1, keepdim=True))[:, None, None, :]  # no source: states of zero, all seen
+        for layer, block in enumerate(self.layers):
+            keys, values = block.attention.project(block.attention_norm(h))
+            if cache is not None:
+                keys, values = cache.extend(layer, keys, values)
+            if memory.prefix:
+                slot_keys, slot_values = memory.prefix[layer]
+                keys = torch.cat([slot_keys, keys], dim=2)
+                values = torch.cat([slot_values, values], dim=2)
+            mask = _causal(tokens.shape[1], keys.shape[2], h.device) if tokens.shape[1] > 1 else None
+            source = memory.source[layer] if memory.source else None
+            h = block(h, (keys, values), mask, source, source_mask)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return self.norm(h)
+
+
+def no_probability(tokens: Sequence[int], vocabulary: int) -> Tensor:
+    """What to add to logits [V] so that some tokens have no probability; finite, so that gradients stay so."""
+    barrier = torch.zeros(vocabulary)
+    barrier[list(tokens)] = -1e9
+    return barrier
+
+
+def _causal(queries: int, keys: int, device: torch.device) -> Tensor:
+    """True where a query may look: everything before itself, the newest queries being the last keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)

@@ -1,0 +1,72 @@
+"""What a decoder keeps in mind: what it knows before the first token, and the tokens decoded so far.
+
+Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H heads, E width, V vocabulary.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from modalities.text.networks.copying import Words
+
+KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
+
+
+@dataclass
+class Memory:
+    """What a decoder knows before the first token.
+
+    Attributes:
+        prefix: keys and values of each layer, [N, H, P, E / H]: the latent and the condition.
+        addition: [N, E], added to every token's embedding; None adds nothing.
+        source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
+        source_tokens: [N, S], where padding hides; what a copy gate may copy.
+        words: keys [N, M, E] of the latent vectors and the words that each stands for.
+    """
+
+    prefix: list[KeyValue]
+    addition: Tensor | None = None
+    source: list[KeyValue] = field(default_factory=list)
+    source_tokens: Tensor | None = None
+    words: tuple[Tensor, Words] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.prefix[0][0].device if self.addition is None else self.addition.device
+
+    def __getitem__(self, rows: slice | Tensor) -> "Memory":
+        def pick(pairs: list[KeyValue]) -> list[KeyValue]:
+            return [(keys[rows], values[rows]) for keys, values in pairs]
+
+        addition = None if self.addition is None else self.addition[rows]
+        tokens = None if self.source_tokens is None else self.source_tokens[rows]
+        words = None if self.words is None else (self.words[0][rows], self.words[1][rows])
+        return Memory(pick(self.prefix), addition, pick(self.source), tokens, words)
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens decoded so far, layer by layer."""
+
+    layers: list[KeyValue] = field(default_factory=list)
+    length: int = 0
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeyValue:
+        """Adds the newest tokens of a layer; all of its keys and values so far."""
+        if layer == len(self.layers):
+            self.layers.append((keys, values))
+        else:
+            old_keys, old_values = self.layers[layer]
+            self.layers[layer] = (torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2))
+        return self.layers[layer]
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps, repeats or reorders rows (beam search)."""
+        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
+
+
+def tile(x: Tensor, rows: int) -> Tensor:
+    """X [B, ...] repeated to [K * B, ...], K outermost: what the importance samples of an example share."""
+    return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.dim() - 1))

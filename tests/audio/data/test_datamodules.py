@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from common.conditions.attributes import SOURCE, Categorical, Continuous
+from common.data.subset import Subset
+from modalities.audio.data import clip_cache as store
+from modalities.audio.data.datamodules import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
+from tests.audio.models import FEATURES
+
+
+def test_tunes_have_two_conditions_and_every_clip_on_every_instrument(tunes):
+    table = tunes.table
+    assert list(table.attributes) == ["genre", "instrument"]
+    assert table.x.shape[1:] == (1, 64, 128)
+    assert table.fields["instrument"].bincount().tolist() == [len(table.x) // 2] * 2
+    pairs = table.fields["genre"].unflatten(0, (-1, 2))
+    assert torch.equal(pairs[:, 0], pairs[:, 1])
+
+
+def test_no_tune_lies_on_two_sides(tunes):
+    sides = [set(tunes.tune[rows].tolist()) for rows in tunes.table.splits.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+def test_preparing_twice_gives_the_same_bytes(tmp_path, monkeypatch):
+    contents = []
+    for name in "ab":
+        monkeypatch.setenv("SUITE_CACHE", str(tmp_path / name))
+        data = Tunes(limit=12, clips=1, instruments=["fiddle"], shares=(0.2, 0.2))
+        contents.append((data.fingerprint, next((tmp_path / name).rglob(store.FEATURES)).read_bytes()))
+    assert contents[0] == contents[1]
+
+
+def test_every_setting_has_its_own_rendering(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
+    options = {"limit": 12, "clips": 1, "shares": (0.2, 0.2)}
+    first = Tunes(instruments=["fiddle"], **options).fingerprint
+    assert Tunes(instruments=["flute"], **options).fingerprint != first
+    assert Tunes("as_notated", instruments=["fiddle"], **options).fingerprint != first
+    assert len(list(tmp_path.glob("audio/*.lock"))) == 3
+
+
+def test_what_is_interrupted_leaves_nothing_half_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
+
+    def fails(writer):
+        writer.append(torch.zeros(2, 1, 4, 4))
+        raise RuntimeError("stopped")
+
+    def works(writer):
+        writer.append(torch.ones(3, 1, 4, 4))
+        return {"k": torch.arange(3)}
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        store.kept_clips(["s"], fails)
+    kept = store.kept_clips(["s"], works)
+    assert kept.x.shape == (3, 1, 4, 4)
+    assert kept.columns["k"].tolist() == [0, 1, 2]
+    assert torch.equal(store.kept_clips(["s"], fails).x, kept.x)  # read, not made
+
+
+def test_two_processes_that_prepare_at_once_make_one_rendering(run_script, tmp_path):
+    import threading
+
+    code = (
+        "from modalities.audio.data.datamodules import Tunes; "
+        "print(Tunes(limit=12, clips=1, instruments=['fiddle'], shares=(0.2, 0.2)).fingerprint)"
+    )
+    environment = {"SUITE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    outputs: list[str] = []
+
+    def prepare():
+        outputs.append(run_script("-c", code, environment=environment).stdout.split()[-1])
+
+    threads = [threading.Thread(target=prepare) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(outputs)) == 1
+    assert len(list(tmp_path.glob("audio/*/features.f16"))) == 1
+
+
+def test_features_are_standardised_by_the_training_clips(tunes):
+    batch = tunes.batch("train", 200)
+    assert batch.x.dtype == torch.float32
+    assert batch.x.mean().item() == pytest.approx(0.0, abs=0.1)
+    assert batch.x.std().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_views_show_another_version_in_training_alone(tunes):
+    data = Tunes(limit=60, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=64,
+                 views=True)  # fmt: skip
+    batch = next(iter(data.loader("train", shuffle=True)))
+    shown = data.transform(batch, training=True)
+    assert shown.condition[SOURCE].shape == shown.x.shape
+    assert torch.equal(shown.condition[f"{SOURCE}_genre"], batch.condition["genre"])
+    same = shown.condition[f"{SOURCE}_instrument"] == batch.condition["instrument"]
+    assert 0 < same.sum() < len(same)
+    assert torch.allclose(shown.condition[SOURCE][same], shown.x[same], atol=1e-2)
+    assert SOURCE not in data.transform(batch, training=False).condition
+
+
+def test_views_and_judge_keep_to_a_subset_and_to_the_whole():
+    settings = {"limit": 60, "clips": 2, "instruments": ["piano", "flute"], "shares": (0.15, 0.2), "batch_size": 64}
+    data, whole = Tunes(**settings, views=True), Tunes(**settings)
+    held_out = {"genre": "reel", "instrument": "flute"}
+    Subset(hold_out=[held_out], shuffle=["genre"]).take_from(data)
+    reel, flute = whole.attributes["genre"].parse("reel"), 1
+    for batch in data.loader("train", shuffle=True):
+        rows = data.table.splits["train"][batch.positions]
+        source = data.transform(batch, training=True).condition
+        true_genre = whole.table.fields["genre"][rows]  # what is heard, whatever was dealt out
+        assert not ((true_genre == reel) & (source[f"{SOURCE}_instrument"] == flute)).any()
+    assert data.features == whole.features
+    for mine, theirs in zip(data.judge().parameters(), whole.judge().parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(data.judge().real.scores["genre"], whole.judge().real.scores["genre"])
+
+
+def test_unknown_instruments_are_refused():
+    with pytest.raises(ValueError, match="instruments banjo: there are piano"):
+        Tunes(instruments=["banjo"])
+
+
+@pytest.fixture
+def collection(tone, tmp_path):
+    """Two genres, ten recordings each, of two clips."""
+    for genre, hertz in (("high", 900), ("low", 300)):
+        for number in range(10):
+            tone(tmp_path / "sounds" / genre / f"{number}.wav", hertz + 10 * number, 2.1)
+    return tmp_path / "sounds"
+
+
+def options(**more):
+    return {"features": FEATURES, "shares": (0.2, 0.2), "batch_size": 8} | more
+
+
+def test_a_folder_is_cut_into_clips_and_split_by_recording(collection):
+    data = AudioFiles(collection, **options())
+    assert data.attributes == {"genre": Categorical(("high", "low"))}
+    assert data.table.x.shape == (40, 1, 16, 32)
+    owners = data.table.fields["genre"].new_tensor(range(40)) // 2  # clips of a recording lie side by side
+    sides = [set(owners[rows].tolist()) for rows in data.table.splits.values()]
+    assert sum(map(len, sides)) == 20
+    assert data.shape == data.features.shape
+    assert data.features.mean != 0.0
+
+
+def test_artists_lie_on_one_side(collection, tmp_path):
+    files = sorted(collection.rglob("*.wav"))
+    rows = [f"{f.relative_to(collection)},{f.parent.name},a{int(f.stem) // 2},{int(f.stem) + 0.5}" for f in files]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,genre,artist,age", *rows]))
+    data = AudioFiles(collection, tmp_path / "labels.csv", group="artist", **options(shares=(0.3, 0.3)))
+    artist = data.table.fields["artist"]
+    sides = [set(artist[rows].tolist()) for rows in data.table.splits.values()]
+    assert sum(map(len, sides)) == 5
+    assert isinstance(data.attributes["age"], Continuous)
+    chosen = AudioFiles(collection, tmp_path / "labels.csv", condition=["genre"], **options())
+    assert list(chosen.attributes) == ["genre"]
+
+
+def test_faulty_files_stop_or_are_left_out_by_name(collection):
+    soundfile.write(collection / "low" / "silent.wav", np.zeros(8000), 8000)
+    (collection / "low" / "text.wav").write_text("no sound")
+    cut = collection / "high" / "0.wav"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="3 of 22 files are faulty") as raised:
+        _ = AudioFiles(collection, **options()).table
+    for name in ("silent.wav holds nothing", "text.wav cannot be read", "0.wav is truncated"):
+        assert name in str(raised.value)
+    with pytest.warns(UserWarning, match="3 of 22 files are faulty"):
+        table = AudioFiles(collection, faulty="skip", **options()).table
+    assert len(table.x) == 38
+
+
+def test_only_one_source_of_labels():
+    with pytest.raises(ValueError, match="choose one"):
+        AudioFiles("x", "labels.csv", "<digit>_<speaker>")
+
+
+def test_gtzan_is_read_where_torchaudio_expects_it(tone, tmp_path):
+    for genre in ("blues", "jazz"):
+        for number in (0, 1, 2, 12, 29, 30, 40, 41, 42, 73, 89, 90, 95):
+            tone(tmp_path / "genres" / genre / f"{genre}.{number:05d}.wav", 200 + 20 * number)
+    data = GTZAN(tmp_path, features=FEATURES)
+    assert set(data.attributes["genre"].values) == {"blues", "jazz"}
+    assert all(len(rows) for rows in data.table.splits.values())
+
+
+def test_speech_commands_are_read_where_torchaudio_expects_them(tone, tmp_path):
+    root = tmp_path / "SpeechCommands" / "speech_commands_v0.02"
+    names = [f"{word}/{speaker}_nohash_0.wav" for word in ("yes", "no") for speaker in ("a", "b", "c", "d")]
+    for number, name in enumerate(names):
+        tone(root / name, 300 + 50 * number)
+    (root / "validation_list.txt").write_text("yes/a_nohash_0.wav\nno/a_nohash_0.wav\n")
+    (root / "testing_list.txt").write_text("yes/b_nohash_0.wav\nno/b_nohash_0.wav\n")
+    data = SPEECHCOMMANDS(tmp_path, features=FEATURES)
+    assert data.attributes == {"word": Categorical(("no", "yes"))}
+    assert {name: len(rows) for name, rows in data.table.splits.items()} == {"train": 4, "val": 2, "test": 2}

@@ -1,0 +1,133 @@
+"""What a table concludes from its runs, on known cases."""
+
+import numpy as np
+import pytest
+
+from common.comparison.rendering import markdown, sheet
+from common.comparison.results import TableResults, collect, paired_p
+from common.comparison.runner import State, state
+from common.comparison.specification import Budget, Cell, Column, Published, Row, Table
+from common.results import EXAMPLES, Measurement, Results, RunInfo
+
+NLL = Column("test/nll", "NLL", "lower", 1)
+
+
+def cell(folder, row, seed, values, git="abc", data="data"):
+    """A finished cell whose figure is the mean of the values of its examples, which it keeps."""
+    values = np.asarray(values, dtype=np.float64)
+    path = folder / f"{row}-{seed}"
+    run = RunInfo(path.name, row, "none", seed, git, "hash", data, "2026", 2.0, "cpu", 10.0, 3)
+    error = float(values.std(ddof=1) / len(values) ** 0.5)
+    Results(run, {"test/nll": Measurement(float(values.mean()), error, len(values), "nats", "exact")}).write(
+        path / "results.json"
+    )
+    np.savez(path / EXAMPLES, nll=values)
+    return Cell(row, seed, (), "key", path, None)
+
+
+def table(*rows, **arguments):
+    return Table("Numbers", {row: Row() for row in rows}, [NLL], {"quick": Budget()}, **arguments)
+
+
+def results_of(specification, cells):
+    return collect(specification, "quick", {each: state(each) for each in cells})
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).normal(size=200)
+
+
+def test_of_one_seed_the_examples_are_paired(tmp_path, noise):
+    # A difference of .05 is far below the deviation of 1 over examples, but the same on every example.
+    jitter = 0.01 * np.random.default_rng(1).normal(size=200)
+    cells = [cell(tmp_path, "a", 0, 5 + noise), cell(tmp_path, "b", 0, 5.05 + noise + jitter)]
+    results = results_of(table("a", "b"), cells)
+    assert results.best == {"test/nll": ["a"]}
+    assert results.tests["test/nll"] == "paired t-test over 200 test examples, p < 1e-10"
+
+
+def test_a_difference_within_the_noise_is_not_bold(tmp_path, noise):
+    other = np.random.default_rng(1).normal(size=200)
+    results = results_of(table("a", "b"), [cell(tmp_path, "a", 0, noise), cell(tmp_path, "b", 0, other + 0.01)])
+    assert results.best == {}
+
+
+def test_the_best_row_must_beat_every_other(tmp_path, noise):
+    jitter = np.random.default_rng(2).normal(size=200)
+    cells = [cell(tmp_path, "a", 0, noise), cell(tmp_path, "b", 0, noise + 0.02 * jitter)]
+    cells.append(cell(tmp_path, "c", 0, noise + 9 + jitter))
+    assert results_of(table("a", "b", "c"), cells).best == {}
+
+
+def test_three_seeds_are_the_pairs_themselves(tmp_path, noise):
+    cells = [cell(tmp_path, "a", seed, noise + seed) for seed in range(3)]
+    cells += [cell(tmp_path, "b", seed, noise + seed + 0.5 + 0.05 * seed) for seed in range(3)]
+    results = results_of(table("a", "b"), cells)
+    assert results.best == {"test/nll": ["a"]}
+    assert results.tests["test/nll"].startswith("paired t-test over 3 seeds")
+    figure = results.rows["a"].figures["test/nll"]
+    assert figure.mean == pytest.approx(1 + noise.mean())
+    assert figure.spread == pytest.approx(1.0)  # of 0, 1 and 2
+
+
+def test_rows_are_compared_within_their_group(tmp_path, noise):
+    jitter = 0.01 * np.random.default_rng(1).normal(size=200)
+    values = {"a": 5 + noise, "b": 6 + noise + jitter, "c": 80 + noise, "d": 70 + noise + jitter}
+    specification = table(*values)
+    for title in ("c", "d"):
+        specification.rows[title] = Row(group="other")
+    results = results_of(specification, [cell(tmp_path, title, 0, value) for title, value in values.items()])
+    assert results.best == {"test/nll": ["a", "d"]}
+    page = markdown(sheet(specification, results))
+    assert page.count("**5.0 ± 0.1**") == 1
+    assert page.count("**70.0 ± 0.1**") == 1
+
+
+def test_examples_of_different_test_sets_are_not_paired(tmp_path, noise):
+    cells = [cell(tmp_path, "a", 0, noise), cell(tmp_path, "b", 0, noise[:100] + 5)]
+    assert results_of(table("a", "b"), cells).best == {}
+
+
+def test_paired_p_against_the_t_distribution():
+    assert paired_p(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.0370, abs=1e-4)  # t = 3.464, 2 degrees of freedom
+    assert paired_p(np.array([1.0])) is None
+    assert paired_p(np.zeros(5)) is None
+
+
+def test_a_cell_says_what_kept_it_from_a_figure(tmp_path, noise):
+    specification = table("run", "missing", "broken")
+    states = {cell(tmp_path, "run", 0, noise): None}
+    states |= {Cell(name, 0, (), "key", tmp_path / name, None): None for name in ("missing", "broken")}
+    states = {each: state(each) if each.row != "broken" else State("failed", reason="out of memory") for each in states}
+    page = markdown(sheet(specification, collect(specification, "quick", states)))
+    assert "| missing | not run | 0 |" in page
+    assert "| broken | failed | 0 |" in page
+    assert "- broken, seed 0: out of memory" in page
+
+
+def test_revisions_and_published_rows_are_told(tmp_path, noise):
+    published = {"Theirs": Published({"test/nll": 86.76}, "A paper", "recalled", "more data")}
+    specification = table("a", "b", published=published, notes="A note.")
+    cells = [cell(tmp_path, "a", 0, noise, git="abc"), cell(tmp_path, "b", 0, noise, git="def")]
+    page = markdown(sheet(specification, results_of(specification, cells)))
+    assert "Rows of several revisions: a abc; b def." in page
+    assert "| Theirs (A paper, recalled) | 86.8 | published |" in page
+    assert "- Theirs: more data" in page
+    assert "- A note." in page
+
+
+def test_results_of_other_data_are_stale(tmp_path, noise):
+    finished = cell(tmp_path, "a", 0, noise, data="yesterday")
+    assert state(finished, "yesterday").status == "finished"
+    assert state(finished, "today").status == "stale"
+    assert str(finished.folder / "results.json") in state(finished, "today").reason
+
+
+def test_the_compact_file_comes_back_as_it_was_written(tmp_path, noise):
+    results = results_of(table("a", "b"), [cell(tmp_path, "a", 0, noise)])
+    results.write(tmp_path / "compact.json")
+    assert TableResults.read(tmp_path / "compact.json") == results
+    (tmp_path / "compact.json").write_text('{"rows": 3}')
+    with pytest.raises(ValueError, match=r"compact\.json is damaged"):
+        TableResults.read(tmp_path / "compact.json")

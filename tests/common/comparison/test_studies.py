@@ -1,0 +1,104 @@
+"""What a study runs, and what it concludes from known figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.comparison.specification import Cell, cells
+from common.comparison.studies import (
+    ALL,
+    CONTROL,
+    NONE,
+    Gain,
+    Study,
+    condition_gains,
+    condition_table,
+    data_table,
+    paired_gain,
+    read_study,
+    verdict,
+)
+from common.results import EXAMPLES
+
+STUDY = Study("Faces", "scripts/train_image.py", ["configs/image/utkface.yaml"], ["age", "gender"], sizes=[5, 50])
+
+
+def kept(folder, row, seed, nll):
+    """A cell with the NLL of each test example."""
+    path = folder / f"{row}{seed}"
+    path.mkdir()
+    np.savez(path / EXAMPLES, nll=np.asarray(nll, dtype=np.float64))
+    return Cell(row, seed, (), "key", path, None)
+
+
+def test_candidates_stand_between_nothing_everything_and_the_control():
+    rows = condition_table(STUDY).rows
+    use = {name: row.set["model.condition.init_args.use"] for name, row in rows.items()}
+    assert use == {NONE: [], "age": ["age"], "gender": ["gender"], ALL: ["age", "gender"], CONTROL: ["age", "gender"]}
+    assert [name for name, row in rows.items() if "subset.shuffle" in row.set] == [CONTROL]
+
+
+def test_sizes_hold_the_same_combinations_out():
+    study = Study("Tunes", "scripts/train_image.py", [], ["genre"], sizes=[5, 50], hold_out=[{"genre": "jig"}])
+    table = data_table(study)
+    assert [row.set["subset.examples"] for row in table.rows.values()] == [5, 50]
+    assert all(row.set["subset.hold_out"] == [{"genre": "jig"}] for row in table.rows.values())
+    assert "test/unseen/nll" in [column.metric for column in table.columns]
+    assert "test/unseen/nll" not in [column.metric for column in data_table(STUDY).columns]
+
+
+def test_an_interval_covers_the_true_gain_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = []
+    for _ in range(400):
+        base = generator.normal(90, 10, size=50)  # examples vary far more than the gain
+        gain = paired_gain(base, base - 0.5 + generator.normal(0, 1, size=50))
+        hits.append(gain.low <= 0.5 <= gain.high)
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
+
+
+def test_an_interval_is_students():
+    gain = paired_gain(np.array([3.0, 5.0, np.nan, 4.0]), np.array([2.0, 3.0, 1.0, 1.0]))
+    assert (gain.mean, gain.n) == (2.0, 3)
+    assert gain.high - gain.mean == pytest.approx(4.302653 / 3**0.5, rel=1e-5)  # t(.975, 2) times 1 / sqrt 3
+
+
+def test_gains_are_ranked_and_averaged_over_seeds(tmp_path):
+    noise = np.linspace(-1, 1, 20)
+    made = [kept(tmp_path, NONE, seed, 10 + noise) for seed in (0, 1)]
+    made += [kept(tmp_path, "age", seed, 9.5 + noise + 0.01 * noise**2) for seed in (0, 1)]
+    made += [kept(tmp_path, "gender", seed, 8 + 2 * seed + 0.9 * noise) for seed in (0, 1)]  # gains 2 and 0
+    gains = condition_gains(made)
+    assert list(gains) == ["gender", "age"]
+    assert gains["gender"].mean == pytest.approx(1.0)
+    assert condition_gains(made[1:2] * 0) == {}
+
+
+def test_the_verdict_names_what_is_worth_having_and_measures_it_by_the_control():
+    gains = {"age": Gain(2.0, 1.5, 2.5, 100), "gender": Gain(0.1, -0.2, 0.4, 100), CONTROL: Gain(-0.3, -0.6, 0.0, 100)}
+    said = verdict(gains)
+    assert "Worth having: age (+2.00 nats, 95 % interval +1.50 to +2.50)." in said
+    assert "Not shown to be worth anything: gender" in said
+    assert "gains nothing" in said
+    above = verdict({**gains, CONTROL: Gain(0.5, 0.2, 0.8, 100)})
+    assert "Worth having: age" in above
+    assert "gains too: shuffled (+0.50" in above
+    assert "Worth having: none." in verdict({**gains, CONTROL: Gain(1.2, 0.8, 1.6, 100)})
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_of_the_suite_makes_its_tables(path):
+    study = read_study(path)
+    for table in (condition_table(study), data_table(study)):
+        assert len(cells(table, "study", Path("runs"))) == len(table.rows) * len(study.seeds)
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="there is no study"):
+        read_study(tmp_path / "none.yaml")
+    (tmp_path / "wrong.yaml").write_text("titel: x\n")
+    with pytest.raises(ValueError, match=r"wrong\.yaml"):
+        read_study(tmp_path / "wrong.yaml")
+    with pytest.raises(ValueError, match="at least two sizes"):
+        data_table(Study("x", "s", [], ["a"]))

@@ -1,0 +1,231 @@
+import math
+
+import pytest
+import torch
+
+from common.conditions.attributes import Categorical, Continuous
+from common.conditions.encoders import Composition, ConditionEncoder, FieldEmbeddings
+
+NAN = float("nan")
+KIND = Categorical(["cat", "dog", "owl"])
+AGE = Continuous(mean=40.0, std=20.0, low=0.0, high=100.0)
+
+
+class Embedding(ConditionEncoder):
+    """The fields' embeddings side by side."""
+
+    def __init__(self, attributes, dim=4, dropout=0.0, field_dropout=0.0):
+        super().__init__(attributes, dropout, field_dropout)
+        self.embeddings = FieldEmbeddings(attributes, dim)
+        self.dim = dim * len(attributes)
+
+    def forward(self, fields):
+        return self.embeddings(self.drop(fields))
+
+
+def both(**arguments):
+    return Embedding({"kind": KIND, "age": AGE}, **arguments)
+
+
+def fields(count=1):
+    return {"kind": torch.arange(count) % 3, "age": torch.linspace(20, 60, count)}
+
+
+# Missing values
+
+
+@pytest.mark.parametrize(("attribute", "missing", "present"), [(KIND, -1, 1), (AGE, NAN, 35.0)])
+def test_missing_and_absent_values_have_the_same_embedding(attribute, missing, present):
+    encoder = Embedding({"name": attribute})
+    null = encoder({"name": attribute.tensor([missing])})
+    assert torch.equal(encoder({}), null)
+    assert torch.equal(encoder({"other": torch.zeros(1)}), null)
+    assert not torch.allclose(encoder({"name": attribute.tensor([present])}), null, atol=1e-2)
+
+
+def test_every_value_of_a_category_and_the_null_have_embeddings_of_their_own():
+    embedded = Embedding({"kind": KIND})({"kind": torch.tensor([-1, 0, 1, 2])})
+    assert torch.pdist(embedded).min() > 0.1
+
+
+def test_a_missing_field_leaves_the_embeddings_of_the_others_alone():
+    encoder = both()
+    whole, part = encoder(fields(3)), encoder({"age": fields(3)["age"]})
+    assert torch.equal(part[:, 4:], whole[:, 4:])
+    assert torch.equal(part[:, :4], encoder({}).expand(3, -1)[:, :4])
+
+
+def test_no_field_at_all_gives_one_row():
+    assert both()({}).shape == (1, 8)
+
+
+def test_numbers_are_embedded_relative_to_mean_and_deviation():
+    shifted = Embedding({"age": Continuous(mean=140.0, std=40.0)})
+    plain = Embedding({"age": Continuous(mean=0.0, std=1.0)})
+    plain.load_state_dict(shifted.state_dict())
+    value = torch.tensor([-1.0, 0.0, 0.5])
+    assert torch.allclose(shifted({"age": 140 + 40 * value}), plain({"age": value}), atol=1e-5)
+
+
+def test_neighbouring_numbers_have_neighbouring_embeddings():
+    encoder = Embedding({"age": AGE}, dim=16)
+    near, here, far = encoder({"age": torch.tensor([40.5, 40.0, 80.0])})
+    assert (near - here).norm() < (far - here).norm() / 5
+
+
+def test_missing_numbers_leave_all_gradients_finite():
+    encoder = both()
+    encoder({"kind": torch.tensor([0, -1, 2]), "age": torch.tensor([NAN, 30.0, NAN])}).pow(2).sum().backward()
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_only_missing_numbers_teach_the_null_embedding():
+    encoder = Embedding({"age": AGE})
+    null = encoder.embeddings.embeddings[0].null
+    encoder({"age": torch.tensor([30.0, 40.0])}).sum().backward()
+    assert torch.equal(null.grad, torch.zeros(4))
+    encoder({"age": torch.tensor([30.0, NAN])}).sum().backward()
+    assert torch.equal(null.grad, torch.ones(4))
+
+
+# What a person types
+
+
+def test_texts_become_raw_values():
+    parsed = both().parse({"kind": "owl", "age": "33.5"})
+    assert parsed["kind"].tolist() == [2]
+    assert parsed["kind"].dtype == torch.int64
+    assert parsed["age"].tolist() == [33.5]
+    assert parsed["age"].dtype == torch.float32
+
+
+def test_an_unknown_name_is_refused_with_the_valid_ones():
+    with pytest.raises(ValueError, match=r"unknown condition 'sort'.*kind, age"):
+        both().parse({"sort": "owl"})
+
+
+def test_an_unknown_value_is_refused_with_the_valid_ones():
+    with pytest.raises(ValueError, match=r"condition kind: 'cow' is not one of cat, dog, owl"):
+        both().parse({"kind": "cow"})
+
+
+def test_a_text_that_is_no_number_is_refused_with_the_range_of_training():
+    with pytest.raises(ValueError, match=r"condition age: 'old' is not a number .*0 to 100"):
+        both().parse({"age": "old"})
+
+
+def test_an_unconditional_encoder_knows_no_name():
+    with pytest.raises(ValueError, match="the model is unconditional"):
+        Embedding.parse(ConditionEncoder({}), {"kind": "owl"})
+
+
+# Dropout
+
+COUNT = 20_000
+
+
+def dropped(encoder):
+    """Which examples lose which field, [COUNT, 2]."""
+    marked = encoder.drop(fields(COUNT))
+    return torch.stack([encoder.attributes[name].missing(marked[name]) for name in ("kind", "age")], dim=1).float()
+
+
+def rate(value):
+    return pytest.approx(value, abs=4 * math.sqrt(0.25 / COUNT))
+
+
+def test_dropout_drops_all_fields_of_an_example_together_at_its_rate():
+    lost = dropped(both(dropout=0.3))
+    assert lost[:, 0].mean().item() == rate(0.3)
+    assert torch.equal(lost[:, 0], lost[:, 1])
+
+
+def test_field_dropout_drops_fields_independently_at_its_rate():
+    lost = dropped(both(field_dropout=0.3))
+    assert lost.mean(0).tolist() == [rate(0.3), rate(0.3)]
+    assert lost.prod(1).mean().item() == rate(0.09)
+
+
+def test_both_dropouts_add_up():
+    lost = dropped(both(dropout=0.2, field_dropout=0.3))
+    assert lost[:, 0].mean().item() == rate(1 - 0.8 * 0.7)
+    assert lost.prod(1).mean().item() == rate(0.2 + 0.8 * 0.09)
+
+
+def test_dropout_leaves_the_other_values_and_the_given_fields_alone():
+    given = fields(100)
+    marked = both(dropout=0.5).drop(given)
+    for name in given:
+        kept = ~(marked[name].isnan() | (marked[name] == -1))
+        assert torch.equal(marked[name][kept], given[name][kept])
+        assert torch.equal(given[name], fields(100)[name])
+
+
+def test_nothing_is_dropped_in_evaluation():
+    encoder = both(dropout=0.9, field_dropout=0.9).eval()
+    assert torch.equal(encoder(fields(50)), encoder.embeddings(fields(50)))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "field"),
+    [
+        (KIND, torch.tensor([0, 1])),
+        (KIND, torch.tensor([0.0, 1.0])),
+        (AGE, torch.tensor([30.0, 40.0])),
+        (AGE, torch.tensor([30, 40])),
+    ],
+)
+def test_a_dropped_field_is_missing_whatever_its_type(attribute, field):
+    encoder = Embedding({"name": attribute}, dropout=1.0)
+    marked = encoder.drop({"name": field})["name"]
+    assert attribute.missing(marked).all()
+    assert torch.equal(encoder.embeddings({"name": marked}), encoder({}).expand(2, -1))
+
+
+# Composition
+
+
+def test_a_composition_concatenates_its_parts():
+    kind, age = Embedding({"kind": KIND}, dim=3), Embedding({"age": AGE}, dim=5)
+    whole = Composition([kind, age])
+    assert whole.dim == 8
+    assert list(whole.attributes) == ["kind", "age"]
+    assert torch.equal(whole(fields(4)), torch.cat([kind(fields(4)), age(fields(4))], dim=1))
+
+
+def test_a_composition_mixes_present_and_absent_fields():
+    kind, age = Embedding({"kind": KIND}, dim=3), Embedding({"age": AGE}, dim=5)
+    found = Composition([kind, age])({"kind": torch.tensor([0, 2])})
+    assert torch.equal(found, torch.cat([kind({"kind": torch.tensor([0, 2])}), age({}).expand(2, -1)], dim=1))
+    assert Composition([kind, age])({}).shape == (1, 8)
+
+
+def test_the_parts_of_a_composition_drop_on_their_own():
+    parts = [Embedding({"kind": KIND}, dropout=1.0), Embedding({"age": AGE})]
+    found, null = Composition(parts)(fields(5)), Composition(parts)({})
+    assert torch.equal(found[:, :4], null[:, :4].expand(5, -1))
+    assert not torch.allclose(found[:, 4:], null[:, 4:].expand(5, -1), atol=1e-2)
+
+
+# Attributes
+
+
+def test_statistics_of_a_number_come_from_its_known_values():
+    fitted = Continuous.fit(torch.tensor([1.0, NAN, 3.0, 8.0, NAN]))
+    assert (fitted.mean, fitted.std, fitted.low, fitted.high) == pytest.approx((4, math.sqrt(26 / 3), 1, 8))
+
+
+def test_a_constant_number_has_deviation_one():
+    assert Continuous.fit(torch.tensor([5.0, 5.0])) == Continuous(5.0, 1.0, 5.0, 5.0)
+
+
+def test_a_number_without_any_value_is_refused():
+    with pytest.raises(ValueError, match="no value"):
+        Continuous.fit(torch.tensor([NAN, NAN]))
+
+
+def test_values_of_a_category_are_texts():
+    digits = Categorical(range(10))
+    assert digits.parse("7") == 7
+    assert digits.values[3] == "3"

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from modalities.tabular import CVAEImputer
+from modalities.tabular.data.masks import mcar
+from modalities.tabular.data.tables import synthetic
+
+QUICK = {"members": 1, "max_steps": 20, "proposals": 20, "draws": 20, "hidden": 16, "random_state": 0}
+
+
+@parametrize_with_checks([CVAEImputer(**QUICK)])
+def test_it_is_a_scikit_learn_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    table = synthetic(300, missing=0.2, seed=1)
+    return CVAEImputer(**QUICK | {"members": 2, "max_steps": 60}).fit(table), table
+
+
+def test_a_data_frame_comes_back_filled_with_its_dtypes_order_index_and_observed_cells(fitted):
+    imputer, table = fitted
+    table = table.set_axis(range(1000, 1000 + len(table)))
+    filled = imputer.transform(table)
+    assert not filled.isna().any().any()
+    assert list(filled.columns) == list(table.columns)
+    assert filled.index.equals(table.index)
+    assert (filled.dtypes == table.dtypes).all()
+    known = table.notna()
+    for name in table.columns:
+        assert list(filled[name][known[name]]) == list(table[name][known[name]])
+    assert (filled["visits"] == filled["visits"].round()).all()
+    assert set(filled["grade"]) <= {"low", "fair", "good", "best"}
+
+
+def test_a_row_is_filled_alike_alone_and_among_others(fitted):
+    imputer, table = fitted
+    together = imputer.transform(table)
+    for row in (0, 7, 100):
+        alone = imputer.transform(table.iloc[[row]])
+        for name in table.columns:
+            first, second = alone[name].iloc[0], together[name].iloc[row]
+            assert first == (pytest.approx(second, rel=1e-3, abs=1e-3) if isinstance(second, float) else second)
+
+
+def test_imputations_differ_and_intervals_hold_them(fitted):
+    imputer, table = fitted
+    first, second = imputer.impute(table, 2)
+    hole = table["sum"].isna()
+    assert (first["sum"][hole] != second["sum"][hole]).mean() > 0.9
+    assert (first["sum"][~hole] == second["sum"][~hole]).all()
+    done = imputer.complete(table)
+    position = list(table.columns).index("sum")
+    low, high = done.low[hole, position], done.high[hole, position]
+    assert (low < high).all()
+    assert ((first["sum"][hole] > low) & (first["sum"][hole] < high)).mean() > 0.6
+
+
+def test_the_same_seed_gives_the_same_imputer():
+    x = load_iris().data.copy()
+    x[mcar(x.shape, 0.3, 0)] = np.nan
+    first, second = (CVAEImputer(**QUICK).fit_transform(x) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_it_drops_into_a_pipeline():
+    data = load_iris()
+    x = data.data.copy()
+    x[mcar(x.shape, 0.3, 0)] = np.nan
+    pipeline = make_pipeline(CVAEImputer(**QUICK), LogisticRegression(max_iter=500))
+    assert pipeline.fit(x, data.target).score(x, data.target) > 0.8
+
+
+def test_it_beats_the_mean_on_correlated_columns_for_every_seed():
+    x = load_iris().data
+    x = (x - x.mean(0)) / x.std(0)
+    hidden = mcar(x.shape, 0.3, 3)
+    filled = CVAEImputer(**QUICK).fit_transform(np.where(hidden, np.nan, x))
+    assert ((filled - x)[hidden] ** 2).mean() < 0.6  # the mean's is 1
+    assert np.array_equal(filled[~hidden], x[~hidden])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(group="west"), "'west' was not seen"),
+        (lambda t: t.drop(columns="group"), "group"),
+        (lambda t: t.assign(more=1), "more"),
+        (lambda t: t.assign(income=-1.0), "is not positive"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(fitted, change, message):
+    imputer, table = fitted
+    with pytest.raises(ValueError, match=message):
+        imputer.transform(change(table))
+
+
+def test_a_row_without_any_observed_cell_is_filled_with_what_is_usual(fitted):
+    imputer, table = fitted
+    empty = table.iloc[:1].copy()
+    empty.loc[:, :] = np.nan
+    filled = imputer.transform(empty.astype(table.dtypes))
+    assert filled["sum"].iloc[0] == pytest.approx(table["sum"].mean(), abs=0.7 * table["sum"].std())

@@ -1,0 +1,343 @@
+import gzip
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.conditions.attributes import Categorical, Continuous
+from common.data.table import Table
+from common.paths import data_root
+from modalities.text.data.corpus import Corpus
+from modalities.text.data.datamodules import Bible, BucketLoader, TextData, TextFiles, Yelp
+from modalities.text.data.style_words import style_tokens
+
+# Batches of like length
+
+
+def loaders(lengths, tokens, world, shuffle):
+    count = len(lengths)
+    splits = {"train": torch.arange(count)}
+    table = Table(torch.arange(count).unsqueeze(1), {"k": torch.arange(count) % 3}, {"k": Categorical("abc")}, splits)
+    sizes = torch.tensor(lengths)
+    return [BucketLoader(table, splits["train"], sizes, tokens, shuffle, 0, rank, world) for rank in range(world)]
+
+
+lengths_of = st.lists(st.integers(1, 40), min_size=9, max_size=150)
+
+
+@settings(max_examples=80, deadline=None)
+@given(lengths_of, st.integers(40, 300), st.sampled_from([1, 3]))
+def test_evaluation_gives_each_sentence_to_one_process_once(lengths, tokens, world):
+    processes = loaders(lengths, tokens, world, False)
+    parts = [list(loader) for loader in processes]
+    assert {len(part) for part in parts} == {len(processes[0])}
+    assert min(len(batch) for part in parts for batch in part) >= 1
+    seen = torch.cat([batch.index for part in parts for batch in part])
+    assert torch.equal(seen.sort().values, torch.arange(len(lengths)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(lengths_of, st.integers(40, 300), st.sampled_from([1, 2]))
+def test_an_epoch_gives_each_sentence_at_most_once_in_batches_of_the_same_sizes(lengths, tokens, world):
+    if world > len(loaders(lengths, tokens, 1, True)[0]):
+        return
+    sizes = []
+    for epoch in (0, 1):
+        parts = []
+        for loader in loaders(lengths, tokens, world, True):
+            loader.set_epoch(epoch)
+            parts.append([batch.index for batch in loader])
+            assert len(parts[-1]) == len(loader)
+        seen = torch.cat([index for part in parts for index in part])
+        assert len(seen.unique()) == len(seen)
+        assert max(len(index) * max(lengths[i] for i in index.tolist()) for part in parts for index in part) <= tokens
+        sizes.append(sorted(len(index) for part in parts for index in part))
+    if world == 1:
+        assert sizes[0] == sizes[1]
+        assert sum(sizes[0]) == len(lengths)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths_of, st.integers(40, 300))
+def test_an_evaluation_batch_of_one_process_keeps_to_its_tokens(lengths, tokens):
+    for batch in loaders(lengths, tokens, 1, False)[0]:
+        assert len(batch) * max(lengths[i] for i in batch.index.tolist()) <= tokens
+
+
+def test_the_first_batches_of_an_evaluation_hold_sentences_of_every_length_in_the_same_order_every_time():
+    lengths = [1 + n % 20 for n in range(2000)]
+    first, second = (loaders(lengths, 200, 1, False)[0] for _ in range(2))
+    order = [batch.index.tolist() for batch in first]
+    assert order == [batch.index.tolist() for batch in second]
+    half = [lengths[i] for part in order[: len(order) // 2] for i in part]
+    assert sum(half) / len(half) == pytest.approx(10.5, abs=2)
+    assert min(half) < 5
+    assert max(half) == 20
+
+
+def test_epochs_differ_and_the_seed_repeats_them():
+    first, second = (loaders([1 + n % 7 for n in range(100)], 40, 1, True)[0] for _ in range(2))
+    order = [batch.index.tolist() for batch in first]
+    assert order == [batch.index.tolist() for batch in second]
+    second.set_epoch(1)
+    assert order != [batch.index.tolist() for batch in second]
+
+
+def test_too_few_sentences_for_the_processes_are_refused():
+    with pytest.raises(ValueError, match="3 sentences in batches of 100 tokens are too few for 4 processes"):
+        loaders([5, 5, 5], 100, 4, False)
+    with pytest.raises(ValueError, match="are too few for 2 processes"):
+        loaders([5, 5, 5], 100, 2, True)
+
+
+def test_little_of_a_batch_is_padding_and_none_is_longer_than_asked(bible):
+    padding = []
+    for batch in bible.loader("train", shuffle=True):
+        x = bible.transform(batch, training=True).x
+        assert x.numel() <= 512
+        padding.append((x == bible.tokenizer.pad).float().mean())
+    assert torch.stack(padding).mean() < 0.05
+
+
+# The Bible
+
+
+def test_no_verse_of_the_test_split_is_trained_on_in_any_version(verses):
+    splits = Bible()._split(verses)
+    groups = {name: {verses.groups[row] for row in rows.tolist()} for name, rows in splits.items()}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["val"]
+    assert not groups["val"] & groups["test"]
+    assert {name: len(rows) for name, rows in splits.items()} == {name: 3 * len(own) for name, own in groups.items()}
+    assert sum(map(len, splits.values())) == len(verses.texts)
+    assert 0.045 < len(splits["test"]) / len(verses.texts) < 0.055
+
+
+def test_what_is_left_out_is_counted(bible, verses):
+    kept, words = len(bible.table.x), [len(text.split()) for text in verses.texts]
+    short = [text for text, count in zip(verses.texts, words, strict=True) if 0 < count <= 12]
+    assert bible.left_out == {
+        "empty": words.count(0),
+        "of more than 12 words": sum(count > 12 for count in words),
+        "of more than 48 tokens": sum(len(row) > 48 for row in bible.tokenizer.encode(short)),
+    }
+    assert kept + sum(bible.left_out.values()) == len(verses.texts)
+    assert len(torch.cat(list(bible.table.splits.values())).unique()) == len(bible.table.x)
+
+
+def test_rows_hold_their_verses_styles_and_groups(bible, verses):
+    short = [row for row, text in enumerate(verses.texts) if 0 < len(text.split()) <= 12]
+    encoded = bible.tokenizer.encode([verses.texts[row] for row in short])
+    kept = [row for row, tokens in zip(short, encoded, strict=True) if len(tokens) <= 48]
+    assert bible.tokenizer.decode(bible.table.x) == [verses.texts[row] for row in kept]
+    values = bible.attributes["style"].values
+    assert values == ("bbe", "kjv", "web")
+    assert [values[number] for number in bible.table.fields["style"]] == verses.conditions["style"][kept].tolist()
+    assert len(bible.groups.unique()) == len({verses.groups[row] for row in kept})
+    assert torch.equal(bible.lengths, (bible.table.x != bible.tokenizer.pad).sum(1))
+
+
+def test_hidden_tokens_give_the_style_away(bible):
+    hidden = {bible.tokenizer.backend.decode([token]) for token in bible.hidden_tokens}
+    assert {" unto", " thou", " thy", " Yahweh"} <= hidden
+    assert not {" the", " and", " God", " of", ","} & hidden
+    assert bible.tokenizer.eos not in bible.hidden_tokens
+
+
+def test_nothing_is_hidden_unless_asked_for():
+    assert TextData().hidden_tokens == []
+
+
+def test_style_tokens_are_those_of_a_ratio_of_smoothed_frequencies():
+    x = torch.tensor([[4, 5, 5, 2]] * 9 + [[4, 6, 6, 2]] * 9)
+    labels = {"style": (torch.tensor([0] * 9 + [1] * 9), 2)}
+    # Token 5: (18 + 1) / (27 + 8) against 1 / (27 + 8).
+    assert style_tokens(x, labels, 8, ratio=18.9, keep=[2]) == [5, 6]
+    assert style_tokens(x, labels, 8, ratio=19.1, keep=[2]) == []
+    assert style_tokens(x, labels, 8, ratio=3.0, keep=[2, 5]) == [6]
+    unknown = {"style": (torch.full((18,), -1), 2)}
+    assert style_tokens(x, unknown, 8, ratio=1.5, keep=[2]) == []
+
+
+# Versions, exemplars
+
+
+class SomeVerses(TextData):
+    """Genesis and a little more, in versions that are drawn at random to be missing."""
+
+    def __init__(self, verses, **arguments):
+        super().__init__(vocabulary=400, words=12, shares=(0.2, 0.2), **arguments)
+        self.verses = verses
+
+    def corpus(self):
+        full, rows = self.verses, [row for row in range(6000) if row % 7]
+        conditions = full.conditions.iloc[rows].reset_index(drop=True)
+        return Corpus([full.texts[r] for r in rows], conditions, [full.groups[r] for r in rows], full.file)
+
+
+def verse_names(data, verses):
+    """Whose version each text is; a text that several verses share names all of them."""
+    names = {}
+    for text, group in zip(verses.texts, verses.groups, strict=True):
+        names.setdefault(text, set()).add(group)
+    return lambda tokens: [names[text] for text in data.tokenizer.decode(tokens)]
+
+
+@pytest.mark.parametrize("condition", [None, ["style"]])
+@pytest.mark.parametrize("pairs", ["views", "sources"])
+def test_pairs_are_versions_of_one_verse_with_their_own_styles(verses, pairs, condition):
+    data = SomeVerses(verses, pairs=pairs, condition=condition)
+    name = verse_names(data, verses)
+    fields = data.table.fields
+    for own, other in zip(name(data.table.x), name(fields["source"]), strict=True):
+        assert own & other
+    plain = SomeVerses(verses)
+    style = dict(zip(map(tuple, plain.table.x.tolist()), plain.table.fields["style"].tolist(), strict=True))
+    alike = [
+        style[tuple(row)] == number
+        for row, number in zip(fields["source"].tolist(), fields["source_style"].tolist(), strict=True)
+    ]
+    assert sum(alike) / len(alike) > 0.97  # some verses are the same in two versions
+    groups = {split: set(data.groups[rows].tolist()) for split, rows in data.table.splits.items()}
+    assert not groups["train"] & groups["test"]
+
+
+def test_views_and_sources_are_other_versions_and_views_are_for_training(verses):
+    views, sources, plain = (SomeVerses(verses, pairs=pairs) for pairs in ("views", "sources", "none"))
+    for name, rows in views.table.splits.items():
+        x, fields = views.table.x[rows], views.table.fields
+        own = plain.table.splits[name]
+        members = plain.groups[own].bincount()
+        if name == "train":
+            assert len(rows) == (members * (members - 1)).clamp_min(members).sum()
+            alone = members[views.groups[rows]] == 1
+            assert 0 < alone.sum() < len(rows)
+            assert torch.equal(fields["style"][rows] == fields["source_style"][rows], alone)
+        else:
+            assert torch.equal(fields["source"][rows], x)
+            assert torch.equal(fields["source_style"][rows], fields["style"][rows])
+        assert len(sources.table.splits[name]) == (members * (members - 1)).sum()
+    assert (sources.table.fields["style"] != sources.table.fields["source_style"]).all()
+
+
+def test_pairs_need_versions(tmp_path):
+    (tmp_path / "t.csv").write_text("text,tone\n" + "".join(f"number {n},{'ab'[n % 2]}\n" for n in range(60)))
+    with pytest.raises(ValueError, match="no two versions of one thing in val: pairs need data with groups"):
+        _ = TextFiles(tmp_path / "t.csv", vocabulary=300, pairs="sources", shares=(0.2, 0.2)).table
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_exemplars_are_training_sentences_of_the_same_style(verses, training):
+    data = SomeVerses(verses, exemplars=True)
+    train = data.table.splits["train"]
+    styles = {tuple(row): set() for row in data.table.x[train].tolist()}
+    for row, style in zip(data.table.x[train].tolist(), data.table.fields["style"][train].tolist(), strict=True):
+        styles[tuple(row)].add(style)
+    batch = next(iter(data.loader("test")))
+    found, again = (data.transform(batch, training).condition["exemplar"] for _ in range(2))
+    assert torch.equal(found, again) == (not training)
+    full = torch.nn.functional.pad(found, (0, data.length - found.shape[1]), value=data.tokenizer.pad)
+    for row, style in zip(full.tolist(), batch.condition["style"].tolist(), strict=True):
+        assert style in styles[tuple(row)]
+
+
+def test_the_conditions_that_control_is_measured_with_hold_exemplars(verses):
+    assert "exemplar" in SomeVerses(verses, exemplars=True).conditions("test")
+
+
+def test_a_sentence_whose_categories_training_never_saw_gets_an_exemplar_all_the_same(tmp_path):
+    for split, styles in (("train", "ab"), ("test", "abc")):
+        for style in styles:
+            (tmp_path / f"{split}.{style}.txt").write_text("".join(f"{style} {split} {n}\n" for n in range(60)))
+    data = TextFiles(tmp_path, vocabulary=300, exemplars=True, shares=(0.2, 0.2))
+    assert data.batch("test", 180).condition["exemplar"].shape[0] == 180
+
+
+def test_batches_are_cut_to_their_longest_sentence(verses):
+    data = SomeVerses(verses, pairs="sources")
+    batch = data.batch("val", 5)
+    assert batch.x.shape[1] == (batch.x != data.tokenizer.pad).sum(1).max()
+    source = batch.condition["source"]
+    assert source.shape[1] == (source != data.tokenizer.pad).sum(1).max()
+
+
+# A person's own text
+
+
+def test_style_files_become_data(tmp_path):
+    for style, end in (("formal", "."), ("casual", "!")):
+        lines = "".join(f"this is number {n}{end}\n" for n in range(50))
+        (tmp_path / f"{style}.txt").write_text(lines + "\n" + "word " * 30 + "\n")
+    data = TextFiles(tmp_path, vocabulary=300, words=20)
+    assert data.attributes == {"style": Categorical(("casual", "formal"))}
+    assert len(data.table.x) == 100
+    assert data.left_out == {"empty": 2, "of more than 20 words": 2, "of more than 48 tokens": 0}
+    for text, style in zip(data.tokenizer.decode(data.table.x), data.table.fields["style"], strict=True):
+        assert text[-1] == "!."[style]
+
+
+def test_sentences_of_too_many_tokens_are_left_out(tmp_path):
+    lines = [f"{n} " + "x" * (n % 12) for n in range(90)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    data = TextFiles(tmp_path, vocabulary=260, length=9)  # bytes alone: one token a letter
+    long = sum(len(line) + 1 > 9 for line in lines)
+    assert data.table.x.shape == (90 - long, 9)
+    assert data.left_out["of more than 9 tokens"] == long
+    with pytest.raises(ValueError, match=r"no sentence is left; raise data\.words or data\.length"):
+        _ = TextFiles(tmp_path, vocabulary=260, length=2).table
+
+
+def test_the_test_split_of_files_is_theirs_and_validation_is_cut_from_train_where_they_have_none(tmp_path):
+    for split, count in (("train", 200), ("dev", 20)):
+        for style in "ab":
+            text = "".join(f"{split} {style} {n}\n" for n in range(count))
+            (tmp_path / f"{split}.{style}.txt.gz").write_bytes(gzip.compress(text.encode()))
+    data = TextFiles(tmp_path, vocabulary=300)
+    texts = {name: data.tokenizer.decode(data.table.x[rows]) for name, rows in data.table.splits.items()}
+    assert len(texts["test"]) == 40
+    assert all(text.startswith("dev") for text in texts["test"])
+    assert all(text.startswith("train") for text in texts["train"] + texts["val"])
+    assert len(texts["train"]) + len(texts["val"]) == 400
+    assert 5 <= len(texts["val"]) <= 40
+
+
+def test_files_need_a_test_split(tmp_path):
+    (tmp_path / "train.a.txt").write_text("text\n")
+    with pytest.raises(ValueError, match="needs sentences for train, and for dev or test"):
+        _ = TextFiles(tmp_path).table
+
+
+def test_a_table_gives_categories_numbers_and_missing_cells(tmp_path):
+    rows = [f"sentence {n},{'formal' if n % 2 else ''},{n + 0.5}" for n in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,tone,age", *rows]))
+    data = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2))
+    assert data.attributes["tone"] == Categorical(("formal",))
+    assert data.table.fields["tone"].tolist() == [-1, 0] * 30
+    age = data.attributes["age"]
+    assert isinstance(age, Continuous)
+    assert age.mean == pytest.approx(data.table.fields["age"][data.table.splits["train"]].mean().item())
+    fewer = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2), condition=["tone"])
+    assert list(fewer.attributes) == ["tone"]
+
+
+def test_texts_that_are_equal_share_a_split(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"line {n % 40}\n" for n in range(200)))
+    data = TextFiles(tmp_path, vocabulary=300, shares=(0.2, 0.2))
+    texts = {name: set(data.tokenizer.decode(data.table.x[rows])) for name, rows in data.table.splits.items()}
+    assert not texts["train"] & texts["test"]
+    assert not texts["train"] & texts["val"]
+
+
+def test_a_pretrained_tokenizer_takes_the_place_of_a_new_one(tmp_path, bible):
+    bible.tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text("".join(f"unto us {n}\n" for n in range(60)))
+    data = TextFiles(tmp_path, tokenizer=str(tmp_path / "tokenizer.json"))
+    assert data.tokenizer.encode(["unto us"]) == bible.tokenizer.encode(["unto us"])
+
+
+@pytest.mark.skipif(not (data_root() / "yelp").exists(), reason="Yelp is not in the data root")
+def test_yelp_is_read_from_the_data_root():
+    data = Yelp(words=3, vocabulary=500)
+    assert data.attributes == {"style": Categorical(("negative", "positive"))}
+    assert len(data.table.splits["train"]) > 1000

@@ -1,0 +1,326 @@
+"""Networks from pretrained models: tiny ones with random weights, saved to a folder as transformers does."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from common.batch import Batch
+from common.conditions.attributes import Categorical
+from common.training.checkpoint import description
+from common.training.module import ConditionalELBO
+from modalities.text import StyleEncoder, TextStyleCVAE
+from modalities.text.condition import SentenceReader
+from modalities.text.likelihood import TokenSequence
+from modalities.text.networks.architectures import Compact, DecoderSizes
+from modalities.text.networks.context import Cache
+from modalities.text.networks.pretrained import Pretrained
+from modalities.text.tokenizer import Tokenizer
+
+TEXTS = ["In the beginning was the word.", "And God saw the light, that it was good.", "Go out from here!", "He wept."]
+LENGTH = 24
+SIZES = DecoderSizes(length=LENGTH, vectors=2, vector_dim=3, condition_dim=5, source_dim=7)
+
+disable_progress_bar()
+logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def small(config, **others):
+    """32 wide, 2 layers; no dropout."""
+    return config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64, **others)
+
+
+MODELS = {
+    "bert": lambda size: BertModel(
+        small(BertConfig, vocab_size=size, intermediate_size=64, hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    ),
+    "gpt2": lambda size: GPT2LMHeadModel(
+        small(GPT2Config, vocab_size=size, bos_token_id=0, eos_token_id=0, embd_pdrop=0, attn_pdrop=0, resid_pdrop=0)
+    ),
+    # Two heads of keys and values for four of queries, of a size that is not width / heads.
+    "llama": lambda size: LlamaForCausalLM(
+        small(LlamaConfig, vocab_size=size, intermediate_size=64, num_key_value_heads=2, head_dim=12)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(TEXTS, 300)
+
+
+@pytest.fixture
+def folder(tmp_path, tokenizer):
+    """A folder for each model, with the tokenizer that belongs to it."""
+    for name, build in MODELS.items():
+        model = build(len(tokenizer))
+        with torch.no_grad():  # far enough from zero for differences to show
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        model.save_pretrained(tmp_path / name)
+        own = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, pad_token="<pad>", eos_token="</s>")
+        own.save_pretrained(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture(params=["gpt2", "llama"])
+def architecture(request, folder):
+    return Pretrained(str(folder / "bert"), str(folder / request.param))
+
+
+def cvae(architecture, tokenizer, **arguments):
+    attributes = {"style": Categorical(["old", "new"])}
+    return TextStyleCVAE(StyleEncoder(attributes, tokenizer, dim=8), tokenizer, LENGTH, 4, 2, architecture=architecture,
+                         **arguments)  # fmt: skip
+
+
+def sentences(tokenizer):
+    return Batch(tokenizer.rows(TEXTS), {"style": torch.tensor([0, 0, 1, 1])})
+
+
+def knowledge(rows=4, source=False, tokenizer=None):
+    """Arguments of `remember`."""
+    known = {"z": torch.randn(rows, 2, 3), "c": torch.randn(rows, 5)}
+    if source:
+        tokens = tokenizer.rows(TEXTS[:rows]).long()
+        known |= {"source": torch.randn(*tokens.shape, 7), "source_tokens": tokens}
+    return known
+
+
+@torch.no_grad()
+def test_padding_changes_no_log_probability(architecture, tokenizer):
+    model = cvae(architecture, tokenizer).eval()
+    batch = sentences(tokenizer)
+    c, z = model.embed(batch), torch.randn(3, 4, 4)
+    wide = tokenizer.rows(TEXTS, LENGTH)
+    torch.testing.assert_close(model.decode(z, c).log_prob(batch.x), model.decode(z, c).log_prob(wide))
+    torch.testing.assert_close(model.encode(batch.x, c).mean, model.encode(wide, c).mean)
+    alone = model.decode(z[:, 3:], c[3:]).log_prob(tokenizer.rows(TEXTS[3:]))
+    torch.testing.assert_close(model.decode(z, c).log_prob(batch.x)[:, 3:], alone)
+
+
+@torch.no_grad()
+def test_without_a_memory_it_is_the_pretrained_model_itself(architecture, tokenizer):
+    decoder = architecture.decoder(tokenizer, SIZES).eval()
+    tokens, memory = tokenizer.rows(TEXTS).long(), decoder.remember(**knowledge())
+    memory.prefix = [(keys[:, :, :0], values[:, :, :0]) for keys, values in memory.prefix]
+    logits = AutoModelForCausalLM.from_pretrained(architecture.decoder_model)(tokens).logits
+    logits[..., tokenizer.special] = float("-inf")  # no sentence holds them
+    words = [token for token in range(len(tokenizer)) if token not in tokenizer.special]
+    own = logits.log_softmax(-1)[..., words]
+    torch.testing.assert_close(decoder(tokens, memory)[..., words], own, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("source", [False, True])
+def test_cached_decoding_equals_full_decoding(architecture, tokenizer, source):
+    decoder = architecture.decoder(tokenizer, SIZES).eval()
+    tokens = tokenizer.rows(TEXTS).long()
+    memory = decoder.remember(**knowledge(source=source, tokenizer=tokenizer))
+    full = decoder(tokens, memory)
+    assert full.shape == (*tokens.shape, len(tokenizer))
+    assert full.dtype == torch.float32
+    torch.testing.assert_close(full.logsumexp(-1), torch.zeros(tokens.shape))
+    cache = Cache()
+    steps = [decoder(tokens[:, :3], memory, cache)]
+    steps += [decoder(tokens[:, t : t + 1], memory, cache) for t in range(3, tokens.shape[1])]
+    torch.testing.assert_close(torch.cat(steps, 1), full, atol=1e-5, rtol=1e-4)
+    assert cache.layers[0][0].shape[2] == tokens.shape[1]  # no prefix among them
+
+
+@torch.no_grad()
+def test_a_cache_follows_the_rows_that_a_search_keeps(architecture, tokenizer):
+    decoder = architecture.decoder(tokenizer, SIZES).eval()
+    tokens, order = tokenizer.rows(TEXTS).long(), torch.tensor([2, 2, 0])
+    memory, cache = decoder.remember(**knowledge()), Cache()
+    decoder(tokens[:, :4], memory, cache)
+    cache.select(order)
+    step = decoder(tokens[order, 4:5], memory[order], cache)
+    torch.testing.assert_close(step, decoder(tokens[order, :5], memory[order])[:, 4:], atol=1e-5, rtol=1e-4)
+    wide = TokenSequence(decoder, memory, (4,), tokenizer)
+    assert torch.equal(wide.beam(1), wide.mode)
+
+
+def test_latent_condition_and_source_reach_every_token(architecture, tokenizer):
+    decoder = architecture.decoder(tokenizer, SIZES)
+    tokens, known = tokenizer.rows(TEXTS).long(), knowledge(source=True, tokenizer=tokenizer)
+    for name in ("z", "c", "source"):
+        known[name].requires_grad_()
+    before = decoder(tokens, decoder.remember(**known))
+    gradients = torch.autograd.grad(before[:, -1, 5].sum(), [known[name] for name in ("z", "c", "source")])
+    real = known["source_tokens"] != tokenizer.pad
+    assert all(gradient.flatten(1).any(1).all() for gradient in gradients)
+    assert torch.equal(gradients[2].any(-1), real)
+    with torch.no_grad():
+        for name in ("z", "c", "source"):
+            after = decoder(tokens, decoder.remember(**{**known, name: known[name] + 1.0}))
+            assert (after - before).abs().amax((1, 2)).gt(1e-3).all(), name
+        without = decoder(tokens, decoder.remember(None, known["c"]))
+        assert not torch.allclose(without, before)
+
+
+@torch.no_grad()
+def test_padding_of_a_source_changes_nothing(architecture, tokenizer):
+    decoder = architecture.decoder(tokenizer, SIZES).eval()
+    tokens, known = tokenizer.rows(TEXTS).long(), knowledge(source=True, tokenizer=tokenizer)
+    before = decoder(tokens, decoder.remember(**known))
+    longer = {"source": torch.cat([known["source"], torch.randn(4, 5, 7)], 1)}
+    longer["source_tokens"] = torch.nn.functional.pad(known["source_tokens"], (0, 5), value=tokenizer.pad)
+    torch.testing.assert_close(decoder(tokens, decoder.remember(**known | longer)), before, atol=1e-5, rtol=1e-4)
+    # A source of padding alone is none, and shifts no position.
+    known["source_tokens"].fill_(tokenizer.pad)
+    without = decoder(tokens, decoder.remember(known["z"], known["c"]))
+    torch.testing.assert_close(decoder(tokens, decoder.remember(**known)), without, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("compact", [True, False])
+def test_importance_samples_share_the_source(architecture, tokenizer, compact):
+    decoder = (Compact(width=32, dropout=0.0) if compact else architecture).decoder(tokenizer, SIZES).eval()
+    known = knowledge(source=True, tokenizer=tokenizer)
+    z, tokens = torch.randn(3, 4, 2, 3), tokenizer.rows(TEXTS).long()
+    each = [decoder(tokens, decoder.remember(**known | {"z": sample})) for sample in z]
+    together = decoder.remember(z.flatten(0, 1), known["c"].repeat(3, 1), known["source"], known["source_tokens"])
+    torch.testing.assert_close(decoder(tokens.repeat(3, 1), together), torch.cat(each), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_translation_is_scored_with_several_importance_samples(architecture, tokenizer):
+    reader = SentenceReader(width=16, heads=2, layers=1)
+    condition = StyleEncoder({"style": Categorical(["old", "new"])}, tokenizer, 8, source=reader, length=LENGTH)
+    model = TextStyleCVAE(condition, tokenizer, LENGTH, 4, architecture=architecture).eval()
+    batch = sentences(tokenizer)
+    batch.condition["source"] = batch.x.flip(0)
+    assert model.log_likelihood(batch, 3).isfinite().all()
+    labels = {"style": batch.condition["style"]}
+    assert model.transfer(Batch(batch.x, labels), {"style": 1 - labels["style"]}).shape == (4, LENGTH)
+
+
+def test_it_learns(architecture, tokenizer):
+    model = cvae(architecture, tokenizer).train()
+    batch, losses = sentences(tokenizer), []
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(15):
+        loss = -model.elbo(batch).elbo.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    idle = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+    assert idle == []  # distributed training refuses them
+
+
+def test_frozen_models_train_what_is_added_to_them(folder, tokenizer):
+    model = cvae(Pretrained(str(folder / "bert"), str(folder / "gpt2"), freeze=True), tokenizer)
+    model.elbo(sentences(tokenizer)).elbo.sum().backward()
+    trained = {name for name, value in model.named_parameters() if value.grad is not None}
+    assert not [name for name in trained if ".model." in name]
+    assert {"decoder.latent_prefix.weight", "decoder.slots", "encoder.condition.weight"} <= trained
+
+
+@torch.no_grad()
+def test_a_checkpoint_alone_rebuilds_the_model(architecture, folder, tokenizer, tmp_path):
+    model = cvae(architecture, tokenizer).eval()
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": model.state_dict(), **description(model)}, path)
+    for name in MODELS:
+        shutil.rmtree(folder / name)
+    again = ConditionalELBO.load_from_checkpoint(path)
+    assert isinstance(again, TextStyleCVAE)
+    batch = sentences(tokenizer)
+    torch.testing.assert_close(again.log_likelihood(batch, 5), model.log_likelihood(batch, 5), atol=0, rtol=0)
+    written = again.sample({"style": torch.tensor([0])}, 3)
+    assert written.shape == (3, 1, LENGTH)
+    assert all(isinstance(text, str) for text in again.texts(written[:, 0]))
+    torch.save({"state_dict": again.state_dict(), **description(again)}, path)  # and so does one of the rebuilt model
+    assert ConditionalELBO.load_from_checkpoint(path)
+
+
+def test_every_model_of_an_architecture_starts_from_the_pretrained_weights(architecture, tokenizer):
+    first, second = (architecture.decoder(tokenizer, SIZES).model.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    random = Pretrained(architecture.encoder_model, architecture.decoder_model, weights=False)
+    other = random.decoder(tokenizer, SIZES).model.state_dict()
+    assert other.keys() == first.keys()
+    assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("proj.weight"))
+
+
+def test_dropout_of_the_pretrained_models_is_on_in_training(architecture, tokenizer):
+    assert all(module.training for module in cvae(architecture, tokenizer).modules())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["bert", "llama"])  # the second does not tie its output layer to the embeddings
+def test_another_tokenizer_finds_the_embeddings_of_its_tokens(folder, tokenizer, name):
+    """The model's own vocabulary has bytes alone; the suite's has longer tokens, in another order."""
+    alphabet = sorted(ByteLevel.alphabet())
+    backend = Backend(models.BPE(vocab={"<end>": 0, **{token: i + 1 for i, token in enumerate(alphabet)}}, merges=[]))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    own = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    shutil.rmtree(folder / name)
+    original = MODELS[name](257)
+    original.save_pretrained(folder / name)
+    own.save_pretrained(folder / name)
+    architecture = Pretrained(str(folder / name), str(folder / name))
+    if name == "bert":
+        model = architecture.encoder(tokenizer, LENGTH, 5).model
+    else:
+        model = architecture.decoder(tokenizer, SIZES).model
+    pairs = [(original.get_input_embeddings().weight, model.get_input_embeddings().weight)]
+    if name == "llama":
+        pairs.append((original.lm_head.weight, model.lm_head.weight))
+    ids = own.get_vocab()
+    for before, after in pairs:
+        assert after.shape == (len(tokenizer), 32)
+        torch.testing.assert_close(after[tokenizer.backend.token_to_id("w")], before[ids["w"]])
+        torch.testing.assert_close(
+            after[tokenizer.backend.token_to_id("Ġthe")], before[[ids[x] for x in "Ġthe"]].mean(0)
+        )
+        torch.testing.assert_close(after[tokenizer.eos], before[0])
+        torch.testing.assert_close(after[tokenizer.mask], before.mean(0))
+
+
+@torch.no_grad()
+def test_a_bidirectional_model_becomes_causal_as_a_decoder(folder, tokenizer):
+    decoder = Pretrained(str(folder / "bert"), str(folder / "bert")).decoder(tokenizer, SIZES).eval()
+    tokens, memory = tokenizer.rows(TEXTS).long(), decoder.remember(**knowledge())
+    changed = tokens.clone()
+    changed[:, 5:] = tokenizer.mask
+    torch.testing.assert_close(decoder(changed, memory)[:, :5], decoder(tokens, memory)[:, :5])
+
+
+def test_models_that_do_not_fit_are_refused_with_a_remedy(folder, tokenizer):
+    absent = str(folder / "absent")
+    with pytest.raises(ValueError, match=r"encoder_model .*absent cannot be loaded: give a folder"):
+        Pretrained(absent, absent).encoder(tokenizer, LENGTH, 5)
+    with pytest.raises(ValueError, match=r"decoder_model .*absent cannot be loaded: give a folder"):
+        Pretrained(absent, absent).decoder(tokenizer, SIZES)
+    architecture = Pretrained(str(folder / "bert"), str(folder / "gpt2"))
+    with pytest.raises(ValueError, match=r"gpt2 has 64 positions, 65 are needed: shorten `length`"):
+        architecture.decoder(tokenizer, DecoderSizes(65, 2, 3, 5, 0))
+    with pytest.raises(ValueError, match=r"bert has 64 positions, 65 are needed"):
+        architecture.encoder(tokenizer, 64, 5)
+
+
+def test_a_folder_without_a_tokenizer_gives_none(folder):
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / "bert" / file).unlink()
+    for name in ("bert", "absent", "absent.json"):
+        with pytest.raises(ValueError, match=rf"no tokenizer at .*{name}: give a folder"):
+            Tokenizer.pretrained(folder / name)
