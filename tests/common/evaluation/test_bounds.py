@@ -5,6 +5,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from common.distributions.noise import example_noise
+from common.evaluation import bounds
 from common.evaluation.bounds import (
     condition_candidates,
     condition_gain,
