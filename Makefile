@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+JOBS ?= 2
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,8 +17,22 @@ venv: $(STAMP) ## set-up alone: .venv with the suite and its tools
 train: venv ## train the image CVAE on the embedded digits, test it, draw pictures, print the results
 	$(BIN)/python scripts/train_image.py fit --config configs/image/digits.yaml
 
-test: venv ## the default tests
-	$(BIN)/python -m pytest
+test: venv ## the default tests, JOBS=2 processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+coverage: venv ## the default tests, and the lines that none of them runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+		--cov=common --cov=modalities --cov=scripts --cov-report=term-missing:skip-covered
+
+EXTRAS := .venv/extras
+
+$(EXTRAS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev,descriptions,ray,tables]'
+	touch $(EXTRAS)
+
+test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
+	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -m extras --no-skips
 
 bench: venv ## time writing with and without the cache
 	$(BIN)/python scripts/benchmark.py decoding
@@ -25,7 +40,6 @@ bench: venv ## time writing with and without the cache
 # The longest first; each takes one thread.
 TABLES := text audio yelp quadrants mnist conditioning imputation_mixed imputation
 STUDIES := conditions-tunes data-tunes conditions-digits data-digits
-JOBS ?= 2
 
 tables: venv ## every comparison table and study at its quick budget, JOBS=2 at a time; goes on where it stopped
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tables]'
@@ -53,10 +67,15 @@ golden: venv ## renew the golden losses: after a change that is meant to move th
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-lint: venv ## ruff (lint and format) and mypy
+lint: venv ## ruff (lint and format), mypy, the contracts of imports, the picture of the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/architecture.py --check
+
+architecture: venv ## draw docs/architecture.svg anew from the imports
+	$(BIN)/python scripts/architecture.py
 
 clean: ## remove .venv (runs and data stay)
 	rm -rf .venv

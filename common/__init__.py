@@ -1,1 +1,1 @@
-"""What every modality shares: the ELBO, its estimators, conditioning, data, tracking and results."""
+"""Code shared by all modalities: the ELBO, its estimators, conditioning, data, tracking and results."""

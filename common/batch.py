@@ -1,4 +1,4 @@
-"""What a DataModule hands to a model."""
+"""Batch: what a DataModule passes to a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,12 +17,14 @@ class Batch:
         mask: True where x is observed, same shape as x; None means that all of x is.
         index: position of each example in its split, [B]. Evaluation draws its noise from it, so that neither the
             batch size nor the number of processes changes a figure. None stands for 0 ... B-1.
+        view: another version of the same examples with its own condition; in training, z is inferred from it.
     """
 
     x: Tensor
     condition: dict[str, Tensor]
     mask: Tensor | None = None
     index: Tensor | None = None
+    view: "Batch | None" = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -33,7 +35,7 @@ class Batch:
         return torch.arange(len(self), device=self.x.device) if self.index is None else self.index
 
     def shown(self, fill: float = 0.0) -> "Batch":
-        """The batch with `fill` in place of every unobserved value: what may be read from it."""
+        """The batch with `fill` in place of every unobserved value, for networks to read."""
         return self if self.mask is None else self.replace(x=torch.where(self.mask, self.x, fill))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
@@ -43,12 +45,13 @@ class Batch:
             return None if value is None else function(value)
 
         condition = {name: function(value) for name, value in self.condition.items()}
-        return Batch(function(self.x), condition, apply(self.mask), apply(self.index))
+        view = None if self.view is None else self.view.map(function)
+        return Batch(function(self.x), condition, apply(self.mask), apply(self.index), view)
 
     def __getitem__(self, rows: slice | Tensor) -> "Batch":
         return self.map(lambda tensor: tensor[rows])
 
-    def replace(self, **changes: Tensor | dict[str, Tensor] | None) -> "Batch":
+    def replace(self, **changes: "Tensor | dict[str, Tensor] | Batch | None") -> "Batch":
         """A copy with some attributes changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Objects that remember the arguments they were built with, so that a checkpoint alone can rebuild them."""
+"""Objects that store their constructor arguments, so that a checkpoint alone can rebuild them."""
 
 import importlib
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 class Configurable:
     """Base of everything that a checkpoint has to rebuild: models, encoders, priors, objectives, attributes.
 
-    The arguments of the constructor are kept as they were given. `to_config` turns them into plain data in the
+    The arguments of the constructor are stored as they were passed. `to_config` turns them into plain data in the
     format of LightningCLI (`class_path` and `init_args`), which `torch.load(weights_only=True)` accepts.
     """
 
@@ -35,7 +35,7 @@ def to_config(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
-    for plain in (int, float, str):  # NumPy's numbers and texts derive from these, but do not load with weights_only
+    for plain in (int, float, str):  # NumPy's numbers and strings derive from these, but do not load with weights_only
         if isinstance(value, plain):
             return plain(value)
     if isinstance(value, Path):
@@ -57,7 +57,7 @@ def from_config(config: Any) -> Any:
     """Inverse of `to_config`. Only subclasses of `Configurable` are ever called.
 
     Raises:
-        TypeError: if a class path names something else than a `Configurable`.
+        TypeError: if a class path names anything but a `Configurable`.
         ImportError: if a class cannot be found.
     """
     if isinstance(config, list):

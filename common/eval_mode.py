@@ -8,8 +8,8 @@ from torch import nn
 
 
 @contextmanager
-def in_evaluation(module: nn.Module) -> Iterator[None]:
-    """No gradients and evaluation mode; the former mode comes back afterwards."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Disables gradients and sets evaluation mode; the former mode is restored afterwards."""
     training = module.training
     module.eval()
     try:

@@ -10,12 +10,12 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory of this process, MB of 2^20 bytes: what torch allocated on a CUDA device, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # Linux hands the peak of getrusage down from the parent process; its own one stands in /proc.
+    # On Linux a process inherits the peak of getrusage from its parent; its own peak is in /proc.
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def resident_memory_mb() -> float:
-    """Resident memory of this process now, MB of 2^20 bytes; 0 where the system does not tell."""
+    """Resident memory of this process now, MB of 2^20 bytes; 0 where the system does not report it."""
     return _status("VmRSS")
 
 

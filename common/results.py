@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.paths import written_whole
+
 EXAMPLES = "examples.npz"  # the figures of each test example, beside results.json
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A figure with all that is needed to trust it.
+    """A figure with its standard error, sample count and estimator.
 
     Attributes:
         value: the figure.
@@ -47,7 +49,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Where a result comes from."""
+    """The run that a result comes from."""
 
     id: str
     name: str
@@ -71,11 +73,9 @@ class Results:
     metrics: dict[str, Measurement]
 
     def write(self, path: Path) -> None:
-        """Writes results.json whole: a reader never sees half a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        partial.replace(path)
+        """Writes results.json atomically: no reader sees half a file."""
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     @staticmethod
     def read(path: Path) -> "Results":
@@ -93,7 +93,7 @@ class Results:
 
 
 def find(root: Path) -> list[Results]:
-    """Every readable results.json below a folder, oldest run first; unreadable ones raise."""
+    """All results below a folder, oldest run first; an unreadable results.json raises ValueError."""
     results = [Results.read(path) for path in sorted(root.rglob("results.json"))]
     return sorted(results, key=lambda result: result.run.started)
 

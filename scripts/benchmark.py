@@ -1,4 +1,4 @@
-"""Measures parts of the suite on this machine: the speed of decoding and of sound, and the imputation of tables."""
+"""Benchmarks on this machine: the speed of decoding text and of the vocoder, and the errors of table imputation."""
 
 import argparse
 import statistics
@@ -9,28 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import trange
-
-from common.training.run_report import print_rows
-from modalities.audio.data.rendering import Performance, render
-from modalities.audio.data.tunes import read_tunes, tune_files
-from modalities.audio.signal.features import LogMel
-from modalities.audio.signal.vocoder import GriffinLim
-from modalities.tabular.data.tables import CONTINUOUS, TABLES
-from modalities.tabular.evaluation.baselines import METHODS
-from modalities.tabular.evaluation.benchmark import results, run_protocol
-from modalities.text import StyleEncoder, TextStyleCVAE
-from modalities.text.data.corpus import bible
-from modalities.text.networks.architectures import Compact
-from modalities.text.tokenizer import Tokenizer
+# Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 
 EPILOG = """examples:
   benchmark.py decoding --sentences 64 --tokens 32 --rounds 5
   benchmark.py sound --rounds 50
   benchmark.py imputation --tables breast_cancer iris --masks 5
   benchmark.py imputation --tables abalone --masks 3 --mechanism mnar --rate 0.3
-Published figures stand beside ours in the tables of configs/tables: compare.py run imputation"""
+The comparison table with published results is made by: compare.py run imputation"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,44 +25,53 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = result.add_subparsers(dest="command", required=True)
-    decoding_ = commands.add_parser("decoding", help="sentences written a second, with and without the cache")
-    decoding_.add_argument("--sentences", type=int, default=64, help="sentences written at once (default: 64)")
+    decoding_ = commands.add_parser("decoding", help="sentences per second, with and without the key-value cache")
+    decoding_.add_argument("--sentences", type=int, default=64, help="sentences decoded at once (default: 64)")
     decoding_.add_argument("--tokens", type=int, default=32, help="tokens of each sentence (default: 32)")
     decoding_.add_argument("--width", type=int, default=160, help="width of the decoder (default: 160)")
-    decoding_.add_argument("--layers", type=int, default=2, help="its blocks (default: 2)")
-    decoding_.add_argument("--vocabulary", type=int, default=4096, help="tokens it knows (default: 4096)")
-    decoding_.add_argument("--rounds", type=int, default=5, help="timed in turns, so many times each (default: 5)")
+    decoding_.add_argument("--layers", type=int, default=2, help="blocks of the decoder (default: 2)")
+    decoding_.add_argument("--vocabulary", type=int, default=4096, help="size of the vocabulary (default: 4096)")
+    decoding_.add_argument("--rounds", type=int, default=5, help="timed runs of each variant, in turns (default: 5)")
     decoding_.set_defaults(run=decoding)
 
-    sound_ = commands.add_parser("sound", help="seconds that the features of one clip take to become sound")
-    sound_.add_argument("--iterations", type=int, default=16, help="of Griffin-Lim (default: 16)")
-    sound_.add_argument("--rounds", type=int, default=50, help="clips, one after the other (default: 50)")
+    sound_ = commands.add_parser("sound", help="seconds to turn the features of one clip into sound")
+    sound_.add_argument("--iterations", type=int, default=16, help="iterations of Griffin-Lim (default: 16)")
+    sound_.add_argument("--rounds", type=int, default=50, help="timed runs (default: 50)")
     sound_.set_defaults(run=sound)
 
-    imputation_ = commands.add_parser("imputation", help="errors of imputers on tables whose cells are hidden")
-    imputation_.add_argument("--tables", nargs="+", default=list(CONTINUOUS), choices=list(TABLES), metavar="TABLE",
-                             help=f"of {', '.join(TABLES)} (default: {' '.join(CONTINUOUS)})")  # fmt: skip
-    imputation_.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD",
-                             help=f"of {'; '.join(METHODS)} (default: all)")  # fmt: skip
-    imputation_.add_argument("--masks", type=int, default=5, help="masks of each table (default: 5)")
+    imputation_ = commands.add_parser("imputation", help="errors of imputers on tables with hidden cells")
+    imputation_.add_argument("--tables", nargs="+", default=["breast_cancer", "wine", "diabetes", "iris"],
+                             metavar="TABLE", help="tables (default: breast_cancer wine diabetes iris)")  # fmt: skip
+    imputation_.add_argument("--methods", nargs="+", metavar="METHOD",
+                             help="imputers (default: all; an unknown name lists them)")  # fmt: skip
+    imputation_.add_argument("--masks", type=int, default=5, help="number of masks for each table (default: 5)")
     imputation_.add_argument("--first-mask", type=int, default=0, help="seed of the first mask (default: 0)")
-    imputation_.add_argument("--mechanism", default="mcar", choices=["mcar", "mar", "mnar"], help="(default: mcar)")
+    imputation_.add_argument("--mechanism", default="mcar", choices=["mcar", "mar", "mnar"],
+                             help="missing (completely) at random or not at random (default: mcar)")  # fmt: skip
     imputation_.add_argument("--rate", type=float, default=0.5, help="share of cells to hide (default: 0.5)")
     imputation_.add_argument("--results", type=Path, metavar="PATH",
-                             help="results.json to write, of one method: what compare.py makes tables of")  # fmt: skip
+                             help="results.json to write for compare.py; requires a single method")  # fmt: skip
     imputation_.set_defaults(run=imputation)
     return result
 
 
 def decoding(arguments: argparse.Namespace) -> None:
-    """Prints sentences a second with and without the cache: medians, their spread, and the ratio of the medians."""
+    """Prints sentences per second with and without the cache: medians, ranges, and the ratio of the medians."""
+    import torch
+    from tqdm import trange
+
+    from modalities.text import StyleEncoder, TextStyleCVAE
+    from modalities.text.data.corpus import bible
+    from modalities.text.networks.architectures import Compact
+    from modalities.text.tokenizer import Tokenizer
+
     tokenizer = Tokenizer.train(bible().texts[:5000], arguments.vocabulary)
     architecture = Compact(width=arguments.width, decoder_layers=arguments.layers)
     model = TextStyleCVAE(StyleEncoder({}), tokenizer, arguments.tokens, architecture=architecture).eval()
     with torch.no_grad():
         model.decoder.bias[tokenizer.eos] = -1e9  # so that no sentence ends before its last token
     z = torch.randn(arguments.sentences, 32)
-    likelihood = model.decode(z, model.condition({}).expand(arguments.sentences, -1))
+    likelihood = model.decode(z, model.condition({}).expand(arguments.sentences))
     writers: dict[str, Callable[[], Any]] = {
         "cached": lambda: likelihood.sample(),
         "uncached": lambda: likelihood.sample(cached=False),
@@ -99,7 +94,15 @@ def decoding(arguments: argparse.Namespace) -> None:
 
 
 def sound(arguments: argparse.Namespace) -> None:
-    """Prints the median time in which the features of a real clip become sound, and its spread."""
+    """Prints the median time to turn the features of a rendered clip into sound, and its range."""
+    import torch
+    from tqdm import trange
+
+    from modalities.audio.data.rendering import Performance, render
+    from modalities.audio.data.tunes import read_tunes, tune_files
+    from modalities.audio.signal.features import LogMel
+    from modalities.audio.signal.vocoder import GriffinLim
+
     features, vocoder = LogMel(), GriffinLim(iterations=arguments.iterations)
     tunes, _ = read_tunes(tune_files()[:5])
     clip = render(tunes[0], "fiddle", Performance(), 0.0, features.samples, features.sample_rate)
@@ -117,24 +120,33 @@ def sound(arguments: argparse.Namespace) -> None:
 
 
 def imputation(arguments: argparse.Namespace) -> None:
-    """Prints, for each table, the figures of every method over masks.
+    """Prints the figures of every method on each table, averaged over masks.
 
     Raises:
-        ValueError: for `--results` with several methods.
+        ValueError: for an unknown table or method, or `--results` with several methods.
     """
-    if arguments.results and len(arguments.methods) > 1:
+    from common.training.run_report import print_rows
+    from modalities.tabular.data.tables import TABLES
+    from modalities.tabular.evaluation.baselines import METHODS
+    from modalities.tabular.evaluation.benchmark import results, run_protocol
+
+    methods = arguments.methods or list(METHODS)
+    for kind, requested, known in (("table", arguments.tables, TABLES), ("method", methods, METHODS)):
+        unknown = [name for name in requested if name not in known]
+        if unknown:
+            raise ValueError(f"there is no {kind} {unknown[0]!r}; there are: {'; '.join(known)}")
+    if arguments.results and len(methods) > 1:
         raise ValueError("--results keeps one method: name it with --methods")
     masks = range(arguments.first_mask, arguments.first_mask + arguments.masks)
     started = datetime.now(UTC)
     measured = {}
     for name in arguments.tables:
-        rows = run_protocol(name, arguments.methods, masks, arguments.mechanism, arguments.rate)
+        rows = run_protocol(name, methods, masks, arguments.mechanism, arguments.rate)
         print_rows(f"{name}, {arguments.rate:.0%} {arguments.mechanism.upper()}, {len(masks)} masks", rows)
-        measured[name] = rows[arguments.methods[0]]
+        measured[name] = rows[methods[0]]
     if arguments.results:
         options = {"mechanism": arguments.mechanism, "rate": arguments.rate, "masks": arguments.masks}
-        method = arguments.methods[0]
-        results(measured, method, arguments.first_mask, started, options).write(arguments.results)
+        results(measured, methods[0], arguments.first_mask, started, options).write(arguments.results)
 
 
 if __name__ == "__main__":

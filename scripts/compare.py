@@ -1,15 +1,18 @@
 """Runs, shows and checks the comparison tables of configs/tables."""
 
+from __future__ import annotations
+
 import argparse
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.comparison.rendering import FORMATS, markdown, sheet
-from common.comparison.results import TableResults, collect
-from common.comparison.runner import Executor, local, on_ray, run_missing
-from common.comparison.specification import Table, cells, read_table
+# Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
+if TYPE_CHECKING:
+    from common.comparison.specification import Table
+
 
 SPECIFICATIONS = Path("configs/tables")
 COMPACT = Path("docs/tables")
@@ -22,52 +25,60 @@ def parser() -> argparse.ArgumentParser:
     verbs = result.add_subparsers(dest="verb", required=True)
     help_table = "name of a specification in configs/tables, or its path"
 
-    run = verbs.add_parser("run", help="run what is missing of a table, and show it")
+    run = verbs.add_parser("run", help="run what is missing for a table, and print it")
     run.add_argument("table", help=help_table)
     run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
-    run.add_argument("--max-parallel", type=int, default=1, metavar="N", help="runs side by side (default: 1)")
-    run.add_argument("--executor", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
-    run.add_argument("--ray-address", help="of an existing cluster; without it Ray starts on this machine")
-    run.add_argument("--cpus", type=float, default=1, help="CPU cores that one Ray task asks for (default: 1)")
-    run.add_argument("--gpus", type=float, default=0, help="GPUs that one Ray task asks for (default: 0)")
-    run.add_argument("--fresh", action="store_true", help="delete what is finished and run it again")
+    run.add_argument("--max-parallel", type=int, default=1, metavar="N", help="runs in parallel (default: 1)")
+    run.add_argument("--executor", choices=["local", "ray"], default="local",
+                     help="runs on this machine or on a Ray cluster (default: local)")  # fmt: skip
+    run.add_argument("--ray-address", help="address of an existing cluster (default: start Ray on this machine)")
+    run.add_argument("--cpus", type=float, default=1, help="CPU cores for each Ray task (default: 1)")
+    run.add_argument("--gpus", type=float, default=0, help="GPUs for each Ray task (default: 0)")
+    run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
-        "--root", type=Path, default=Path("runs/tables"), help="of the runs of all tables (default: runs/tables)"
+        "--root", type=Path, default=Path("runs/tables"), help="folder of all tables' runs (default: runs/tables)"
     )
     run.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
     show = verbs.add_parser("show", help="print a table from its compact results")
     show.add_argument("table", help=help_table)
-    show.add_argument("--budget", default="quick", help="default: quick")
-    show.add_argument("--format", choices=list(FORMATS), default="md", help="default: md")
+    show.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
+    show.add_argument("--format", choices=["md", "csv", "latex", "html"], default="md", help="format (default: md)")
     show.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
-    check = verbs.add_parser("check", help="are the tables in README and docs what `show` prints?")
+    check = verbs.add_parser("check", help="check that the tables in README and docs are what `show` prints")
     check.add_argument("files", nargs="*", type=Path, help="Markdown files (default: README.md and docs/*.md)")
-    check.add_argument("--write", action="store_true", help="put the tables in")
+    check.add_argument("--write", action="store_true", help="replace tables that differ")
     check.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
     return result
 
 
 def find_table(name: str) -> tuple[str, Table]:
     """A table's name and specification, from its name or path."""
+    from common.comparison.specification import read_table
+
     path = Path(name) if name.endswith(".yaml") else SPECIFICATIONS / f"{name}.yaml"
     return path.stem, read_table(path)
 
 
 def compact_file(folder: Path, name: str, budget: str) -> Path:
-    """Where a table's compact results lie."""
+    """Path of a table's compact results."""
     return folder / f"{name}.{budget}.json"
 
 
 def run_table(arguments: argparse.Namespace) -> int:
-    """Runs what is missing and shows the table; 1 if a run failed."""
+    """Runs what is missing and prints the table; 1 if a run failed."""
+    from common.comparison.rendering import markdown, sheet
+    from common.comparison.results import collect
+    from common.comparison.runner import Executor, local, on_ray, run_missing
+    from common.comparison.specification import cells
+
     name, table = find_table(arguments.table)
     todo = cells(table, arguments.budget, arguments.root)
     executor: Executor = local(arguments.max_parallel)
     if arguments.executor == "ray":
         executor = on_ray(arguments.max_parallel, arguments.cpus, arguments.gpus, arguments.ray_address)
-    states = run_missing(todo, executor, arguments.fresh, say=lambda line: print(line, flush=True))
+    states = run_missing(todo, executor, arguments.fresh, log=lambda line: print(line, flush=True))
     results = collect(table, arguments.budget, states)
     path = compact_file(arguments.out, name, arguments.budget)
     results.write(path)
@@ -77,6 +88,9 @@ def run_table(arguments: argparse.Namespace) -> int:
 
 def show_table(arguments: argparse.Namespace) -> int:
     """Prints a table."""
+    from common.comparison.rendering import FORMATS, sheet
+    from common.comparison.results import TableResults
+
     name, table = find_table(arguments.table)
     results = TableResults.read(compact_file(arguments.out, name, arguments.budget))
     print(FORMATS[arguments.format](sheet(table, results)), end="")
@@ -85,6 +99,9 @@ def show_table(arguments: argparse.Namespace) -> int:
 
 def check_tables(arguments: argparse.Namespace) -> int:
     """Compares the tables in Markdown files with the compact results; 1 if one differs."""
+    from common.comparison.rendering import markdown, sheet
+    from common.comparison.results import TableResults
+
     wrong = 0
     for file in arguments.files or [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
         text = file.read_text()
@@ -107,7 +124,7 @@ def check_tables(arguments: argparse.Namespace) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The script."""
+    """Runs the script and returns its exit status."""
     arguments = parser().parse_args(words)
     verb = {"run": run_table, "show": show_table, "check": check_tables}[arguments.verb]
     try:

@@ -1,22 +1,10 @@
-"""Evaluates a checkpoint (its likelihood, the rewriting of text) or a baseline without a network."""
+"""Evaluates a checkpoint (its likelihood, or the rewriting of text) or a baseline without a network."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-import torch
-from tqdm import tqdm
-
-from common.batch import Batch
-from common.data.from_config import data_of_run
-from common.eval_mode import in_evaluation
-from common.evaluation import bounds
-from common.model.inputs import condition_fields, read_batch
-from common.results import Measurement
-from common.training.module import ConditionalELBO
-from common.training.run_report import print_rows
+# Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -31,44 +19,45 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=raw)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--ckpt", type=Path, required=True, help="checkpoint inside of its run folder")
+    shared.add_argument("--ckpt", type=Path, required=True, help="checkpoint inside its run folder")
     shared.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
     shared.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
     config = argparse.ArgumentParser(add_help=False)
-    config.add_argument("--config", type=Path, help="config.yaml with the data (default: that of the run folder)")
+    config.add_argument("--config", type=Path, help="configuration of the data (default: that of the run folder)")
     samples = argparse.ArgumentParser(add_help=False)
     samples.add_argument("--num-samples", type=int, default=1000, help="importance samples (default: 1000)")
     commands = result.add_subparsers(dest="command", required=True)
 
     nll_ = commands.add_parser("nll", parents=[shared, config, samples], help="NLL of the run's data")
-    nll_.add_argument("--split", default="test", choices=["train", "val", "test"], help="(default: test)")
-    nll_.add_argument("--limit", type=int, help="only the first so many examples")
+    nll_.add_argument("--split", default="test", choices=["train", "val", "test"], help="split (default: test)")
+    nll_.add_argument("--limit", type=int, metavar="N", help="only the first N examples")
     nll_.set_defaults(run=nll)
 
-    score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example of a person's files")
+    score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example in your own files")
     score_.add_argument("--in", dest="inputs", nargs="+", type=Path, required=True, metavar="FILE", help="input files")
     score_.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the files")
-    score_.add_argument("--out", type=Path, help="CSV with one row an example")
+    score_.add_argument("--out", type=Path, help="CSV to write, one row per example")
     score_.set_defaults(run=score)
 
-    transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite text and measure it")
-    transfer_.add_argument("--inputs", type=Path, required=True, help="text file, one sentence a line")
+    transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences in another style")
+    transfer_.add_argument("--inputs", type=Path, required=True, help="text file, one sentence per line")
     transfer_.add_argument("--source-style", required=True, help="style of the inputs, a value of --label")
-    transfer_.add_argument("--target-style", required=True, help="style they are rewritten in")
-    transfer_.add_argument("--label", default="style", help="the label that is changed (default: style)")
-    transfer_.add_argument("--references", nargs="+", type=Path, default=[], help="files parallel to the inputs")
+    transfer_.add_argument("--target-style", required=True, help="style of the rewritten sentences")
+    transfer_.add_argument("--label", default="style", help="condition that is changed (default: style)")
+    transfer_.add_argument("--references", nargs="+", type=Path, default=[],
+                           help="text files of reference sentences, parallel to the inputs")  # fmt: skip
     transfer_.add_argument("--guidance", type=float,
                            help="above 1 trades content for style (default: decoding.guidance)")  # fmt: skip
-    transfer_.add_argument("--out", type=Path, help="where to write the sentences, .txt or .jsonl")
+    transfer_.add_argument("--out", type=Path, help="file of sentences to write, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
 
-    baseline_ = commands.add_parser("baseline", help="a system without a network: of text and of sound")
-    baseline_.add_argument("--config", type=Path, required=True, help="configuration with the data")
-    baseline_.add_argument("--system", required=True, help="of text: copy, retrieve; of sound: gaussian, nearest")
-    baseline_.add_argument("--label", default="style", help="the label of text that is changed (default: style)")
+    baseline_ = commands.add_parser("baseline", help="evaluate a text or audio baseline without a network")
+    baseline_.add_argument("--config", type=Path, required=True, help="configuration of the data")
+    baseline_.add_argument("--system", required=True, help="for text: copy, retrieve; for audio: gaussian, nearest")
+    baseline_.add_argument("--label", default="style", help="for text: condition that is changed (default: style)")
     baseline_.add_argument("--count", type=int, default=200,
                            help="test sentences of each pair of styles, or test clips (default: 200)")  # fmt: skip
-    baseline_.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    baseline_.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     baseline_.add_argument("--results", type=Path, required=True, help="results.json to write")
     baseline_.set_defaults(run=baseline)
     return result
@@ -76,10 +65,19 @@ def parser() -> argparse.ArgumentParser:
 
 def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size."""
+    import torch
+    from tqdm import tqdm
+
+    from common.data.from_config import data_of_run
+    from common.eval_mode import eval_mode
+    from common.evaluation import bounds
+    from common.results import Measurement
+    from common.training.checkpoint import restore
+
     data = data_of_run(arguments.ckpt, arguments.config)
-    model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
+    model = restore(arguments.ckpt, arguments.device).model
     values, sizes = [], []
-    with in_evaluation(model):
+    with eval_mode(model):
         for batch in tqdm(data.loader(arguments.split), desc=f"NLL, {arguments.num_samples} samples", unit="batch"):
             if arguments.limit is not None:
                 batch = batch[batch.positions < arguments.limit]
@@ -97,15 +95,25 @@ def nll(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Prints the mean NLL of files, and writes that of each example; of text, its perplexity a token as well."""
-    model = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
-    batch = read_batch(model, arguments.inputs, condition_fields(model, arguments.condition)).to(arguments.device)
+    """Prints the mean NLL of files, and writes that of each example; for text, its perplexity per token as well."""
+    import pandas as pd
+    import torch
+    from tqdm import tqdm
+
+    from common.model.abilities import WritesText
+    from common.model.files import condition_fields
+    from common.results import Measurement
+    from common.training.checkpoint import restore
+
+    restored = restore(arguments.ckpt, arguments.device)
+    model, condition = restored.model, condition_fields(restored.model, arguments.condition)
+    batch = restored.files.read_batch(model, arguments.inputs, condition).to(arguments.device)
     parts = []
     for start in tqdm(range(0, len(batch), 20), desc=f"NLL, {arguments.num_samples} samples", unit="batch"):
         part = batch.replace(index=batch.positions)[slice(start, start + 20)]
         parts.append(-model.log_likelihood(part, arguments.num_samples, arguments.seed).cpu())
     table = pd.DataFrame({"nll": torch.cat(parts).numpy()})
-    if hasattr(model, "texts"):
+    if isinstance(model, WritesText):
         table.insert(0, "text", model.texts(batch.x))
         tokens = model.lengths(batch.x).cpu()
         table["tokens"], table["perplexity"] = tokens.numpy(), torch.exp(torch.cat(parts) / tokens).numpy()
@@ -117,18 +125,29 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 def transfer(arguments: argparse.Namespace) -> None:
-    """Rewrites a file of sentences and prints style accuracy, content and fluency, beside copying and retrieving."""
+    """Rewrites a file of sentences and prints style accuracy, content and fluency, beside those of the baselines."""
+    import torch
+
+    from common.batch import Batch
+    from common.data.from_config import data_of_run
+    from common.model.files import condition_fields
+    from common.training.checkpoint import restore
+    from common.training.run_report import print_rows
+    from modalities.text import TextStyleCVAE
+    from modalities.text.data import TextData
+    from modalities.text.evaluation.report import TextReport
     from modalities.text.evaluation.rewriting import rewriting_table
 
     torch.manual_seed(arguments.seed)
-    data: Any = data_of_run(arguments.ckpt, arguments.config)
-    model: Any = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
-    if not hasattr(model, "texts"):
+    data = data_of_run(arguments.ckpt, arguments.config)
+    restored = restore(arguments.ckpt, arguments.device)
+    model, files = restored.model, restored.files
+    if not isinstance(model, TextStyleCVAE) or not isinstance(data, TextData):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")
     source = condition_fields(model, [f"{arguments.label}={arguments.source_style}"])
     target = condition_fields(model, [f"{arguments.label}={arguments.target_style}"])
-    x = model.read(arguments.inputs)
-    references = [model.texts(model.read(path)) for path in arguments.references]
+    x = files.read(model, arguments.inputs)
+    references = [model.texts(files.read(model, path)) for path in arguments.references]
     for path, lines in zip(arguments.references, references, strict=True):
         if len(lines) != len(x):
             raise ValueError(f"{path} has {len(lines)} lines, {arguments.inputs} has {len(x)}: they must be parallel")
@@ -136,10 +155,11 @@ def transfer(arguments: argparse.Namespace) -> None:
     batch = Batch(x, condition).to(arguments.device)
     guidance = model.decoding.guidance if arguments.guidance is None else arguments.guidance
     label, category = arguments.label, int(target[arguments.label])
-    outputs, rows = rewriting_table(model, data, batch, label, category, references, guidance)
+    judge = TextReport().judge(data)
+    outputs, rows = rewriting_table(model, data, judge, batch, label, category, references, guidance)
     print_rows(f"{arguments.source_style} -> {arguments.target_style}, {len(x)} sentences", rows)
     if arguments.out:
-        from modalities.text.data.files import write_texts
+        from modalities.text.files import write_texts
 
         write_texts(outputs, arguments.out)
         print(f"{len(outputs)} sentences written to {arguments.out}")
@@ -147,16 +167,21 @@ def transfer(arguments: argparse.Namespace) -> None:
 
 def baseline(arguments: argparse.Namespace) -> None:
     """Measures a system without a network, as a row for a comparison table."""
-    from modalities.audio.data.datamodules import AudioData
-    from modalities.audio.evaluation import baseline_runs as systems
-    from modalities.text.data.datamodules import TextData
-    from modalities.text.evaluation import rewriting
+    from common.data.from_config import data_of_run
+    from common.training.run_report import print_rows
+    from modalities.audio.data import AudioData
+    from modalities.audio.evaluation.baseline_runs import baseline_results as audio_results
+    from modalities.audio.evaluation.report import AudioReport
+    from modalities.text.data import TextData
+    from modalities.text.evaluation.report import TextReport
+    from modalities.text.evaluation.rewriting import baseline_results as text_results
 
-    data: Any = data_of_run(arguments.config, arguments.config)
+    data = data_of_run(arguments.config, arguments.config)
+    system, count, seed = arguments.system, arguments.count, arguments.seed
     if isinstance(data, TextData):
-        results = rewriting.baseline_results(arguments.system, data, arguments.label, arguments.count, arguments.seed)
+        results = text_results(system, data, TextReport().judge(data), arguments.label, count, seed)
     elif isinstance(data, AudioData):
-        results = systems.baseline_results(arguments.system, data, arguments.count, arguments.seed)
+        results = audio_results(system, data, AudioReport().judge(data), count, seed)
     else:
         raise ValueError(
             f"{arguments.config}: {type(data).__name__} has no such system; there are some of text and sound"

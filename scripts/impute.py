@@ -1,28 +1,27 @@
-"""Fills the empty cells of a table with a checkpoint; every observed cell comes back as it was."""
+"""Fills the empty cells of a table with a checkpoint; observed cells are unchanged."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import torch
-from torch import Tensor
+# Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
 
-from common.training.module import ConditionalELBO
-from modalities.tabular import TabularCVAE
-from modalities.tabular.columns import Column, encode_table
-from modalities.tabular.data.files import fill_csv, fill_table, read_table, write_rows
-from modalities.tabular.imputation.filled import decoded
-from modalities.tabular.imputation.sampling import Imputation, impute_rows
+    from modalities.tabular.columns import Column
+    from modalities.tabular.imputation.sampling import Imputation
 
 EPILOG = """examples:
   impute.py --ckpt runs/tabular/table/ID/checkpoints/best.ckpt --in table.csv --out filled.csv
   impute.py --ckpt P --in table.csv --out filled.csv --num 20 --intervals 0.9
-The second writes filled-1.csv to filled-20.csv as well (draws from p(hidden | observed)), and filled-intervals.csv with
-the ends of 90 % intervals of imputed numbers and the probability of imputed values of discrete columns. A row without
-any observed cell is filled from the table as a whole, and named. What does not fit the table of the training (a further
-or missing column, a value never seen, text among numbers) is an error that names it."""
+The second also writes filled-1.csv to filled-20.csv (draws from p(hidden | observed)), and filled-intervals.csv with
+the ends of 90 % intervals of imputed numbers and the probabilities of imputed values of discrete columns. A row without
+any observed cell is filled from the distribution of all rows, and reported. A table that does not match the training
+table (an additional or missing column, an unknown value, text among numbers) is an error that names the cause."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,9 +31,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
     result.add_argument("--in", dest="table", type=Path, required=True, metavar="TABLE", help=".csv or .parquet")
     result.add_argument("--out", type=Path, required=True, metavar="FILLED", help="file to write, of the same format")
-    result.add_argument("--num", type=int, default=0, help="multiple imputations to write as well (default: 0)")
+    result.add_argument("--num", type=int, default=0, help="number of multiple imputations to write (default: 0)")
     result.add_argument("--intervals", type=float, metavar="LEVEL", help="write intervals of this level, such as 0.9")
-    result.add_argument("--proposals", type=int, default=200, help="samples of z behind each cell (default: 200)")
+    result.add_argument("--proposals", type=int, default=200, help="importance samples of z per row (default: 200)")
     result.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
     result.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
     return result
@@ -44,14 +43,22 @@ def impute(arguments: argparse.Namespace) -> None:
     """Does what the command line asks for.
 
     Raises:
-        ValueError: for a table that does not fit the model, or options that do not fit each other.
+        ValueError: for a table that does not match the model, or invalid options.
     """
+    import torch
+
+    from common.training.checkpoint import restore
+    from modalities.tabular import TabularCVAE
+    from modalities.tabular.columns import encode_table
+    from modalities.tabular.data.table_files import read_table, write_rows
+    from modalities.tabular.imputation.sampling import impute_rows
+
     source, target = arguments.table, arguments.out
     if source.suffix != target.suffix:
         raise ValueError(f"{target} must be a {source.suffix} file as {source} is: cells are kept as they are written")
     if arguments.intervals is not None and not 0 < arguments.intervals < 1:
         raise ValueError(f"--intervals must lie between 0 and 1; got {arguments.intervals:g}")
-    model: Any = ConditionalELBO.load_from_checkpoint(arguments.ckpt, map_location=arguments.device)
+    model = restore(arguments.ckpt, arguments.device).model
     if not isinstance(model, TabularCVAE):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: impute.py is for tables")
     table = read_table(source)
@@ -71,13 +78,15 @@ def impute(arguments: argparse.Namespace) -> None:
         print(f"{arguments.num} imputations written to {target.with_stem(target.stem + '-1')} and so on")
     if arguments.intervals is not None:
         path = target.with_stem(f"{target.stem}-intervals")
-        intervals = interval_table(imputation, x, model.columns, arguments.intervals, model.interval_factor)
+        intervals = interval_table(imputation, x, model.columns, arguments.intervals, float(model.widening))
         write_rows(intervals, path)
         print(f"{arguments.intervals:.0%} intervals written to {path}")
 
 
 def write_filled(table: pd.DataFrame, source: Path, columns: list[Column], x: Tensor, target: Path) -> None:
-    """Writes the table with its empty cells from x; of a CSV the text of every other cell is kept."""
+    """Writes the table with its empty cells from x; in a CSV the text of every other cell is unchanged."""
+    from modalities.tabular.data.table_files import fill_csv, fill_table, write_rows
+
     if source.suffix == ".csv":
         target.write_bytes(fill_csv(source, columns, x.cpu()).encode())
     else:
@@ -87,7 +96,11 @@ def write_filled(table: pd.DataFrame, source: Path, columns: list[Column], x: Te
 def interval_table(
     imputation: Imputation, x: Tensor, columns: list[Column], level: float, factor: float
 ) -> pd.DataFrame:
-    """One line for each imputed cell: row (from 1), column, value, ends of the interval or probability."""
+    """One line for each imputed cell: row (from 1), column, value, and the ends of the interval or the probability."""
+    import pandas as pd
+
+    from modalities.tabular.imputation.filled import decoded
+
     ends = imputation.interval(level, columns, factor)
     low, high = (decoded(end.cpu().double().numpy(), columns) for end in ends)
     values = [column.present(imputation.point[:, i].cpu().double().numpy()) for i, column in enumerate(columns)]

@@ -2,14 +2,15 @@
 
 from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.data.datamodules import AudioData
+from modalities.audio.data import AudioData
+from modalities.audio.evaluation.report import AudioReport
 
 LINKS = [("attributes", "condition.init_args.attributes"), ("features", "features")]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:
-    """Runs a command line, that of the process where none is given."""
-    return SuiteCLI(AudioGenreCVAE, AudioData, "audio", LINKS, args)
+    """Runs a command line, by default that of the process."""
+    return SuiteCLI(AudioGenreCVAE, AudioData, AudioReport, "audio", LINKS, args)
 
 
 if __name__ == "__main__":

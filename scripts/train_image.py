@@ -3,13 +3,14 @@
 from common.training.cli import SuiteCLI
 from modalities.image import ImageCVAE
 from modalities.image.data import ImageData
+from modalities.image.report import ImageReport
 
 LINKS = [("attributes", "condition.init_args.attributes"), ("shape", "shape")]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:
-    """Runs a command line, that of the process where none is given."""
-    return SuiteCLI(ImageCVAE, ImageData, "image", LINKS, args)
+    """Runs a command line, by default that of the process."""
+    return SuiteCLI(ImageCVAE, ImageData, ImageReport, "image", LINKS, args)
 
 
 if __name__ == "__main__":

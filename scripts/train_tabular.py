@@ -2,14 +2,15 @@
 
 from common.training.cli import SuiteCLI
 from modalities.tabular import TabularCVAE
-from modalities.tabular.data.datamodules import TabularData
+from modalities.tabular.data import TabularData
+from modalities.tabular.evaluation.report import TabularReport
 
 LINKS = [("columns", "condition.init_args.columns"), ("columns", "columns")]
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:
-    """Runs a command line, that of the process where none is given."""
-    return SuiteCLI(TabularCVAE, TabularData, "tabular", LINKS, args)
+    """Runs a command line, by default that of the process."""
+    return SuiteCLI(TabularCVAE, TabularData, TabularReport, "tabular", LINKS, args)
 
 
 if __name__ == "__main__":

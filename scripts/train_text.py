@@ -2,7 +2,8 @@
 
 from common.training.cli import SuiteCLI
 from modalities.text import TextStyleCVAE
-from modalities.text.data.datamodules import TextData
+from modalities.text.data import TextData
+from modalities.text.evaluation.report import TextReport
 
 LINKS = [
     ("attributes", "condition.init_args.attributes"),
@@ -15,8 +16,8 @@ LINKS = [
 
 
 def main(args: list[str] | None = None) -> SuiteCLI:
-    """Runs a command line, that of the process where none is given."""
-    return SuiteCLI(TextStyleCVAE, TextData, "text", LINKS, args)
+    """Runs a command line, by default that of the process."""
+    return SuiteCLI(TextStyleCVAE, TextData, TextReport, "text", LINKS, args)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Comparison tables and studies: what is run, what follows, and how it is shown."""
+"""Comparison tables and studies: their specifications, runs, results and rendering."""

@@ -1,4 +1,4 @@
-"""The record of a method that the suite does not train: what its results.json says of where they come from."""
+"""The run record in results.json of a method that the suite does not train."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,15 +14,15 @@ from common.training.tracking import config_hash, git_revision
 def baseline_run(
     name: str, modality: str, seed: int, started: datetime, options: Mapping[str, Any], fingerprint: str
 ) -> RunInfo:
-    """Where the results of a method come from, if it ran in this process from `started` until now.
+    """The run record of a method that ran in this process from `started` until now.
 
     Args:
-        name: of the method.
-        modality: of its data.
-        seed: of the run.
-        started: when it began, in UTC.
-        options: what else decides its figures.
-        fingerprint: of the data.
+        name: name of the method.
+        modality: modality of its data.
+        seed: seed of the run.
+        started: start time, UTC.
+        options: further options that its figures depend on.
+        fingerprint: fingerprint of the data.
     """
     return RunInfo(
         id=f"{name}-s{seed}",

@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.configurable import from_config, to_config
-from common.eval_mode import in_evaluation
+from common.eval_mode import eval_mode
 from common.process_memory import peak_memory_mb, resident_memory_mb
 
-CATEGORIES = 10  # of each made-up condition
+CATEGORIES = 10  # of each artificial condition
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Cost:
 
     Attributes:
         conditions: number of categorical conditions.
-        parameters: of the whole model.
-        flops: of one forward pass, an example (encoder, prior and decoder; torch's counter, which knows products of
-            matrices, convolutions and attention).
-        step: median seconds of a training step, an optimiser's step included.
-        peak_memory: MB of 2^20 bytes that those steps took at their peak, above what the process held before.
+        parameters: number of parameters of the whole model.
+        flops: FLOPs of one forward pass per example (encoder, prior and decoder; torch's counter, which counts matrix
+            products, convolutions and attention).
+        step: median seconds of a training step, including the optimiser's step.
+        peak_memory: peak of those steps above the memory that the process held before, MB of 2^20 bytes.
         evaluation: importance samples -> median seconds of the NLL of one example.
     """
 
@@ -43,7 +43,7 @@ class Cost:
 
 
 def with_conditions(model: Any, count: int) -> Any:
-    """An untrained model like the given one whose condition is `count` made-up categories; none is unconditional.
+    """An untrained copy of a model with `count` artificial categorical conditions; 0 is unconditional.
 
     Raises:
         ValueError: if the model's condition encoder does not read attributes.
@@ -58,7 +58,7 @@ def with_conditions(model: Any, count: int) -> Any:
     return from_config(config)
 
 
-def made_up(batch: Batch, model: Any) -> Batch:
+def random_conditions(batch: Batch, model: Any) -> Batch:
     """The batch with a random category of every condition of the model."""
     generator = torch.Generator().manual_seed(0)
     fields = {
@@ -68,8 +68,8 @@ def made_up(batch: Batch, model: Any) -> Batch:
 
 
 def cost(model: Any, batch: Batch, samples: list[int], steps: int) -> Cost:
-    """Measures a model in this process, on its present threads."""
-    batch = made_up(batch, model)
+    """Measures a model in this process, with its present number of threads."""
+    batch = random_conditions(batch, model)
     before = resident_memory_mb()
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -88,7 +88,7 @@ def cost(model: Any, batch: Batch, samples: list[int], steps: int) -> Cost:
     memory = peak_memory_mb(torch.device("cpu")) - before
     part = batch[slice(0, 8)]
     evaluation = {}
-    with in_evaluation(model):
+    with eval_mode(model):
         for number in samples:
             rounds = []
             for _ in range(3):
@@ -102,26 +102,26 @@ def cost(model: Any, batch: Batch, samples: list[int], steps: int) -> Cost:
 
 
 def _measure(checkpoint: Path, batch: Batch, conditions: int, samples: list[int], steps: int, threads: int) -> Cost:
-    from common.training.module import ConditionalELBO
+    from common.training.checkpoint import restore
 
     torch.set_num_threads(threads)
-    model = with_conditions(ConditionalELBO.load_from_checkpoint(checkpoint), conditions)
+    model = with_conditions(restore(checkpoint).model, conditions)
     return cost(model, batch, samples, steps)
 
 
 def costs(checkpoint: Path, batch: Batch, conditions: list[int], samples: list[int], steps: int = 10) -> list[Cost]:
-    """Costs of a checkpoint's model under other numbers of conditions, each in a process of its own.
+    """Costs of a checkpoint's model with other numbers of conditions, each in its own process.
 
     Args:
-        checkpoint: of any run: its weights do not matter.
+        checkpoint: checkpoint of any run; its weights do not matter.
         batch: examples to measure on.
         conditions: numbers of conditions; 0 is the unconditional model.
         samples: numbers of importance samples.
         steps: training steps; the first one is not timed.
     """
     threads = torch.get_num_threads()
-    found = []
+    results = []
     for count in conditions:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # peak memory is that of a whole process
-            found.append(pool.apply(_measure, (checkpoint, batch, count, samples, steps, threads)))
-    return found
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # peak memory is measured for a whole process
+            results.append(pool.apply(_measure, (checkpoint, batch, count, samples, steps, threads)))
+    return results

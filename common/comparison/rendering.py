@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.comparison.results import RowResults, TableResults
-from common.comparison.specification import Column, Published, Table
+from common.comparison.results import Figure, RowResults, TableResults
+from common.comparison.specification import MetricColumn, Published, Table
 
 NOT_RUN = "not run"
 FAILED = "failed"
@@ -17,7 +17,7 @@ STATUS = {"verified": "", "recalled": ", recalled", "measured": ", measured by u
 
 @dataclass(frozen=True)
 class TextCell:
-    """What one cell says; `best` asks for bold."""
+    """The text of one cell; `best` is rendered in bold."""
 
     text: str
     best: bool = False
@@ -32,7 +32,7 @@ class Sheet:
         header: headings, the first one empty.
         rows: title and cells.
         runs: ids of the runs behind each row, as many as rows.
-        notes: what a reader has to know.
+        notes: what a reader needs to know.
     """
 
     title: str
@@ -49,18 +49,18 @@ def sheet(table: Table, results: TableResults) -> Sheet:
     rows, runs = [], []
     for title in table.rows:
         row = results.rows.get(title, RowResults())
-        cells = [_own(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
+        cells = [_measured_cell(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
         rows.append([TextCell(title), *cells, TextCell(str(len(row.runs)))])
         runs.append(" ".join(run["id"] for run in row.runs))
     for title, published in table.published.items():
         marked = f"{title} ({published.source}{STATUS[published.status]})"
-        cells = [_theirs(column, published) for column in table.columns]
+        cells = [_published_cell(column, published) for column in table.columns]
         rows.append([TextCell(marked), *cells, TextCell("published")])
         runs.append("")
     return Sheet(table.title, header, rows, runs, _notes(table, results))
 
 
-def _own(column: Column, row: RowResults, best: bool) -> TextCell:
+def _measured_cell(column: MetricColumn, row: RowResults, best: bool) -> TextCell:
     figure = row.figures.get(column.metric)
     if figure is None:
         if row.runs:
@@ -70,14 +70,14 @@ def _own(column: Column, row: RowResults, best: bool) -> TextCell:
     return TextCell(f"{figure.mean:,.{column.digits}f}{spread}", best)
 
 
-def _theirs(column: Column, published: Published) -> TextCell:
+def _published_cell(column: MetricColumn, published: Published) -> TextCell:
     value = published.values.get(column.metric)
     return TextCell(NOT_MEASURED if value is None else f"{value:,.{column.digits}f}")
 
 
 def _notes(table: Table, results: TableResults) -> list[str]:
-    rows = [results.rows[title] for title in table.rows if title in results.rows]
-    counts = sorted({len(row.runs) for row in rows if row.runs})
+    by_title = {title: results.rows[title] for title in table.rows if title in results.rows}
+    counts = sorted({len(row.runs) for row in by_title.values() if row.runs})
     notes = [table.notes] if table.notes else []
     if counts:
         over = "one seed: ± is the standard error over test examples"
@@ -85,17 +85,16 @@ def _notes(table: Table, results: TableResults) -> list[str]:
             over = "± is the standard deviation over seeds (of one run: the standard error over test examples)"
         notes.append(f"Budget `{results.budget}`; {over}.")
     for column in table.columns:
-        figures = [row.figures[column.metric] for row in rows if column.metric in row.figures]
-        told = dict.fromkeys(figure.estimator for figure in figures)
-        if told and not column.metric.startswith("run/"):
-            sizes = sorted({n for figure in figures for n in figure.n})
-            several = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        measured = {
+            title: row.figures[column.metric] for title, row in by_title.items() if column.metric in row.figures
+        }
+        if measured and not column.metric.startswith("run/"):
             test = f"; best: {results.tests[column.metric]}" if column.metric in results.tests else ""
-            notes.append(f"{column.title or column.metric}: {' / '.join(told)}, n = {several}{test}.")
+            notes.append(f"{column.title or column.metric}: {_estimators(measured)}{test}.")
     for name, published in table.published.items():
         if published.differences:
             notes.append(f"{name}: {published.differences}")
-    notes += _revisions({title: results.rows[title] for title in table.rows if title in results.rows})
+    notes += _revisions(by_title)
     for title in table.rows:
         for problem in results.rows.get(title, RowResults()).problems:
             if "not run" not in problem:
@@ -103,11 +102,24 @@ def _notes(table: Table, results: TableResults) -> list[str]:
     return notes
 
 
+def _estimators(measured: dict[str, Figure]) -> str:
+    """Estimators and numbers of examples of a column's figures; with the titles of rows, where they differ."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for title, figure in measured.items():
+        sizes = sorted(set(figure.n))
+        count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        rows.setdefault((figure.estimator, count), []).append(title)
+    if len(rows) == 1:
+        ((estimator, count),) = rows
+        return f"{estimator}, n = {count}"
+    return "; ".join(f"{estimator}, n = {count} ({' | '.join(titles)})" for (estimator, count), titles in rows.items())
+
+
 def _revisions(rows: dict[str, RowResults]) -> list[str]:
     revisions = {title: sorted({str(run["git"]) for run in row.runs}) for title, row in rows.items() if row.runs}
-    several = sorted({revision for found in revisions.values() for revision in found})
-    if len(several) < 2:
-        return [f"Revision {revision}." for revision in several]
+    distinct = sorted({revision for of_row in revisions.values() for revision in of_row})
+    if len(distinct) < 2:
+        return [f"Revision {revision}." for revision in distinct]
     return [
         "Rows of several revisions: " + "; ".join(f"{title} {', '.join(r)}" for title, r in revisions.items()) + "."
     ]
@@ -173,7 +185,7 @@ def _tex(text: str) -> str:
 
 
 def html_table(page: Sheet) -> str:
-    """An HTML table; the ids of the runs behind a row appear under the pointer."""
+    """An HTML table; the ids of the runs behind a row appear as its tooltip."""
     lines = ["<table>", f"<caption>{html.escape(page.title)}</caption>", "<thead><tr>"]
     lines += [f"<th>{html.escape(heading)}</th>" for heading in page.header] + ["</tr></thead>", "<tbody>"]
     for row, runs in zip(page.rows, page.runs, strict=True):

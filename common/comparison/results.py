@@ -1,6 +1,6 @@
-"""The figures of a table in compact form: what its runs gave, and which differences are significant.
+"""The figures of a table in compact form: the results of its runs, and which differences are significant.
 
-The file is small enough to commit, so that a table can be shown and checked where no run ever took place.
+The file is small enough to commit, so that a table can be rendered and checked on a machine without its runs.
 """
 
 import json
@@ -12,11 +12,12 @@ import numpy as np
 from scipy import stats
 
 from common.comparison.runner import State
-from common.comparison.specification import Cell, Column, Table
+from common.comparison.specification import Cell, MetricColumn, Table
+from common.paths import written_whole
 from common.results import EXAMPLES, Results
 
-LEVEL = 0.05  # of significance
-TINY = 1e-10  # a smaller p is told as below it
+SIGNIFICANCE = 0.05
+TINY = 1e-10  # a smaller p is reported as below it
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Figure:
     """One figure of one row over its seeds.
 
     Attributes:
-        values: one a finished run.
+        values: one per finished run.
         stderrs: standard error over examples of each value, or None.
         n: examples behind each value.
         estimator: how it was estimated, with sample counts.
@@ -50,12 +51,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class RowResults:
-    """What a row's runs gave.
+    """The results of a row's runs.
 
     Attributes:
         runs: id, seed, revision, data fingerprint and hash of each finished run.
         figures: metric -> figure.
-        problems: why there is no run of a seed.
+        problems: reasons for seeds without a finished run.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -68,10 +69,10 @@ class TableResults:
     """A whole table.
 
     Attributes:
-        budget: that it was run with.
+        budget: name of the budget that it was run with.
         rows: title -> results.
         best: metric -> titles of the rows that are significantly better than every other of their group.
-        tests: metric -> how that was tested, and the largest p of each group.
+        tests: metric -> how `best` was tested, and the largest p of each group.
     """
 
     budget: str
@@ -81,8 +82,8 @@ class TableResults:
 
     def write(self, path: Path) -> None:
         """Writes the compact file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
     @staticmethod
     def of(raw: dict[str, Any]) -> "TableResults":
@@ -114,30 +115,37 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
     """The compact form of a table's runs."""
     rows: dict[str, RowResults] = {title: RowResults() for title in table.rows}
     finished: dict[str, dict[int, Cell]] = {title: {} for title in table.rows}
-    for cell, found in states.items():
+    for cell, state in states.items():
         row = rows[cell.row]
-        if found.results is None:
-            row.problems.append(f"seed {cell.seed}: {found.reason or 'not run'}")
+        if state.results is None:
+            row.problems.append(f"seed {cell.seed}: {state.reason or 'not run'}")
             continue
         finished[cell.row][cell.seed] = cell
-        run = found.results.run
+        run = state.results.run
         row.runs.append(
             {"id": run.id, "seed": cell.seed, "git": run.git, "key": cell.key, "data": run.data_fingerprint}
         )
         for column in table.columns:
-            _add(row.figures, column.metric, found.results)
+            _add(row.figures, column.metric, state.results)
     groups: dict[str, dict[str, RowResults]] = {}
-    for title, asked in table.rows.items():
-        groups.setdefault(asked.group, {})[title] = rows[title]
+    for title, specified in table.rows.items():
+        groups.setdefault(specified.group, {})[title] = rows[title]
     best: dict[str, list[str]] = {}
     tests: dict[str, str] = {}
     for column in table.columns:
-        verdicts = [significant_best(column, group, finished) for group in groups.values()]
-        told = [verdict for verdict in verdicts if verdict is not None]
-        if told:
-            best[column.metric] = [title for title, _ in told]
-            tests[column.metric] = " / ".join(dict.fromkeys(test for _, test in told))
+        leaders = [significant_best(column, group, finished) for group in groups.values()]
+        tested = dict(leader for leader in leaders if leader is not None)  # title -> test
+        if tested:
+            best[column.metric] = list(tested)
+            tests[column.metric] = tests_of(tested)
     return TableResults(budget, rows, best, tests)
+
+
+def tests_of(tested: dict[str, str]) -> str:
+    """How the best rows were tested, with their titles where the tests differ."""
+    if len(set(tested.values())) == 1:
+        return next(iter(tested.values()))
+    return "; ".join(f"{title}: {test}" for title, test in tested.items())
 
 
 def _add(figures: dict[str, Figure], metric: str, results: Results) -> None:
@@ -145,8 +153,8 @@ def _add(figures: dict[str, Figure], metric: str, results: Results) -> None:
         name = metric.removeprefix("run/")
         value, stderr, n, estimator = float(getattr(results.run, name)), None, 1, results.run.device
     elif metric in results.metrics:
-        found = results.metrics[metric]
-        value, stderr, n, estimator = found.value, found.stderr, found.n, found.estimator
+        measured = results.metrics[metric]
+        value, stderr, n, estimator = measured.value, measured.stderr, measured.n, measured.estimator
     else:
         return
     figure = figures.setdefault(metric, Figure([], [], [], estimator))
@@ -156,11 +164,11 @@ def _add(figures: dict[str, Figure], metric: str, results: Results) -> None:
 
 
 def significant_best(
-    column: Column, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]]
+    column: MetricColumn, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]]
 ) -> tuple[str, str] | None:
-    """The row that a paired t-test finds better than every other one, and a sentence about the test.
+    """The row that is better than every other one in paired t-tests, and a sentence about the test.
 
-    With three or more common seeds the pairs are seeds; otherwise they are test examples, where the runs kept them.
+    With three or more common seeds the pairs are seeds; otherwise they are test examples, if the runs stored them.
     None where there is no such row, nothing to pair, or fewer than two rows.
     """
     known = {title: row.figures[column.metric] for title, row in rows.items() if column.metric in row.figures}
@@ -177,11 +185,11 @@ def significant_best(
             return None
         first, second, pairs = paired
         p = paired_p(sign * (first - second))
-        if p is None or p >= LEVEL:
+        if p is None or p >= SIGNIFICANCE:
             return None
         worst = max(worst, p)
-    told = f"p <= {worst:.1e}" if worst >= TINY else f"p < {TINY:.0e}"
-    return leader, f"paired t-test over {pairs}, {told}"
+    formatted = f"p <= {worst:.1e}" if worst >= TINY else f"p < {TINY:.0e}"
+    return leader, f"paired t-test over {pairs}, {formatted}"
 
 
 def paired_p(differences: np.ndarray) -> float | None:
@@ -203,8 +211,8 @@ def _pairs(
 
         if all(len(rows[title].figures[metric].values) == len(rows[title].runs) for title in (first, second)):
             return by_seed(first), by_seed(second), f"{len(seeds)} seeds"
-    kept = [[examples(finished[title][seed].folder, metric) for seed in seeds] for title in (first, second)]
-    arrays = [[array for array in row if array is not None] for row in kept]
+    stored = [[examples(finished[title][seed].folder, metric) for seed in seeds] for title in (first, second)]
+    arrays = [[array for array in row if array is not None] for row in stored]
     if not seeds or any(len(row) < len(seeds) for row in arrays):
         return None
     lengths = {len(array) for row in arrays for array in row}
@@ -216,7 +224,7 @@ def _pairs(
 
 
 def examples(folder: Path, metric: str) -> np.ndarray | None:
-    """A run's figure of each test example in the order of the split, NaN where not measured; None if not kept."""
+    """A run's figure of each test example in the order of the split, NaN where not measured; None if not stored."""
     path = folder / EXAMPLES
     if not path.exists():
         return None

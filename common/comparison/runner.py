@@ -1,4 +1,4 @@
-"""Running the cells of a table: what is missing, side by side, on this machine or on a Ray cluster."""
+"""Runs the missing cells of a table in parallel, on this machine or on a Ray cluster."""
 
 import fcntl
 import json
@@ -25,12 +25,12 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a cell.
+    """The state of a cell.
 
     Attributes:
         status: finished, missing, failed, damaged (results.json cannot be read), or stale (its data has changed).
-        results: of a finished cell.
-        reason: why there are none.
+        results: results of a finished cell.
+        reason: why there are no results.
     """
 
     status: Literal["finished", "missing", "failed", "damaged", "stale"]
@@ -39,11 +39,11 @@ class State:
 
 
 def state(cell: Cell, fingerprint: str | None = None) -> State:
-    """What the cell's folder holds.
+    """The state of a cell, read from its folder.
 
     Args:
         cell: one run of a table.
-        fingerprint: of its data today; None does not ask.
+        fingerprint: present fingerprint of its data; None skips the check.
     """
     path = cell.folder / "results.json"
     if path.exists():
@@ -52,8 +52,8 @@ def state(cell: Cell, fingerprint: str | None = None) -> State:
         except ValueError as error:
             return State("damaged", reason=str(error))
         if fingerprint is not None and results.run.data_fingerprint != fingerprint:
-            was = results.run.data_fingerprint
-            return State("stale", reason=f"{path} was made from other data ({was}, now {fingerprint})")
+            former = results.run.data_fingerprint
+            return State("stale", reason=f"{path} was made from other data ({former}, now {fingerprint})")
         return State("finished", results)
     if (cell.folder / FAILURE).exists():
         return State("failed", reason=json.loads((cell.folder / FAILURE).read_text())["reason"])
@@ -62,31 +62,31 @@ def state(cell: Cell, fingerprint: str | None = None) -> State:
 
 @cache
 def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
-    """Fingerprint of the data that a cell's options name; None for a command of its own."""
+    """Fingerprint of the data that a cell's options describe; None for a row with its own command."""
     if data is None:
         return None
     return str(data_from_options(data).fingerprint)
 
 
 def run(cell: Cell, threads: int) -> State:
-    """Runs a cell in a process of its own; its output goes to log.txt in its folder.
+    """Runs a cell in its own process, whose output goes to log.txt in its folder.
 
-    A cell that was killed goes on from its last checkpoint. One that fails leaves failure.json. A folder belongs to one
-    process at a time: where another one is at work, this waits for it and takes its results.
+    A cell that was killed continues from its last checkpoint. One that fails writes failure.json. A folder is locked by
+    one process at a time: where another one is running the cell, this waits for it and takes its results.
 
     Args:
-        cell: what to run.
+        cell: the cell to run.
         threads: CPU threads that it may use.
     """
     cell.folder.mkdir(parents=True, exist_ok=True)
     with (cell.folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = state(cell)
-        return found if found.status == "finished" else run_alone(cell, threads, lock.fileno())
+        present = state(cell)
+        return present if present.status == "finished" else run_alone(cell, threads, lock.fileno())
 
 
 def run_alone(cell: Cell, threads: int, lock: int) -> State:
-    """Runs a cell whose folder is locked. Its process inherits the lock, and so keeps it where this one is killed."""
+    """Runs a cell whose folder is locked. Its process inherits the lock and holds it even if this one is killed."""
     for name in (FAILURE, "results.json"):
         (cell.folder / name).unlink(missing_ok=True)
     command = [sys.executable, *cell.command]
@@ -98,18 +98,18 @@ def run_alone(cell: Cell, threads: int, lock: int) -> State:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock], check=False
         ).returncode
-    found = state(cell)
-    if code == 0 and found.status == "finished":
-        return found
+    reached = state(cell)
+    if code == 0 and reached.status == "finished":
+        return reached
     lines = (cell.folder / LOG).read_text(errors="replace").replace("\r", "\n").strip().splitlines()
-    said = lines[-1] if lines else "no output"
-    reason = f"exit status {code}: {said[:200]} (see {cell.folder / LOG})"
+    last_line = lines[-1] if lines else "no output"
+    reason = f"exit status {code}: {last_line[:200]} (see {cell.folder / LOG})"
     (cell.folder / FAILURE).write_text(json.dumps({"reason": reason}))
     return State("failed", reason=reason)
 
 
-def forget(cell: Cell) -> None:
-    """Deletes what a cell left."""
+def delete_run(cell: Cell) -> None:
+    """Deletes a cell's folder."""
     shutil.rmtree(cell.folder, ignore_errors=True)
 
 
@@ -117,7 +117,7 @@ Executor = Callable[[list[Cell]], Iterator[tuple[Cell, State]]]
 
 
 def local(parallel: int) -> Executor:
-    """Runs cells on this machine, `parallel` at a time, which share the threads of this process."""
+    """Runs cells on this machine, `parallel` at a time; they share the number of threads of this process."""
     threads = max(1, torch.get_num_threads() // parallel)
 
     def execute(cells: list[Cell]) -> Iterator[tuple[Cell, State]]:
@@ -138,9 +138,9 @@ def on_ray(parallel: int, cpus: float, gpus: float, address: str | None) -> Exec
 
     Args:
         parallel: tasks at a time.
-        cpus: CPU cores that one task asks for.
-        gpus: GPUs that one task asks for.
-        address: of an existing cluster; None starts one on this machine.
+        cpus: CPU cores per task.
+        gpus: GPUs per task.
+        address: address of an existing cluster; None starts one on this machine.
 
     Raises:
         ModuleNotFoundError: without Ray; the message names the extra.
@@ -156,7 +156,7 @@ def on_ray(parallel: int, cpus: float, gpus: float, address: str | None) -> Exec
         where = os.getcwd()
 
         def work(cell: Cell) -> State:
-            os.chdir(where)  # a worker starts in a folder of its own
+            os.chdir(where)  # a worker starts in its own folder
             return run(cell, max(1, int(cpus)))
 
         task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(work)
@@ -175,33 +175,33 @@ def on_ray(parallel: int, cpus: float, gpus: float, address: str | None) -> Exec
     return execute
 
 
-def run_missing(cells: list[Cell], executor: Executor, fresh: bool, say: Callable[[str], None]) -> dict[Cell, State]:
-    """Runs every cell that has no result from today's data, and tells what becomes of each.
+def run_missing(cells: list[Cell], executor: Executor, fresh: bool, log: Callable[[str], None]) -> dict[Cell, State]:
+    """Runs every cell without results from the present data, and logs the outcome of each.
 
     Args:
-        cells: of a table.
+        cells: the cells of a table.
         executor: where they run.
-        fresh: runs all again.
-        say: takes a line for a person.
+        fresh: deletes all results and runs every cell again.
+        log: receives lines of progress.
     """
     states: dict[Cell, State] = {}
     todo = []
     for cell in cells:
         if fresh:
-            forget(cell)
+            delete_run(cell)
         has_results = (cell.folder / "results.json").exists()
-        found = state(cell, data_fingerprint(cell.data) if has_results else None)
-        states[cell] = found
-        if found.status == "finished":
+        present = state(cell, data_fingerprint(cell.data) if has_results else None)
+        states[cell] = present
+        if present.status == "finished":
             continue
-        if found.reason:
-            say(f"{cell.row}, seed {cell.seed}: {found.status}: {found.reason}; running it again")
-        if found.status == "stale":
-            forget(cell)
+        if present.reason:
+            log(f"{cell.row}, seed {cell.seed}: {present.status}: {present.reason}; running it again")
+        if present.status == "stale":
+            delete_run(cell)
         todo.append(cell)
-    say(f"{len(cells) - len(todo)} of {len(cells)} runs are finished, {len(todo)} to go")
+    log(f"{len(cells) - len(todo)} of {len(cells)} runs are finished, {len(todo)} to go")
     for count, (cell, reached) in enumerate(executor(todo), 1):
         states[cell] = reached
         took = f" ({reached.results.run.seconds:.0f} s of training)" if reached.results else f": {reached.reason}"
-        say(f"[{count}/{len(todo)}] {cell.row}, seed {cell.seed}: {reached.status}{took}")
+        log(f"[{count}/{len(todo)}] {cell.row}, seed {cell.seed}: {reached.status}{took}")
     return states

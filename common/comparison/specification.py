@@ -1,7 +1,7 @@
-"""Comparison tables: what a specification says, and the cells that it asks for.
+"""Comparison tables: their specifications, and the cells (runs) that they need.
 
 A specification is a YAML file: data and base configuration, rows that differ from it, columns, budgets with their
-seeds, and published rows. How its cells are run and shown is told in `runner` and `rendering`.
+seeds, and published rows. `runner` runs its cells, and `rendering` renders the table.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from jsonargparse import ArgumentParser
 
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
-# An option's value as YAML has it. `Any` would build the object that a `class_path` names.
+# An option's value as YAML reads it. `Any` would build the object that a `class_path` names.
 Plain = bool | int | float | str | list | dict | None
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricColumn:
     """One figure of every run.
 
     Attributes:
         metric: name in results.json (`test/nll`), or `run/seconds` and `run/parameters`.
         title: heading; the metric's name where none is given.
-        better: which direction is better; none marks no best value.
+        better: which direction is better; with none, no best value is marked.
         digits: decimal places.
     """
 
@@ -41,14 +41,14 @@ class Row:
     """How a row differs from the table's base.
 
     Attributes:
-        configs: configurations stacked on the table's.
+        configs: configurations added after the table's.
         set: dotted options, as on the command line of the training script.
-        script: training script; the table's where none is given.
+        script: training script; None takes the table's.
         base: configurations in place of the table's and the budget's.
         budgets: name of a budget -> dotted options of this row alone.
-        command: a command of its own instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and
-            it leaves `{folder}/results.json`.
-        group: rows of one group are compared with each other, and with no row of another group.
+        command: a command to run instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and it
+            must write `{folder}/results.json`.
+        group: rows are compared only with rows of the same group.
     """
 
     configs: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Published:
-    """A row of somebody else's figures.
+    """A row of published figures.
 
     Attributes:
         values: metric -> figure.
@@ -79,11 +79,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a table may cost.
+    """Seeds and options of a table's runs, which determine its cost.
 
     Attributes:
         seeds: one run of each row for every seed.
-        configs: configurations stacked on the table's.
+        configs: configurations added after the table's.
         set: dotted options for every trained row.
     """
 
@@ -100,17 +100,17 @@ class Table:
         title: what is compared.
         script: training script of the rows.
         configs: base configurations.
-        rows: title -> what differs.
-        columns: figures.
+        rows: title -> differences from the base.
+        columns: the figures to show.
         budgets: name -> seeds and options.
         set: dotted options for every trained row.
-        published: title -> figures from elsewhere.
-        notes: what a reader has to know.
+        published: title -> published figures.
+        notes: what a reader needs to know.
     """
 
     title: str
     rows: dict[str, Row]
-    columns: list[Column]
+    columns: list[MetricColumn]
     budgets: dict[str, Budget]
     script: str = ""
     configs: list[str] = field(default_factory=list)
@@ -125,11 +125,11 @@ class Cell:
 
     Attributes:
         row: title of the row.
-        seed: of the run.
-        command: what runs it, without the interpreter.
-        key: hash of all that decides its outcome but for data, code and seed.
-        folder: where it leaves results.json.
-        data: options that rebuild its data, for the fingerprint; None for a command of its own.
+        seed: seed of the run.
+        command: its command line, without the interpreter.
+        key: hash of what determines its outcome, except data, code and seed.
+        folder: where it writes results.json.
+        data: options that rebuild its data, for the fingerprint; None for a row with its own command.
     """
 
     row: str
@@ -154,7 +154,7 @@ def read_specification(cls: type[T], path: Path, kind: str) -> T:
     Args:
         cls: the dataclass.
         path: the file.
-        kind: what it is, for messages.
+        kind: what the file specifies, for error messages.
 
     Raises:
         ValueError: if the file is missing, a field is unknown or of the wrong type; the message names it.
@@ -171,12 +171,12 @@ def read_specification(cls: type[T], path: Path, kind: str) -> T:
 
 
 def cells(table: Table, budget: str, root: Path) -> list[Cell]:
-    """Every run that a table needs, seed by seed, so that whole tables of fewer seeds come first.
+    """Every run that a table needs, seed by seed, so that complete tables of fewer seeds come first.
 
     Args:
         table: the specification.
         budget: name of one of its budgets.
-        root: folder of runs; tables that have it in common run what they have in common once.
+        root: folder of runs; tables that share it run their common cells once.
 
     Raises:
         ValueError: if there is no such budget, or two rows share a name, or a configuration file is missing.
@@ -213,12 +213,12 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
 
 
 def _folder(parent: Path, title: str, identity: str) -> Path:
-    """Where a run lies or will lie: under the title that it was first asked for by, in whichever table."""
+    """The folder of a run, under the title of the first table that needed it."""
     return min(parent.glob(f"*/{identity}"), default=parent / slug(title) / identity)
 
 
 def _read(config: str) -> dict[str, Any]:
-    """What a configuration says of model, data and training."""
+    """The model, data and training of a configuration."""
     if not Path(config).is_file():
         raise ValueError(f"there is no configuration {config}")
     content: dict[str, Any] = yaml.safe_load(Path(config).read_text()) or {}
@@ -227,7 +227,7 @@ def _read(config: str) -> dict[str, Any]:
 
 
 def as_options(options: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted options as words of a command line."""
+    """Dotted options as arguments of a command line."""
     return [
         f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in options.items()

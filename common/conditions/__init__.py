@@ -1,1 +1,1 @@
-"""What a condition can be, how it is embedded, and who reads it back."""
+"""Conditions: their attributes, their embeddings, and classifiers that predict them."""

@@ -1,9 +1,9 @@
-"""What a condition can be: raw fields, and the attributes that say what their values mean.
+"""Raw condition fields, and the attributes that describe their values.
 
 A missing value is -1 for a category and NaN for a number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,19 +13,16 @@ from common.configurable import Configurable
 
 Fields = dict[str, Tensor]
 
-
 OBSERVED = "observed"  # the field that holds the observed part of x itself, NaN where it is hidden
-
-
-SOURCE = "source"  # the field that holds another version of x; its own conditions are `source_<name>`
+SOURCE = "source"  # the field that holds the tokens of a source sentence
 
 
 @dataclass(frozen=True)
 class Attribute(Configurable):
-    """What a condition field can be: `Categorical` or `Continuous`."""
+    """The type of a condition field: `Categorical` or `Continuous`."""
 
     def parse(self, text: str) -> float:
-        """The raw value that a person's text stands for. Raises ValueError, which lists what is valid."""
+        """The raw value of a user's text. Raises ValueError, which lists the valid values."""
         raise NotImplementedError
 
     def tensor(self, values: Sequence[float]) -> Tensor:
@@ -34,6 +31,10 @@ class Attribute(Configurable):
 
     def missing(self, field: Tensor) -> Tensor:
         """True where a raw value is missing."""
+        raise NotImplementedError
+
+    def without(self, field: Tensor, rows: Tensor) -> Tensor:
+        """The raw values [B], missing where `rows` [B] is true."""
         raise NotImplementedError
 
 
@@ -60,6 +61,10 @@ class Categorical(Attribute):
         """True at -1."""
         return field < 0
 
+    def without(self, field: Tensor, rows: Tensor) -> Tensor:
+        """-1 in the rows."""
+        return field.masked_fill(rows, -1)
+
 
 @dataclass(frozen=True)
 class Continuous(Attribute):
@@ -85,6 +90,10 @@ class Continuous(Attribute):
         """True at NaN."""
         return field.isnan()
 
+    def without(self, field: Tensor, rows: Tensor) -> Tensor:
+        """NaN in the rows."""
+        return field.float().masked_fill(rows, float("nan"))
+
     @staticmethod
     def fit(values: Tensor) -> "Continuous":
         """Statistics of the training split's values; missing ones do not count."""
@@ -93,3 +102,11 @@ class Continuous(Attribute):
             raise ValueError("a continuous attribute has no value in the training split")
         std = known.std(correction=0).item() or 1.0
         return Continuous(known.mean().item(), std, known.min().item(), known.max().item())
+
+
+def as_fields(condition: Mapping[str, object], device: torch.device) -> Fields:
+    """Raw fields as tensors of one length on a device, from numbers, lists or tensors; a single one is repeated."""
+    fields = {name: torch.as_tensor(value, device=device) for name, value in condition.items()}
+    fields = {name: field.unsqueeze(0) if field.dim() == 0 else field for name, field in fields.items()}
+    size = max(map(len, fields.values()), default=1)
+    return {name: field.expand(size, *field.shape[1:]) for name, field in fields.items()}

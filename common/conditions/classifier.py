@@ -1,35 +1,34 @@
-"""Judges that are networks: trained once on real data, kept in the cache, frozen."""
+"""Judges: predictors of conditions, such as networks that are trained once on real data and then frozen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from tqdm import trange
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.paths import cache_root
+from common.paths import cache_root, made_once
+from common.seeding import seeded
 
 
-def kept(judge: nn.Module, key: str, fit: Callable[[], None]) -> None:
-    """Gives a judge its weights, from the cache or trained now and kept there, and freezes it.
+def load_or_train(judge: nn.Module, key: str, fit: Callable[[], None]) -> None:
+    """Loads a judge's weights from the cache, or trains and caches them, and freezes the judge.
 
     Args:
         judge: the network.
-        key: of everything that its weights depend on.
-        fit: trains it.
+        key: identifies everything that the weights depend on.
+        fit: trains the judge.
     """
-    path = cache_root() / "judges" / f"{key}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            fit()
-            partial = path.with_suffix(".partial")
-            torch.save(judge.state_dict(), partial)
-            partial.replace(path)
-        judge.load_state_dict(torch.load(path, weights_only=True))
+
+    def make(path: Path) -> None:
+        fit()
+        torch.save(judge.state_dict(), path)
+
+    path = made_once(cache_root() / "judges" / f"{key}.pt", make)
+    judge.load_state_dict(torch.load(path, weights_only=True))
     judge.eval().requires_grad_(False)
 
 
@@ -38,13 +37,12 @@ def train(judge: nn.Module, loss: Callable[[], Tensor], steps: int, seed: int, w
 
     Args:
         judge: the network.
-        loss: of a random batch.
+        loss: returns the loss of a random batch.
         steps: optimiser steps.
-        seed: of weights and batches.
-        weight_decay: of AdamW.
+        seed: seed of weights and batches.
+        weight_decay: weight decay of AdamW.
     """
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
+    with seeded(seed), torch.enable_grad():
         for module in judge.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
                 module.reset_parameters()
@@ -60,10 +58,10 @@ def train(judge: nn.Module, loss: Callable[[], Tensor], steps: int, seed: int, w
 
 
 class Judge(Protocol):
-    """A frozen reader of conditions.
+    """A frozen predictor of conditions.
 
     Attributes:
-        attributes: the fields it reads.
+        attributes: the fields it predicts.
         real: its figures on real test data.
     """
 
@@ -79,14 +77,14 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class RealFigures:
-    """What a judge says of real test data: by field its hits or errors [N], and all features [N, F]."""
+    """A judge's results on real test data: `scores` of each field [N], and features [N, F]."""
 
     scores: dict[str, Tensor]
     features: Tensor
 
 
 def scores(attributes: dict[str, Attribute], read: Fields, truth: Fields) -> dict[str, Tensor]:
-    """By field, for the examples whose truth is known: 1 or 0 for a category, the absolute error for a number."""
+    """Scores of each field where the truth is known: 1 or 0 for a category, the absolute error for a number."""
     result = {}
     for name, attribute in attributes.items():
         known = ~attribute.missing(truth[name])

@@ -1,12 +1,20 @@
-"""Columns of a person's table as condition fields."""
+"""Columns of a user's table as condition fields."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
+from common.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 MAX_CATEGORIES = 20
 
@@ -17,16 +25,16 @@ def condition_columns(
     """Raw fields and attributes of some columns of a file.
 
     Text, and numbers with at most 20 different whole values, are categories; other numbers are continuous. Empty cells
-    are missing. Statistics of continuous columns are left to the caller, who knows the split.
+    are missing. Statistics of continuous columns are left to the caller, which knows the split.
 
     Args:
         table: the rows.
-        names: the columns.
-        file: where they come from, for messages.
-        continuous: columns that are continuous whatever they look like.
+        names: the columns to read.
+        file: the file of the table, for error messages.
+        continuous: columns to treat as continuous in any case.
 
     Raises:
-        ValueError: naming the file and the row or column at fault.
+        ValueError: for an unknown column or a wrong value; the message names file, row and column.
     """
     unknown = [name for name in [*names, *continuous] if name not in table.columns]
     if unknown:
@@ -67,5 +75,5 @@ def _is_continuous(column: pd.Series) -> bool:
 
 
 def _text(value: object) -> str:
-    """Whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
+    """A value as text; whole numbers that pandas holds as floats, because of an empty cell, lose the `.0`."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,4 +1,4 @@
-"""Condition encoders: raw fields -> embedding c [B, C], with a null embedding for what is not given.
+"""Condition encoders: raw fields -> the condition c, with a null embedding for missing fields.
 
 A missing value is -1 for a category and NaN for a number. Dropping a condition in training means marking it missing,
 so that the null embedding is learned and any part of the condition can be left out at generation time.
@@ -9,22 +9,24 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
+from common.batch import Batch
+from common.conditions.attributes import OBSERVED, SOURCE, Attribute, Categorical, Continuous, Fields
+from common.conditions.condition import Condition
 from common.configurable import Configurable
 
 
 class ConditionEncoder(Configurable, nn.Module):
-    """Base of the condition encoders: a module with `dim` and `forward(fields) -> [B, dim]`.
+    """Base of the condition encoders: a module with `dim`, C, and `forward(fields) -> Condition`.
 
     Args:
-        attributes: every field the encoder reads, by name.
-        dropout: probability that all fields of an example are dropped together in training: needed for guidance.
-        field_dropout: probability that a field is dropped on its own: lets any part be left out at generation time.
+        attributes: every attribute the encoder reads, by name.
+        dropout: probability that all attributes of an example are dropped together in training: needed for guidance.
+        field_dropout: probability that one is dropped on its own: lets any of them be left out at generation time.
     """
 
     dim: int
     reads_observed: bool = False  # whether the observed part of x is among its fields
-    reads_source: bool = False  # whether another version of x is among its fields
+    reads_source: bool = False  # whether a source sentence is among its fields
 
     def __init__(self, attributes: Mapping[str, Attribute], dropout: float = 0.0, field_dropout: float = 0.0) -> None:
         super().__init__()
@@ -32,35 +34,34 @@ class ConditionEncoder(Configurable, nn.Module):
         self.dropout = dropout
         self.field_dropout = field_dropout
 
-    def forward(self, fields: Fields) -> Tensor:
-        """Embedding [B, dim]. Fields that are absent count as missing; with none at all the result is [1, dim]."""
+    def forward(self, fields: Fields) -> Condition:
+        """The condition of B examples; of one if there are no fields. Absent fields count as missing."""
         raise NotImplementedError
 
-    def null(self, c: Tensor) -> Tensor:
-        """C [B, dim] without what guidance may take away: the embedding of no condition."""
-        return self({}).expand_as(c)
+    def null(self, fields: Fields) -> Fields:
+        """The fields of guidance's null condition: an observed part and a source sentence remain."""
+        return {name: fields[name] for name in (OBSERVED, SOURCE) if name in fields}
 
-    def given(self, c: Tensor) -> Tensor | None:
-        """Values of x that the condition c [..., dim] holds, NaN elsewhere; None where it holds none."""
-        return None
+    def drop(self, batch: Batch) -> Batch:
+        """A training batch with attributes marked as missing at random, in the same rows of its view.
 
-    def drop(self, fields: Fields) -> Fields:
-        """Marks fields as missing at random, in training only."""
-        if not self.training or not (self.dropout or self.field_dropout) or not fields:
-            return fields
-        template = next(iter(fields.values()))
-        together = torch.rand(len(template), device=template.device) < self.dropout
-        dropped = {}
-        for name, field in fields.items():
-            alone = torch.rand(len(field), device=field.device) < self.field_dropout
-            attribute = self.attributes.get(name)
-            continuous = isinstance(attribute, Continuous) or (attribute is None and field.is_floating_point())
-            field = field.float() if continuous else field
-            dropped[name] = field.masked_fill(together | alone, float("nan") if continuous else -1)
-        return dropped
+        It is called once per step, so that every term of the loss uses the same condition.
+        """
+        names = [name for name in self.attributes if name in batch.condition]
+        if not (self.dropout or self.field_dropout) or not names:
+            return batch
+        together = torch.rand(len(batch), device=batch.x.device) < self.dropout
+        gone = {name: together | (torch.rand(len(batch), device=batch.x.device) < self.field_dropout) for name in names}
+
+        def without(fields: Fields) -> Fields:
+            dropped = {n: self.attributes[n].without(fields[n], rows) for n, rows in gone.items() if n in fields}
+            return {**fields, **dropped}
+
+        view = None if batch.view is None else batch.view.replace(condition=without(batch.view.condition))
+        return batch.replace(condition=without(batch.condition), view=view)
 
     def parse(self, texts: Mapping[str, str]) -> Fields:
-        """Raw fields, each [1], from a person's `name=value` texts.
+        """Raw fields, each [1], from a user's `name=value` texts.
 
         Raises:
             ValueError: for an unknown name or value; the message lists the valid ones.
@@ -101,7 +102,7 @@ class ContinuousEmbedding(nn.Module):
     def forward(self, field: Tensor) -> Tensor:
         """[B] numbers (NaN for missing) -> [B, dim]."""
         value = torch.nan_to_num((field.float() - self.mean) / self.std).unsqueeze(-1)
-        # Periods from 8 standard deviations downwards: neighbouring ages stay neighbours.
+        # Periods from 8 standard deviations downwards: embeddings of close values stay close.
         phases = value * (2.0 ** torch.arange(self.frequencies, device=field.device)) * (torch.pi / 4)
         embedded = self.network(torch.cat([value, phases.sin(), phases.cos()], dim=-1))
         return torch.where(field.isnan().unsqueeze(-1), self.null.to(embedded.dtype), embedded)
@@ -167,20 +168,20 @@ class FieldEncoder(ConditionEncoder):
             self.constant = nn.Parameter(torch.zeros(1, dim))
         self.mix = nn.Sequential(nn.Linear(dim * max(len(used), 1), dim), nn.SiLU(), nn.Linear(dim, dim))
 
-    def forward(self, fields: Fields) -> Tensor:
-        """[B, dim]; [1, dim] where no field is given."""
-        return self.mixed(self.drop({name: fields[name] for name in self.attributes if name in fields}))
+    def forward(self, fields: Fields) -> Condition:
+        """The embedded attributes."""
+        return Condition(self.vector({name: fields[name] for name in self.attributes if name in fields}))
 
-    def mixed(self, fields: Fields) -> Tensor:
-        """As `forward`, with nothing dropped."""
+    def vector(self, fields: Fields) -> Tensor:
+        """The attributes among some fields as vectors, [B, dim]; [1, dim] without any."""
         return self.mix(self.constant if self.embeddings is None else self.embeddings(fields))
 
 
 class Composition(ConditionEncoder):
-    """Several condition encoders side by side; the embedding is the concatenation of theirs.
+    """Several condition encoders side by side: their vectors are concatenated.
 
     Args:
-        encoders: the parts. Dropout is theirs.
+        encoders: the parts, each with its own dropout. At most one reads an observed part, and one a source sentence.
     """
 
     def __init__(self, encoders: Sequence[ConditionEncoder]) -> None:
@@ -188,9 +189,23 @@ class Composition(ConditionEncoder):
         super().__init__(attributes)
         self.encoders = nn.ModuleList(encoders)
         self.dim = sum(encoder.dim for encoder in encoders)
+        self.reads_observed = any(encoder.reads_observed for encoder in encoders)
+        self.reads_source = any(encoder.reads_source for encoder in encoders)
 
-    def forward(self, fields: Fields) -> Tensor:
-        """[B, dim]."""
-        parts = [encoder(fields) for encoder in self.encoders]
+    def drop(self, batch: Batch) -> Batch:
+        """Each part drops its own attributes."""
+        for encoder in self.encoders:
+            assert isinstance(encoder, ConditionEncoder)
+            batch = encoder.drop(batch)
+        return batch
+
+    def forward(self, fields: Fields) -> Condition:
+        """All parts together."""
+        parts: list[Condition] = [encoder(fields) for encoder in self.encoders]
         size = max(len(part) for part in parts)
-        return torch.cat([part.expand(size, -1) for part in parts], dim=-1)
+        parts = [part.expand(size) for part in parts]
+        return Condition(
+            torch.cat([part.vector for part in parts], dim=-1),
+            next((part.observed for part in parts if part.observed is not None), None),
+            next((part.source for part in parts if part.source is not None), None),
+        )

@@ -1,30 +1,27 @@
 """ConditionalDataModule: examples and their conditions as tensors in memory, indexed by batch.
 
-Tensors may be memory-mapped, so that a collection larger than memory goes the same way.
+Tensors may be memory-mapped, so that collections larger than memory work as well.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from filelock import FileLock
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Fields
-from common.conditions.classifier import Judge
+from common.data.examples import Examples, Split
 from common.data.loader import TensorLoader
-from common.data.table import Split, Table
-from common.paths import cache_root
+from common.paths import cache_root, locked
 
 
 class ConditionalDataModule(LightningDataModule):
     """Base of the DataModules. A subclass supplies `load`, and `transform` where batches need work on the device.
 
     Args:
-        batch_size: examples a batch and process.
+        batch_size: examples per batch and process.
         seed: seed of splits and shuffling.
         condition: names of the condition fields to keep; None keeps all that the data has.
     """
@@ -36,43 +33,39 @@ class ConditionalDataModule(LightningDataModule):
         self.condition = condition
         self.unseen_rows: Tensor | None = None
 
-    @abstractmethod
-    def load(self) -> Table:
-        """The whole data set. Called once a process, one process at a time."""
+    def load(self) -> Examples:
+        """The whole data set. Called once per process, by one process at a time."""
+        raise NotImplementedError(f"{type(self).__name__} must define load()")
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """What a batch still needs, on the device."""
+        """Completes a batch on the device, for example by scaling."""
         return batch
 
-    def judge(self) -> Judge | None:
-        """A frozen judge of this data's conditions, where the modality has one."""
-        return None
+    @cached_property
+    def whole(self) -> Examples:
+        """All of the data, loaded when first used."""
+        with locked(cache_root() / f"load-{type(self).__name__}"):
+            examples = self.load()
+        return examples if self.condition is None else examples.restrict(self.condition)
 
     @cached_property
-    def whole(self) -> Table:
-        """All of the data, loaded when first asked for."""
-        with FileLock(cache_root() / f"load-{type(self).__name__}.lock"):
-            table = self.load()
-        return table if self.condition is None else table.restrict(self.condition)
-
-    @cached_property
-    def table(self) -> Table:
-        """What is trained and tested on: all of the data, or what `take` left of it."""
+    def examples(self) -> Examples:
+        """The data to train and test on: all of it, or the part that `take` selected."""
         return self.whole
 
-    def take(self, part: Callable[[Table], Table], unseen: Tensor | None = None) -> None:
-        """Trains on a part of the data. Attributes, judge and fingerprint stay those of the whole.
+    def take(self, part: Callable[[Examples], Examples], unseen: Tensor | None = None) -> None:
+        """Trains on a part of the data. Attributes and fingerprint remain those of the whole data.
 
         Args:
-            part: makes the table of the part, whose test split must be that of the whole.
-            unseen: True for rows of the table that show a combination of conditions which training never sees.
+            part: selects the part, whose test split must be that of the whole data.
+            unseen: True for rows of the data with a combination of conditions that is held out of training.
         """
-        self.table = part(self.whole)
+        self.examples = part(self.whole)
         self.unseen_rows = unseen
 
     def unseen(self, split: Split) -> Tensor | None:
-        """True for examples of a split [N] whose combination of conditions training never sees; None without any."""
-        return None if self.unseen_rows is None else self.unseen_rows[self.table.splits[split]]
+        """True for examples of a split [N] with a held-out combination of conditions; None if none is held out."""
+        return None if self.unseen_rows is None else self.unseen_rows[self.examples.splits[split]]
 
     @property
     def attributes(self) -> dict[str, Attribute]:
@@ -87,7 +80,7 @@ class ConditionalDataModule(LightningDataModule):
     @property
     def train_size(self) -> int:
         """Number of training examples."""
-        return len(self.table.splits["train"])
+        return len(self.examples.splits["train"])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,18 +89,18 @@ class ConditionalDataModule(LightningDataModule):
 
     def conditions(self, split: Split) -> Fields:
         """Raw condition fields of a split."""
-        rows = self.table.splits[split]
-        return {name: field[rows] for name, field in self.table.fields.items()}
+        rows = self.examples.splits[split]
+        return {name: field[rows] for name, field in self.examples.fields.items()}
 
     def loader(self, split: Split, shuffle: bool = False) -> TensorLoader:
         """Batches of a split for this process."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        rows = self.table.splits[split]
-        return TensorLoader(self.table, rows, self.batch_size, shuffle, self.seed, rank, world)
+        rows = self.examples.splits[split]
+        return TensorLoader(self.examples, rows, self.batch_size, shuffle, self.seed, rank, world)
 
     def batch(self, split: Split, count: int) -> Batch:
         """The first examples of a split, ready for a model."""
-        loader = TensorLoader(self.table, self.table.splits[split][:count], count, False, self.seed, 0, 1)
+        loader = TensorLoader(self.examples, self.examples.splits[split][:count], count, False, self.seed, 0, 1)
         return self.transform(next(iter(loader)), training=False)
 
     def train_dataloader(self) -> TensorLoader:

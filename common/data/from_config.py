@@ -1,4 +1,4 @@
-"""DataModules from their configuration: that of a run, or options of a command line."""
+"""DataModules from the configuration of a run or from command-line options."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def _parser() -> ArgumentParser:
 
 
 def data_from_options(options: Sequence[str]) -> ConditionalDataModule:
-    """The DataModule that `--data...` options name, whole."""
+    """The DataModule that `--data...` options describe, without a subset."""
     parser = _parser()
     return parser.instantiate(parser.parse_args(list(options))).data
 
@@ -29,8 +29,8 @@ def data_of_run(checkpoint: Path, config: Path | None = None) -> ConditionalData
     """The DataModule of a run, with the subset that it was trained on.
 
     Args:
-        checkpoint: inside of its run folder.
-        config: the run's configuration; None takes that of the folder.
+        checkpoint: a checkpoint inside its run folder.
+        config: the run's configuration; None takes the one in the run folder.
 
     Raises:
         FileNotFoundError: if the run has no config.yaml.

@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
-from common.data.table import Table
+from common.data.examples import Examples
 
 
 class TensorLoader:
-    """Batches of a table's rows. Training shuffles anew each epoch; evaluation gives each example once.
+    """Batches of some rows of a data set. Training shuffles them in each epoch; evaluation returns each example once.
 
     Each process takes its own rows. In training all processes make the same number of full batches; in evaluation
     they make the same number of batches, whose sizes may differ by one: nothing is padded or left out.
     """
 
     def __init__(
-        self, table: Table, rows: Tensor, batch_size: int, shuffle: bool, seed: int, rank: int, world: int
+        self, examples: Examples, rows: Tensor, batch_size: int, shuffle: bool, seed: int, rank: int, world: int
     ) -> None:
-        self.table, self.rows, self.batch_size = table, rows, batch_size
+        self.examples, self.rows, self.batch_size = examples, rows, batch_size
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
         self.epoch = 0
-        self.sampler, self.batch_sampler = self, None  # Lightning tells loader.sampler which epoch it is
+        self.sampler, self.batch_sampler = self, None  # Lightning passes the epoch to loader.sampler
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the epoch."""
@@ -44,6 +44,6 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for position in self.positions():
-            rows = self.rows[position]
-            condition = {name: field[rows] for name, field in self.table.fields.items()}
-            yield Batch(self.table.x[rows], condition, index=position)
+            rows, views = self.rows[position], self.examples.views
+            view = None if views is None or not self.shuffle else self.examples.batch(views[rows])
+            yield self.examples.batch(rows).replace(index=position, view=view)

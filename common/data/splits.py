@@ -1,23 +1,23 @@
-"""Who belongs to which split: at random, or by a hash of a name."""
+"""Assignment of examples to splits: at random, or by a hash of their name."""
 
 import hashlib
 
 import torch
 from torch import Tensor
 
-from common.data.table import Split
+from common.data.examples import Split
 
 
 def random_split(
     count: int, shares: tuple[float, float], seed: int, groups: Tensor | None = None
 ) -> dict[Split, Tensor]:
-    """Rows of train, val and test; `shares` are those of val and test.
+    """Rows of train, val and test, drawn at random.
 
     Args:
         count: number of rows.
-        shares: of val and test, between 0 and 1.
+        shares: shares of val and test, between 0 and 1.
         seed: seed of the permutation.
-        groups: [count]; given, each of its values is split in the same proportion (stratified).
+        groups: group of each row, [count]; each is split in the same proportions (stratified). None makes one group.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = torch.zeros(count, dtype=torch.int64) if groups is None else groups
@@ -29,16 +29,16 @@ def random_split(
         parts["val"].append(rows[:val])
         parts["test"].append(rows[val : val + test])
         parts["train"].append(rows[val + test :])
-    # In random order, so that the first examples of a split stand for all of it.
+    # In random order, so that the first examples of a split represent all of it.
     joined = {name: torch.cat(rows) for name, rows in parts.items()}
     return {name: rows[torch.randperm(len(rows), generator=generator)] for name, rows in joined.items()}
 
 
 def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
-    """Rows of train, val and test by a hash of each name: files added later move no other file.
+    """Rows of train, val and test by a hash of each name: files added later do not change the split of others.
 
     Raises:
-        ValueError: if a split gets no row.
+        ValueError: if a split has no row.
     """
     position = torch.tensor([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
     val, test = shares
@@ -47,7 +47,7 @@ def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, T
         "test": (position >= val) & (position < val + test),
         "train": position >= val + test,
     }
-    order = position.argsort(stable=True)  # files are sorted by class or name: their hashes are not
+    order = position.argsort(stable=True)  # files are sorted by class or name, their hashes are not
     splits: dict[Split, Tensor] = {name: order[mask[order]] for name, mask in masks.items()}  # type: ignore[misc]
     for name, rows in splits.items():
         if len(rows) == 0:

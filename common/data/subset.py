@@ -1,4 +1,4 @@
-"""A part of a data set for training, and conditions that say nothing: what studies of data and conditions vary."""
+"""A part of a data set for training, and permuted conditions as a control: what studies vary."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,21 +7,21 @@ import torch
 from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.data.table import Table
+from common.data.examples import Examples
 
 Combination = dict[str, str]  # field -> value
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A part of the training data. Test examples stay as they are, in number and order.
+    """A part of the training data. Test examples do not change, in number and order.
 
     Attributes:
-        examples: training examples kept of each combination of categories; None keeps all.
-        hold_out: combinations of values, such as {genre: jig, instrument: flute}, that training and validation never
-            see; figures of the test examples that show one are reported apart, as `test/unseen/...`.
-        shuffle: conditions dealt out anew among the examples of each split: a negative control that is worth nothing.
-        seed: of the choice and of the dealing.
+        examples: training examples to keep of each combination of categories; None keeps all.
+        hold_out: combinations of values, such as {genre: jig, instrument: flute}, to exclude from training and
+            validation; figures of test examples with one are also reported separately, as `test/unseen/...`.
+        shuffle: conditions to permute among the examples of each split: a negative control without information.
+        seed: seed of the choice and of the permutation.
     """
 
     examples: int | None = None
@@ -29,43 +29,45 @@ class Subset:
     shuffle: list[str] = field(default_factory=list)
     seed: int = 0
 
-    def __call__(self, table: Table) -> Table:
-        """The table with fewer training and validation rows, or other conditions.
+    def __call__(self, examples: Examples) -> Examples:
+        """The data with fewer training and validation rows, or with permuted conditions.
 
         Raises:
             ValueError: for an unknown field or value, or if nothing is left to train on.
         """
-        held_out = self.held_out(table)
-        splits = dict(table.splits)
+        held_out = self.held_out(examples)
+        splits = dict(examples.splits)
         for name in ("train", "val"):
             splits[name] = splits[name][~held_out[splits[name]]]
+        if examples.views is not None:  # z must not be inferred from held-out examples either
+            splits["train"] = splits["train"][~held_out[examples.views[splits["train"]]]]
         if self.examples is not None:
-            splits["train"] = self._few(table, splits["train"])
+            splits["train"] = self._few(examples, splits["train"])
         for name, rows in splits.items():
             if len(rows) == 0:
                 raise ValueError(f"the subset leaves no example for {name}: hold out less, or raise subset.examples")
-        return replace(table, splits=splits, fields=self._dealt(table))
+        return replace(examples, splits=splits, fields=self._permuted(examples))
 
     def take_from(self, data: Any) -> None:
-        """Lets a DataModule train on this part of its data alone; nothing changes where everything is kept."""
+        """Restricts a DataModule to this part of its training data; a part that keeps everything changes nothing."""
         if self != Subset(seed=self.seed):
             data.take(self, self.held_out(data.whole) if self.hold_out else None)
 
-    def held_out(self, table: Table) -> Tensor:
-        """True for rows of the table [N] that show a combination held out."""
-        held_out = torch.zeros(len(table.x), dtype=torch.bool)
+    def held_out(self, examples: Examples) -> Tensor:
+        """True for rows of the data [N] with a held-out combination."""
+        held_out = torch.zeros(len(examples.x), dtype=torch.bool)
         for combination in self.hold_out:
-            shown = torch.ones_like(held_out)
+            matches = torch.ones_like(held_out)
             for name, value in combination.items():
-                attribute = _categories(table.attributes, name)
-                shown &= table.fields[name] == attribute.parse(value)
-            held_out |= shown
+                attribute = _categories(examples.attributes, name)
+                matches &= examples.fields[name] == attribute.parse(value)
+            held_out |= matches
         return held_out
 
-    def _few(self, table: Table, rows: Tensor) -> Tensor:
+    def _few(self, examples: Examples, rows: Tensor) -> Tensor:
         """At most `examples` training rows of each combination of categories."""
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
-        labels = [table.fields[name][order] for name, a in table.attributes.items() if isinstance(a, Categorical)]
+        labels = [examples.fields[name][order] for name, a in examples.attributes.items() if isinstance(a, Categorical)]
         if not labels:
             return order[: self.examples]
         _, member = torch.unique(torch.stack(labels, dim=1), dim=0, return_inverse=True)
@@ -75,18 +77,20 @@ class Subset:
             rank[own] = torch.arange(int(own.sum()))
         return order[rank < (self.examples or 0)]
 
-    def _dealt(self, table: Table) -> Fields:
+    def _permuted(self, examples: Examples) -> Fields:
         for name in self.shuffle:
-            if name not in table.attributes:
-                raise ValueError(f"no condition named {name} to shuffle; the data has: {', '.join(table.attributes)}")
-        fields = dict(table.fields)
+            if name not in examples.attributes:
+                raise ValueError(
+                    f"no condition named {name} to shuffle; the data has: {', '.join(examples.attributes)}"
+                )
+        fields = dict(examples.fields)
         generator = torch.Generator().manual_seed(self.seed)
-        for rows in table.splits.values():
-            # One permutation for all of them: what they say together stays as frequent as it is.
-            dealt = rows[torch.randperm(len(rows), generator=generator)]
+        for rows in examples.splits.values():
+            # One permutation for all conditions, which preserves their joint frequencies.
+            permuted = rows[torch.randperm(len(rows), generator=generator)]
             for name in self.shuffle:
-                fields[name] = fields[name].clone() if fields[name] is table.fields[name] else fields[name]
-                fields[name][rows] = table.fields[name][dealt]
+                fields[name] = fields[name].clone() if fields[name] is examples.fields[name] else fields[name]
+                fields[name][rows] = examples.fields[name][permuted]
         return fields
 
 

@@ -1,4 +1,4 @@
-"""A normalising-flow prior p(z | c): cheap next to the networks, and able to follow the aggregate posterior."""
+"""A normalising-flow prior p(z | c): cheap compared with the networks, and able to match the aggregate posterior."""
 
 import torch
 from torch import Tensor, nn
@@ -21,42 +21,43 @@ class Coupling(nn.Module):
 
     def __init__(self, latent_dim: int, condition_dim: int, hidden: int) -> None:
         super().__init__()
-        self.kept = latent_dim // 2
-        last = nn.Linear(hidden, 2 * (latent_dim - self.kept))
+        self.unchanged = latent_dim // 2
+        last = nn.Linear(hidden, 2 * (latent_dim - self.unchanged))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(
-            nn.Linear(self.kept + condition_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last
+            nn.Linear(self.unchanged + condition_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last
         )
 
-    def _affine(self, kept: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.network(concatenate(kept, c)).float().chunk(2, dim=-1)
-        return shift, 2 * torch.tanh(log_scale / 2)  # scales within exp(+-2): no layer can blow up
+    def _affine(self, unchanged: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self.network(concatenate(unchanged, c)).float().chunk(2, dim=-1)
+        return shift, 2 * torch.tanh(log_scale / 2)  # scales within exp(+-2): no layer can diverge
 
     def forward(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Z [..., B, D] -> u [..., B, D] with its halves swapped, and log |du/dz| [..., B]."""
-        kept, moved = z[..., : self.kept], z[..., self.kept :]
-        shift, log_scale = self._affine(kept, c)
-        return torch.cat([(moved - shift) * torch.exp(-log_scale), kept], dim=-1), -log_scale.sum(-1)
+        """z [..., B, D] -> u [..., B, D] with its halves swapped, and log |du/dz| [..., B]."""
+        unchanged, changed = z[..., : self.unchanged], z[..., self.unchanged :]
+        shift, log_scale = self._affine(unchanged, c)
+        return torch.cat([(changed - shift) * torch.exp(-log_scale), unchanged], dim=-1), -log_scale.sum(-1)
 
     def inverse(self, u: Tensor, c: Tensor) -> Tensor:
-        """U [..., B, D] -> z [..., B, D]."""
-        moved, kept = u[..., : u.shape[-1] - self.kept], u[..., u.shape[-1] - self.kept :]
-        shift, log_scale = self._affine(kept, c)
-        return torch.cat([kept, moved * torch.exp(log_scale) + shift], dim=-1)
+        """u [..., B, D] -> z [..., B, D]."""
+        size = u.shape[-1] - self.unchanged
+        changed, unchanged = u[..., :size], u[..., size:]
+        shift, log_scale = self._affine(unchanged, c)
+        return torch.cat([unchanged, changed * torch.exp(log_scale) + shift], dim=-1)
 
 
 class FlowPrior(Prior):
-    """N(0, I) pushed through coupling layers that see the condition; N(0, I) itself before training.
+    """N(0, I) transformed by coupling layers that read the condition; N(0, I) itself before training.
 
-    A prior that moves to the aggregate posterior saves the nats that N(0, I) wastes on the gap between the two
+    A prior that approaches the aggregate posterior saves the KL between the aggregate posterior and N(0, I)
     (Chen et al. 2017, "Variational Lossy Autoencoder", section 3.2, there with an autoregressive flow).
 
     Args:
         layers: number of coupling layers.
         hidden: width of their hidden layers.
-        conditional: whether the density depends on c. If not, z has no way to tell conditions apart at no cost: less of
-            the condition leaks into it.
+        conditional: whether the density depends on c. If not, information about c in z costs KL, so that less of the
+            condition leaks into z.
     """
 
     def __init__(self, layers: int = 6, hidden: int = 128, conditional: bool = True) -> None:
@@ -69,7 +70,7 @@ class FlowPrior(Prior):
         """Creates the layers.
 
         Raises:
-            ValueError: for a single latent dimension, which has no halves.
+            ValueError: for a single latent dimension, which cannot be split.
         """
         super().build(latent_dim, condition_dim, encode, shape)
         if latent_dim < 2:
@@ -100,7 +101,7 @@ class Flow(Distribution):
         return self.base.log_prob(u) + log_determinant
 
     def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Base noise u [..., B, D] that gives z, and log |du/dz| [..., B]: the inverse of `push`."""
+        """Base noise u [..., B, D] that maps to z, and log |du/dz| [..., B]: the inverse of `push`."""
         log_determinant = z.new_zeros(z.shape[:-1])
         for coupling in self.couplings:
             z, change = coupling(z, self.c)
@@ -108,16 +109,16 @@ class Flow(Distribution):
         return z, log_determinant
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Base noise through the inverse layers."""
+        """Base noise transformed by the inverse layers."""
         return self.push(self.base.rsample(torch.Size(sample_shape)))
 
     @property
     def mean(self) -> Tensor:
-        """Where the base's mean goes: a central point of the distribution, not its expectation."""
+        """The transformed mean of the base: a central point of the distribution, not its expectation."""
         return self.push(self.base.mean)
 
     def push(self, u: Tensor) -> Tensor:
-        """Z [..., B, D] from base noise [..., B, D]."""
+        """z [..., B, D] from base noise [..., B, D]."""
         for coupling in reversed(self.couplings):
             assert isinstance(coupling, Coupling)
             u = coupling.inverse(u, self.c)

@@ -5,22 +5,22 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
-from common.distributions.likelihoods import Given, GridLogistic
+from common.distributions.likelihoods import Clamped, GridLogistic
 
 
 @runtime_checkable
 class Guidable(Protocol):
-    """A distribution of a modality's own that knows how to move away from another of its kind."""
+    """A modality's own distribution that implements guidance against another one of its class."""
 
     def extrapolate(self, null: Any, weight: float) -> Distribution:
         """As `extrapolate` below."""
 
 
 def extrapolate(conditional: Distribution, null: Distribution, weight: float) -> Distribution:
-    """Null + weight * (conditional - null) in the location parameter: logits, means or tokens' logits.
+    """null + weight * (conditional - null) in the location parameter: logits, means or tokens' logits.
 
-    Weight 0 gives the null distribution's location, 1 the conditional distribution unchanged, more exaggerates the
-    condition. Scales are those of the conditional distribution.
+    Weight 0 gives the null distribution's location, 1 the conditional distribution unchanged, and a larger weight
+    exaggerates the condition. Scales are those of the conditional distribution.
     Source: the classifier-free guidance of Ho and Salimans 2022, equation 6, applied to a decoder's output.
 
     Raises:
@@ -33,8 +33,8 @@ def extrapolate(conditional: Distribution, null: Distribution, weight: float) ->
     if isinstance(conditional, Independent) and isinstance(null, Independent):
         base = extrapolate(conditional.base_dist, null.base_dist, weight)
         return Independent(base, conditional.reinterpreted_batch_ndims, validate_args=False)
-    if isinstance(conditional, Given) and isinstance(null, Given):
-        return Given(extrapolate(conditional.base, null.base, weight), conditional.given)
+    if isinstance(conditional, Clamped) and isinstance(null, Clamped):
+        return Clamped(extrapolate(conditional.base, null.base, weight), conditional.observed)
     if isinstance(conditional, Bernoulli) and isinstance(null, Bernoulli):
         return Bernoulli(logits=torch.lerp(null.logits, conditional.logits, weight), validate_args=False)
     if isinstance(conditional, Normal) and isinstance(null, Normal):

@@ -1,7 +1,7 @@
 """Likelihoods p(x | z, c): modules that turn a decoder's output into a normalised distribution over x.
 
 A decoder's output is [..., outputs * channels, ...] with the rank of x behind its batch dimensions; the distribution
-has those batch dimensions and the event shape of x. All of it is float32, whatever the autocast.
+has those batch dimensions and the event shape of x. All of it is float32, also under autocast.
 """
 
 import math
@@ -20,7 +20,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Likelihood(Configurable, nn.Module):
-    """Base of the likelihoods. `outputs` says how many numbers a decoder supplies for each value of x."""
+    """Base of the likelihoods. `outputs` is the number of decoder outputs for each value of x."""
 
     outputs: int = 1
 
@@ -35,7 +35,7 @@ class Likelihood(Configurable, nn.Module):
 
 
 class Bernoulli(Likelihood):
-    """Binary data, x in {0, 1}. Grey values must be binarised first: a Bernoulli of 0.3 is no density."""
+    """Binary data, x in {0, 1}. Grey values must be binarised first: a Bernoulli assigns no probability to 0.3."""
 
     def forward(self, parameters: Tensor, event_ndim: int) -> Independent:
         """Bernoulli with the decoder's output as logits."""
@@ -86,7 +86,7 @@ class Gaussian(Likelihood):
 
 
 class _OptimalNormal(Normal):
-    """Normal whose sigma is the maximum-likelihood one of the data it scores: for training only."""
+    """Normal whose sigma is the maximum-likelihood one of the data it evaluates: for training only."""
 
     def __init__(self, mean: Tensor, likelihood: Gaussian) -> None:
         super().__init__(mean, likelihood.log_sigma.exp(), validate_args=False)
@@ -97,12 +97,12 @@ class _OptimalNormal(Normal):
 
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         squared = (value - self.loc) ** 2
-        seen = torch.ones_like(squared) if mask is None else mask.expand_as(squared).to(squared)
-        # Axes that sigma does not tell apart: the leading ones, and those where its shape is 1.
+        observed = torch.ones_like(squared) if mask is None else mask.expand_as(squared).to(squared)
+        # Axes that share a sigma: the leading ones, and those where its shape is 1.
         shape = self.likelihood.log_sigma.shape
         sizes = (1,) * (squared.dim() - len(shape)) + tuple(shape)
         axes = [axis for axis, size in enumerate(sizes) if size == 1]
-        mean = (squared * seen).sum(axes, keepdim=True) / seen.sum(axes, keepdim=True).clamp_min(1.0)
+        mean = (squared * observed).sum(axes, keepdim=True) / observed.sum(axes, keepdim=True).clamp_min(1.0)
         variance = mean.reshape(shape).clamp_min(1e-8)
         self.likelihood.observe(variance)
         return -0.5 * (squared / variance + variance.log() + LOG_2PI)
@@ -155,7 +155,7 @@ class GridLogistic(Distribution):
         return GridLogistic(self.location.expand(batch_shape), self.log_scale.expand(batch_shape), self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log P(x), nats; stable in both tails."""
+        """log P(x), nats; stable in both tails."""
         half = 0.5 / (self.levels - 1)
         inverse = torch.exp(-self.log_scale)
         upper = (value + half - self.location) * inverse
@@ -185,19 +185,19 @@ class GridLogistic(Distribution):
         return total / (self.levels - 1)
 
 
-class Given(Distribution):
-    """A distribution over values of which some are known beforehand: those have probability one, the others their own.
+class Clamped(Distribution):
+    """A distribution over values of which some are known: those have probability one, the others that of `base`.
 
     Args:
         base: distribution of each value, batch shape [..., *shape], event shape [].
-        given: values [..., *shape], NaN where they are not known.
+        observed: values [..., *shape], NaN where they are not known.
     """
 
     arg_constraints: ClassVar = {}
     has_rsample = False
 
-    def __init__(self, base: Distribution, given: Tensor) -> None:
-        self.base, self.given = base, given
+    def __init__(self, base: Distribution, observed: Tensor) -> None:
+        self.base, self.observed = base, observed
         super().__init__(base.batch_shape, validate_args=False)
 
     @property
@@ -205,35 +205,35 @@ class Given(Distribution):
         """That of the base."""
         return self.base.support
 
-    def expand(self, batch_shape: Size, _instance: object = None) -> "Given":
-        return Given(self.base.expand(batch_shape), self.given)
+    def expand(self, batch_shape: Size, _instance: object = None) -> "Clamped":
+        return Clamped(self.base.expand(batch_shape), self.observed)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability of each value, nats: 0 where it is given."""
-        return torch.where(self.given.isnan(), self.base.log_prob(value), 0.0)
+        """Log-probability of each value, nats: 0 where it is observed."""
+        return torch.where(self.observed.isnan(), self.base.log_prob(value), 0.0)
 
     def sample(self, sample_shape: Size = ()) -> Tensor:
-        """Values, the given ones as they are."""
+        """Values, the observed ones as they are."""
         return self._fill(self.base.sample(torch.Size(sample_shape)))
 
     @property
     def mean(self) -> Tensor:
-        """The base's mean, the given values as they are."""
+        """The base's mean, the observed values as they are."""
         return self._fill(self.base.mean)
 
     def _fill(self, value: Tensor) -> Tensor:
-        return torch.where(self.given.isnan(), value, torch.nan_to_num(self.given))
+        return torch.where(self.observed.isnan(), value, torch.nan_to_num(self.observed))
 
 
-def with_given(likelihood: Independent, given: Tensor | None) -> Independent:
-    """A likelihood that factorises, with the values given beforehand (NaN where there are none)."""
-    if given is None:
+def clamp(likelihood: Independent, observed: Tensor | None) -> Independent:
+    """A likelihood that factorises, clamped to observed values (NaN elsewhere); unchanged where there are none."""
+    if observed is None:
         return likelihood
-    return Independent(Given(likelihood.base_dist, given), likelihood.reinterpreted_batch_ndims)
+    return Independent(Clamped(likelihood.base_dist, observed), likelihood.reinterpreted_batch_ndims)
 
 
 def log_prob(likelihood: Distribution, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Log p(x | z, c) in nats [..., B], summed over the observed values of x only where a mask is given.
+    """log p(x | z, c) in nats [..., B], summed over the observed values of x where a mask is given.
 
     Args:
         likelihood: batch shape [..., B].

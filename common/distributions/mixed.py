@@ -1,4 +1,4 @@
-"""Distributions for rows whose values differ in kind: columns side by side, each with its own distribution."""
+"""Distributions of rows whose columns differ in type, each column with its own distribution."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -25,7 +25,7 @@ def ordinal_logits(location: Tensor, thresholds: Tensor) -> Tensor:
 
 
 class ZeroSafeLogNormal(LogNormal):
-    """Log-normal whose gradient stays finite at x = 0, which stands for a hidden cell."""
+    """Log-normal whose gradient stays finite at x = 0, the value of a hidden cell."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density, nats."""
@@ -33,39 +33,35 @@ class ZeroSafeLogNormal(LogNormal):
 
 
 class Mixed(Distribution):
-    """Columns side by side, independent of each other: batch shape [..., F], event shape [].
+    """Independent columns with a distribution each: batch shape [..., F], event shape [].
 
     Values of discrete columns are codes 0, 1, ... in floating point.
 
     Args:
         parts: pairs of column positions [n] and a distribution with batch shape [..., n]; together they cover all F.
-        given: values [..., F] that are known beforehand, NaN elsewhere: they have probability one, so that they add
-            nothing to `log_prob` and every sample repeats them.
     """
 
     arg_constraints: ClassVar = {}
     support = constraints.real
     has_rsample = False
 
-    def __init__(self, parts: Sequence[tuple[Tensor, Distribution]], given: Tensor | None = None) -> None:
+    def __init__(self, parts: Sequence[tuple[Tensor, Distribution]]) -> None:
         self.parts = list(parts)
         self.order = torch.cat([positions for positions, _ in parts]).argsort()
-        self.given = given
         shape = torch.Size([*parts[0][1].batch_shape[:-1], len(self.order)])
         super().__init__(shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each column, nats [..., F]."""
-        found = [distribution.log_prob(value[..., positions]) for positions, distribution in self.parts]
-        joined = torch.cat(found, dim=-1)[..., self.order]
-        return joined if self.given is None else torch.where(self.given.isnan(), joined, 0.0)
+        log_probs = [distribution.log_prob(value[..., positions]) for positions, distribution in self.parts]
+        return torch.cat(log_probs, dim=-1)[..., self.order]
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Values [*sample_shape, ..., F]."""
         shape = torch.Size(sample_shape)
         with torch.no_grad():
             drawn = torch.cat([distribution.sample(shape).float() for _, distribution in self.parts], dim=-1)
-            return self._known(drawn[..., self.order])
+            return drawn[..., self.order]
 
     @property
     def mean(self) -> Tensor:
@@ -85,10 +81,4 @@ class Mixed(Distribution):
             entry.argmax(-1).to(entry.dtype) if isinstance(part, Categorical) else entry
             for entry, (_, part) in zip(statistics, self.parts, strict=True)
         ]
-        return self._known(torch.cat(values, dim=-1)[..., self.order])
-
-    def _known(self, value: Tensor) -> Tensor:
-        if self.given is None:
-            return value
-        given = self.given.expand(value.shape) if self.given.dim() <= value.dim() else self.given
-        return torch.where(given.isnan(), value, given)
+        return torch.cat(values, dim=-1)[..., self.order]

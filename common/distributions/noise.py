@@ -1,22 +1,20 @@
-"""Noise that depends on the seed and on each example alone, and draws made of it."""
+"""Noise that depends only on the seed and on each example, and samples made from it."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, MixtureSameFamily, Normal
+from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
 from common.distributions.flows import Flow
 
 # Two odd constants spread neighbouring (seed, index) pairs over the 32 bits that torch's CPU generator takes.
 _SEED_FACTOR = 0x9E3779B1
-
-
 _INDEX_FACTOR = 0x85EBCA6B
 
 
 def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise [*shape[:1], B, *shape[1:]] that depends on the seed and on each example's index alone.
+    """Standard normal noise [*shape[:1], B, *shape[1:]] that depends only on the seed and on each example's index.
 
     It is drawn on the CPU, so that every device, batch size and number of processes sees the same noise.
 
@@ -34,15 +32,35 @@ def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def reparameterize(posterior: Independent, noise: Tensor) -> Tensor:
-    """Z = mean + scale * noise for a diagonal Gaussian (Kingma and Welling 2014, section 2.4)."""
+    """z = mean + scale * noise for a diagonal Gaussian (Kingma and Welling 2014, section 2.4)."""
     base = getattr(posterior, "base_dist", None)
     if not isinstance(base, Normal):
         raise TypeError(f"encode must return a diagonal Gaussian, Independent(Normal(...), 1); got {posterior}")
     return base.loc + base.scale * noise
 
 
-def prior_draw(prior: Any, noise: Tensor, choice: Tensor) -> Tensor:
-    """A draw from the prior, [B, D], made of noise [B, D] and, for a mixture, standard normal numbers [B]."""
+def prior_samples(prior: Distribution, num_samples: int, seed: int, index: Tensor) -> Tensor:
+    """K draws from the prior p(z | c) of B examples that depend on the seed and on each example's index: [K, B, D].
+
+    Args:
+        prior: batch shape [B]: a diagonal Gaussian, a flow, or a mixture of Gaussians.
+        num_samples: K.
+        seed: seed of the evaluation.
+        index: [B], position of each example in its split.
+    """
+    size = prior.event_shape[-1]
+    if isinstance(prior, Independent):
+        return reparameterize(prior, example_noise(seed, index, (num_samples, size)))
+    noise = example_noise(seed, index, (num_samples, size + 1))
+    return torch.stack([prior_sample(prior, eps[:, 1:], eps[:, 0]) for eps in noise])
+
+
+def prior_sample(prior: Distribution, noise: Tensor, choice: Tensor) -> Tensor:
+    """A draw from the prior, [B, D], made from noise [B, D] and, for a mixture, standard normal numbers [B].
+
+    Raises:
+        TypeError: for a prior that is neither a diagonal Gaussian, nor a flow, nor a mixture of Gaussians.
+    """
     if isinstance(prior, Independent):
         return reparameterize(prior, noise)
     if isinstance(prior, Flow):

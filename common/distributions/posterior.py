@@ -1,4 +1,4 @@
-"""The recognition posterior q(z | x, c): a diagonal Gaussian, and the noise that evaluation draws it with."""
+"""The recognition posterior q(z | x, c): a diagonal Gaussian."""
 
 from torch import Tensor
 from torch.distributions import Independent, Normal

@@ -5,21 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from typing_extensions import TypeIs
 
+from common.conditions.condition import Condition
 from common.configurable import Configurable
 from common.distributions.posterior import diagonal_normal
 
-Encode = Callable[[Tensor, Tensor], Independent]
+Encode = Callable[[Tensor, Condition], Independent]
 
 
 class Prior(Configurable, nn.Module):
-    """Base of the priors. `build` is called once, by the model that knows the sizes; `forward` gives p(z | c)."""
+    """Base of the priors. The model calls `build` once, when it knows the sizes; `forward` returns p(z | c)."""
 
     latent_dim: int | None = None
 
     @property
     def size(self) -> int:
-        """D.
+        """D, the size of z.
 
         Raises:
             RuntimeError: before `build`.
@@ -50,7 +52,7 @@ class Prior(Configurable, nn.Module):
 
 
 class StandardNormal(Prior):
-    """N(0, I), whatever the condition."""
+    """N(0, I) for every condition."""
 
     def forward(self, c: Tensor) -> Independent:
         """N(0, I) for each row of c."""
@@ -93,7 +95,7 @@ class VampPrior(Prior):
 
     Args:
         components: number of pseudo-inputs.
-        bounds: range of the data, to which pseudo-inputs are squashed.
+        bounds: range of the data, to which a sigmoid restricts pseudo-inputs.
     """
 
     def __init__(self, components: int = 100, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
@@ -118,7 +120,12 @@ class VampPrior(Prior):
     def forward(self, c: Tensor) -> MixtureSameFamily:
         """The mixture, with weights for each row of c."""
         inputs = self.low + (self.high - self.low) * torch.sigmoid(self.inputs)
-        posterior = self.encode(inputs, self.embeddings)
+        posterior = self.encode(inputs, Condition(self.embeddings))
         weights = Categorical(logits=self.weights(c).float(), validate_args=False)
         components = posterior.expand((len(c), self.components))
         return MixtureSameFamily(weights, components, validate_args=False)
+
+
+def factorises(prior: Distribution) -> TypeIs[Independent]:
+    """Whether the prior is a diagonal Gaussian."""
+    return isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)

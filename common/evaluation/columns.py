@@ -1,5 +1,6 @@
 """Per-example figures of validation and test, gathered from every process."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,27 +9,28 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Fields
-from common.objectives.objectives import Draws
+from common.objectives.samples import PosteriorSamples
 
+Columns = dict[str, Tensor]  # name -> a figure of each example, [N] or [N, D]
 CONDITION = "condition/"  # prefix of the raw condition fields among the columns
 
 
 class ExampleTable:
-    """One row an example, in the order of the split, whatever the batches and processes were."""
+    """One row per example, in the order of the split, independent of batches and processes."""
 
     def __init__(self) -> None:
-        self.parts: list[dict[str, Tensor]] = []
+        self.parts: list[Columns] = []
 
-    def add(self, batch: Batch, columns: dict[str, Tensor]) -> None:
-        """Keeps a batch's columns, each [B, ...], with the index and the condition of its examples."""
+    def add(self, batch: Batch, columns: Columns, attributes: Iterable[str]) -> None:
+        """Stores a batch's columns, each [B, ...], with index and attributes of its examples."""
         start = sum(len(part["index"]) for part in self.parts)
         index = batch.index if batch.index is not None else torch.arange(start, start + len(batch))
-        condition = {CONDITION + name: field for name, field in batch.condition.items() if field.dim() == 1}
+        condition = {CONDITION + name: batch.condition[name] for name in attributes if name in batch.condition}
         self.parts.append(
             {key: value.detach().cpu() for key, value in ({"index": index} | columns | condition).items()}
         )
 
-    def gather(self) -> dict[str, Tensor]:
+    def gather(self) -> Columns:
         """All rows of all processes, sorted by index; the table is empty afterwards."""
         parts, self.parts = self.parts, []
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -40,12 +42,13 @@ class ExampleTable:
         return {name: column[order] for name, column in columns.items()}
 
 
-def conditions_of(table: dict[str, Tensor]) -> Fields:
+def conditions_of(table: Columns) -> Fields:
     """The raw condition fields among a table's columns."""
     return {name.removeprefix(CONDITION): column for name, column in table.items() if name.startswith(CONDITION)}
 
 
-def columns_of(draws: Draws) -> dict[str, Tensor]:
-    """The ELBO and its two terms, each [B], nats."""
-    terms = draws.terms()
-    return {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+def columns_of(samples: PosteriorSamples) -> Columns:
+    """The ELBO and its two terms, each [B], nats; mean and deviation of the posterior, [B, D]."""
+    terms, posterior = samples.terms(), samples.posterior.base_dist
+    columns = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+    return {**columns, "mean": posterior.loc, "std": posterior.scale}

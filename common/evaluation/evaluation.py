@@ -1,8 +1,7 @@
-"""Validation and test: per-example columns gathered from every process, and the figures made from them."""
+"""Validation and test: per-example columns gathered from every process, and the figures computed from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed
@@ -10,70 +9,22 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions.attributes import Categorical, Fields
+from common.conditions.attributes import Attribute, Categorical
+from common.conditions.classifier import Judge
 from common.configurable import Configurable
+from common.data.datamodule import ConditionalDataModule
 from common.distributions.noise import example_noise
+from common.distributions.priors import factorises
 from common.evaluation import bounds, information, probes
-from common.evaluation.columns import conditions_of
+from common.evaluation.bounds import Candidates
+from common.evaluation.columns import Columns, columns_of, conditions_of
 from common.evaluation.control import control_figures
-from common.objectives.objectives import Draws, factorises
+from common.model.generation import Generation
+from common.model.latent_model import LatentModel
+from common.objectives.samples import PosteriorSamples
 from common.results import Measurement
 
-Candidates = tuple[Fields, Tensor, bool]  # fields [M], weights [M], and whether they are all the conditions there are
 LEAST_EFFECTIVE = 2.0  # effective importance samples below which a test warns
-
-
-def test_columns(model: Any, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-    """The per-example figures of a test beyond the ELBO; NaN where an example is beyond the configured number."""
-    evaluation: Evaluation = model.evaluation
-    cost = bounds.random_latent_cost(model, batch, draws.posterior, model.embed(batch), evaluation.seed)
-    columns = {"random_latent_cost": cost}
-    if factorises(draws.prior):
-        columns["kl_per_unit"] = draws.kl_per_unit()
-
-    def nll(part: Batch) -> tuple[Tensor, ...]:
-        estimate = bounds.log_likelihood(model, part, evaluation.num_samples, evaluation.seed)
-        return -estimate.log_likelihood, estimate.effective_sample_size
-
-    columns["nll"], columns["effective_sample_size"] = _of_first(evaluation.nll_examples, batch, nll, 2)
-    if evaluation.prior_samples:
-
-        def prior_nll(part: Batch) -> tuple[Tensor, ...]:
-            samples, seed = evaluation.prior_samples, evaluation.seed
-            return (-bounds.prior_log_likelihood(model, part, samples, seed),)
-
-        (columns["nll_from_prior"],) = _of_first(evaluation.nll_examples, batch, prior_nll, 1)
-    if model.candidates is not None:
-        fields, weights, exact = model.candidates
-
-        def gain(part: Batch) -> tuple[Tensor, ...]:
-            samples, seed = evaluation.gain_samples, evaluation.seed
-            return (bounds.condition_gain(model, part, fields, weights, exact, samples, seed),)
-
-        (columns["condition_gain"],) = _of_first(evaluation.gain_examples, batch, gain, 1)
-    return columns
-
-
-def _of_first(
-    limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
-) -> tuple[Tensor, ...]:
-    """Figures [B] of the examples whose index is below the limit; NaN for the others."""
-    chosen = batch.positions >= 0 if limit is None else batch.positions < limit
-    columns = tuple(torch.full(chosen.shape, float("nan"), device=batch.x.device) for _ in range(count))
-    if chosen.any():
-        for column, values in zip(columns, figures(batch[chosen]), strict=True):
-            column[chosen] = values.float()
-    return columns
-
-
-def training_candidates(model: Any) -> Candidates | None:
-    """Conditions of the training split that the condition gain compares with; None for an unconditional model."""
-    datamodule = model.trainer.datamodule
-    used = getattr(model.condition, "attributes", {})
-    if datamodule is None or not used or not hasattr(datamodule, "conditions"):
-        return None
-    fields = {name: field for name, field in datamodule.conditions("train").items() if name in used}
-    return bounds.condition_candidates(fields)
 
 
 @dataclass(frozen=True)
@@ -82,12 +33,12 @@ class Evaluation(Configurable):
 
     Attributes:
         num_samples: importance samples for the test NLL.
-        prior_samples: samples of the NLL by plain Monte Carlo from the prior; 0 leaves it out.
-        nll_examples: the NLL is that of the first so many test examples; None takes all.
+        prior_samples: samples of the NLL by plain Monte Carlo from the prior; 0 omits it.
+        nll_examples: number of test examples, from the first on, for the NLL; None takes all.
         gain_samples: importance samples for the condition gain.
         gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition.
-        control_samples: generated samples that the judge looks at.
-        guidance: of generated samples, as in `ConditionalELBO.sample`; above 1 exaggerates the condition.
+        control_samples: generated samples that the judge evaluates.
+        guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
     """
 
@@ -100,9 +51,60 @@ class Evaluation(Configurable):
     guidance: float = 1.0
     seed: int = 0
 
-    def measure(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
-        """The figures of a test from its gathered table, by name (`test/...`): the same in every process."""
-        exact = model.candidates is not None and model.candidates[2]
+    def columns(
+        self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
+    ) -> Columns:
+        """The figures of each test example, [B]; NaN where an example is beyond the configured number.
+
+        Args:
+            model: the model, in evaluation mode.
+            batch: B examples.
+            samples: one posterior sample for each example.
+            candidates: conditions that the condition gain compares with; None omits the gain.
+        """
+        columns = columns_of(samples)
+        columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed)
+        if factorises(samples.prior):
+            columns["kl_per_unit"] = samples.kl_per_unit()
+
+        def nll(part: Batch) -> tuple[Tensor, ...]:
+            estimate = bounds.log_likelihood(model, part, self.num_samples, self.seed)
+            return -estimate.log_likelihood, estimate.effective_sample_size
+
+        columns["nll"], columns["effective_sample_size"] = _of_first(self.nll_examples, batch, nll, 2)
+        if self.prior_samples:
+
+            def prior_nll(part: Batch) -> tuple[Tensor, ...]:
+                return (-bounds.prior_log_likelihood(model, part, self.prior_samples, self.seed),)
+
+            (columns["nll_from_prior"],) = _of_first(self.nll_examples, batch, prior_nll, 1)
+        if candidates is not None:
+            compared = candidates
+
+            def gain(part: Batch) -> tuple[Tensor, ...]:
+                return (bounds.condition_gain(model, part, compared, self.gain_samples, self.seed),)
+
+            (columns["condition_gain"],) = _of_first(self.gain_examples, batch, gain, 1)
+        return columns
+
+    def measure(
+        self,
+        model: Generation,
+        table: Columns,
+        data: ConditionalDataModule | None,
+        judge: Judge | None,
+        candidates: Candidates | None,
+    ) -> dict[str, Measurement]:
+        """The figures of a test from its gathered table, by name (`test/...`): the same in every process.
+
+        Args:
+            model: the tested model.
+            table: the columns of all test examples.
+            data: their DataModule, where it is one of the suite's.
+            judge: predicts the conditions of generated samples; None omits the control figures.
+            candidates: conditions that the condition gain was computed with.
+        """
+        exact = candidates is not None and candidates.exact
         importance = f"importance sampling, {self.num_samples} samples"
         estimators_of = {
             "elbo": "one posterior draw",
@@ -124,19 +126,22 @@ class Evaluation(Configurable):
         if effective.value < LEAST_EFFECTIVE and self.num_samples > LEAST_EFFECTIVE:
             rank_zero_warn(
                 f"single importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
-                f"{self.num_samples}): it is a bound far from its limit, and the condition gain, a difference of "
-                "such bounds, says nothing. Raise model.evaluation.num_samples and gain_samples",
+                f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, "
+                "is meaningless. Raise model.evaluation.num_samples and gain_samples",
                 category=UserWarning,
             )
         figures |= self._latent_figures(table)
-        figures |= self._leakage(model, table)
-        return figures | self._control(model, table)
+        if data is None:
+            return figures
+        figures |= self._leakage(data.attributes, table)
+        return figures | self._control(model, table, data, judge)
 
-    def _control(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
-        """What the judge says of samples; and, where combinations of conditions were held out, of those alone."""
-        data, figures = model.trainer.datamodule, {}
-        judge = data.judge() if hasattr(data, "judge") else None
-        unseen = data.unseen("test") if hasattr(data, "unseen") else None
+    def _control(
+        self, model: Generation, table: Columns, data: ConditionalDataModule, judge: Judge | None
+    ) -> dict[str, Measurement]:
+        """The judge's figures of samples; where combinations of conditions were held out, also of those alone."""
+        figures: dict[str, Measurement] = {}
+        unseen = data.unseen("test")
         if judge is not None:
             arguments = self.control_samples, self.seed, self.guidance
             conditions = data.conditions("test")
@@ -149,11 +154,11 @@ class Evaluation(Configurable):
         if unseen is not None:
             nll = table["nll"][unseen[table["index"]] & ~table["nll"].isnan()]
             if len(nll):
-                how = f"importance sampling, {self.num_samples} samples; combinations that training never saw"
-                figures["test/unseen/nll"] = Measurement.mean(nll, "nats", how)
+                estimator = f"importance sampling, {self.num_samples} samples; combinations that training never saw"
+                figures["test/unseen/nll"] = Measurement.mean(nll, "nats", estimator)
         return figures
 
-    def _latent_figures(self, table: dict[str, Tensor]) -> dict[str, Measurement]:
+    def _latent_figures(self, table: Columns) -> dict[str, Measurement]:
         mean, count = table["mean"], len(table["mean"])
         shared, n = information.mutual_information(mean, table["std"], self.seed)
         bound = f"aggregate posterior of {n} examples, at most log {n}"
@@ -171,10 +176,9 @@ class Evaluation(Configurable):
             figures["test/active_units_kl"] = Measurement(units, None, count, "units", "mean KL > .05 nats")
         return figures
 
-    def _leakage(self, model: Any, table: dict[str, Tensor]) -> dict[str, Measurement]:
+    def _leakage(self, attributes: dict[str, Attribute], table: Columns) -> dict[str, Measurement]:
         """Leakage of each categorical field of the data, and their mean."""
-        attributes = getattr(model.trainer.datamodule, "attributes", {})
-        # Draws, not means: the mean of a unit that the decoder ignores can tell a condition that z does not.
+        # Samples, not means: the mean of a unit that the decoder ignores can reveal a condition that z does not.
         noise = example_noise(self.seed, table["index"], (1, table["mean"].shape[1]))[0]
         z = table["mean"] + table["std"] * noise
         figures = {}
@@ -183,7 +187,7 @@ class Evaluation(Configurable):
                 continue
             try:
                 value, stderr = probes.latent_leakage(z, field, self.seed)
-            except ValueError:  # too few examples of all classes but one: there is nothing to tell apart
+            except ValueError:  # fewer than two classes have enough examples
                 continue
             text = "5-fold linear probe on posterior draws, accuracy above the majority rate"
             figures[f"test/leakage/{name}"] = Measurement(value, stderr, len(field), "accuracy", text)
@@ -193,3 +197,15 @@ class Evaluation(Configurable):
             mean = Measurement(values.mean().item(), None, first.n, first.unit, f"{first.estimator}, mean over fields")
             figures["test/leakage"] = mean if len(figures) > 1 else first
         return figures
+
+
+def _of_first(
+    limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
+) -> tuple[Tensor, ...]:
+    """Figures [B] of the examples whose index is below the limit; NaN for the others."""
+    chosen = batch.positions >= 0 if limit is None else batch.positions < limit
+    columns = tuple(torch.full(chosen.shape, float("nan"), device=batch.x.device) for _ in range(count))
+    if chosen.any():
+        for column, values in zip(columns, figures(batch[chosen]), strict=True):
+            column[chosen] = values.float()
+    return columns

@@ -6,7 +6,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 
 class _Features(nn.Module):
-    """Stands where torchmetrics expects a feature network: the features are given as they are."""
+    """Takes the place of torchmetrics' feature network and returns the given features unchanged."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

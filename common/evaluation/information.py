@@ -1,4 +1,4 @@
-"""What the latent carries: mutual information with the data, and how many units are in use."""
+"""What the latent carries: mutual information with the data, and the number of active units."""
 
 import math
 
@@ -11,7 +11,7 @@ from common.distributions.noise import example_noise
 def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 2000) -> tuple[float, int]:
     """I(x; z) = E[log q(z | x)] - E[log 1/N sum_j q(z | x_j)] over N examples, and N.
 
-    Never more than log N. Source: Hoffman and Johnson 2016, "ELBO surgery"; estimator of He et al. 2019, section 4.1.
+    At most log N. Source: Hoffman and Johnson 2016, "ELBO surgery"; estimator of He et al. 2019, section 4.1.
 
     Args:
         mean: posterior means [N, D].
@@ -20,11 +20,11 @@ def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 20
         limit: at most this many examples are used.
     """
     mean, std = mean[:limit].double(), std[:limit].double()
-    mean = mean - mean.mean(0)  # shifts z as well; small numbers keep the differences below exact
+    mean = mean - mean.mean(0)  # shifts z as well; small numbers reduce rounding in the differences below
     noise = example_noise(seed, torch.arange(len(mean)), (1, mean.shape[1]))[0].double()
     z, precision = mean + std * noise, std**-2
     own = -0.5 * (noise**2).sum(-1)
-    # (z_i - m_j)^2 / s_j^2 of all pairs by matrix products, which need no memory of N x N x D.
+    # (z_i - m_j)^2 / s_j^2 of all pairs by matrix products, which avoid memory of N x N x D.
     squares = z**2 @ precision.T - 2 * z @ (mean * precision).T + (mean**2 * precision).sum(-1)
     pairs = -0.5 * squares - std.log().sum(-1)
     aggregate = torch.logsumexp(pairs, dim=1) - math.log(len(mean))
@@ -42,7 +42,7 @@ def active_units(mean: Tensor, threshold: float = 0.01) -> int:
 def effective_units(mean: Tensor) -> float:
     """Directions in which the posterior means [N, D] vary: exp of the entropy of their covariance's eigenvalues.
 
-    D for uncorrelated units of one variance; units that repeat each other count as one. 0 where nothing varies.
+    D for uncorrelated units of equal variance; identical units count as one. 0 where nothing varies.
     Source: Roy and Vetterli 2007, "The effective rank", definition 1, of the covariance.
     """
     values = torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(mean.double().T))).clamp_min(0)

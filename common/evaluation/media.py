@@ -1,17 +1,28 @@
-"""What a person looks at or listens to: a model's doing, shown the same way in every modality where it can be."""
+"""Pictures, tables and sounds of a model's outputs, in the same form for all modalities where possible."""
 
-import wave
+from __future__ import annotations
+
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid
+
+from common.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,9 @@ class Sound:
 
     def save(self, path: Path) -> None:
         """Writes a 16-bit WAV file."""
-        samples = (self.waveform.detach().float().cpu().clamp(-1, 1) * 32767).round().short().numpy()
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(self.sample_rate)
-            file.writeframes(samples.astype("<i2").tobytes())
+        import soundfile
+
+        soundfile.write(path, self.waveform.detach().float().cpu().clamp(-1, 1).numpy(), self.sample_rate, "PCM_16")
 
 
 @dataclass
@@ -44,21 +52,20 @@ def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Im
     """Images [N, 1 or 3, H, W] with values in [0, 1], row by row, as one picture.
 
     Args:
-        images: what to show; values outside of [0, 1] are clipped.
-        columns: images a row.
+        images: the images; values outside of [0, 1] are clipped.
+        columns: images per row.
         scale: each pixel becomes scale x scale.
         gap: pixels between images.
     """
-    images = images.detach().float().cpu().clamp(0, 1)
-    images = images.expand(-1, 3, -1, -1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-    rows = -(-len(images) // columns)
-    _, _, height, width = images.shape
-    canvas = torch.ones(3, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for position, image in enumerate(images):
-        top = gap + (position // columns) * (height + gap)
-        left = gap + (position % columns) * (width + gap)
-        canvas[:, top : top + height, left : left + width] = image
-    return Image.fromarray((canvas.permute(1, 2, 0) * 255).round().byte().numpy())
+    images = images.detach().float().cpu().clamp(0, 1).expand(-1, 3, -1, -1)
+    large = images.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    grid = make_grid(large, columns, padding=gap, pad_value=1.0)
+    return Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def enlargement(images: Tensor) -> int:
+    """The factor by which the pixels of small images [..., W] are enlarged for viewing."""
+    return max(1, 56 // images.shape[-1])
 
 
 def labelled(picture: Image.Image, rows: list[str], title: str = "", columns: list[str] | None = None) -> Image.Image:
@@ -78,19 +85,47 @@ def labelled(picture: Image.Image, rows: list[str], title: str = "", columns: li
     return render(figure)
 
 
+def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Image.Image:
+    """A table of texts as a picture.
+
+    Args:
+        table: its cells are texts.
+        title: above the table.
+        width: characters of a line within a cell.
+    """
+    cells = [[textwrap.fill(str(value), width) for value in row] for row in table.itertuples(index=False)]
+    lines = [max((cell.count("\n") + 1 for cell in row), default=1) for row in cells]
+    size = (0.35 + 0.085 * width * len(table.columns), 0.9 + 0.19 * (sum(lines) + 2 * len(lines)))
+    figure = Figure(figsize=size, dpi=100)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98 - 0.35 / size[1]))
+    axes.axis("off")
+    names = [str(name) for name in table.columns]
+    drawn = axes.table(
+        cells or [[""] * len(names)], colLabels=names, loc="upper left", cellLoc="left", bbox=Bbox.unit()
+    )
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(8)
+    for (row, _), cell in drawn.get_celld().items():
+        cell.set_height(1.6 if row == 0 else lines[row - 1] + 1)
+        cell.set_edgecolor("lightgrey")
+        cell.get_text().set_parse_math(False)  # a dollar in a text is a dollar
+    figure.suptitle(title, y=0.99, va="top", fontsize=10)
+    return render(figure)
+
+
 def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | None) -> Image.Image:
     """Posterior means [N, D] on their two principal axes, coloured by a condition field [N].
 
     Args:
         means: posterior means.
         field: the condition of each example.
-        name: of the condition.
+        name: name of the condition.
         values: names of its categories; None for a continuous condition.
     """
     centred = means.float() - means.float().mean(0)
     if centred.shape[1] > 2:
-        _, _, axes_DQ = torch.linalg.svd(centred, full_matrices=False)
-        centred = centred @ axes_DQ[:2].T
+        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+        centred = centred @ directions[:2].T
     points = torch.nn.functional.pad(centred, (0, max(0, 2 - centred.shape[1]))).numpy()
     figure = Figure(figsize=(6, 5), dpi=100)
     axes = figure.subplots()

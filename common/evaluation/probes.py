@@ -1,4 +1,4 @@
-"""What a simple classifier reads from the latent."""
+"""What a linear classifier predicts from the latent."""
 
 import math
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:
-    """What a linear probe reads of a categorical condition from z: accuracy above the majority rate, and its error.
+    """Accuracy of a linear probe for a categorical condition from z, above the majority rate, and its error.
 
-    Five-fold cross-validated logistic regression on standardised posterior draws; a value near zero says that z is free
-    of the condition. Classes with fewer examples than folds are left out.
+    Five-fold cross-validated logistic regression on standardised posterior draws; a value near zero means that a
+    linear probe cannot predict the condition from z. Classes with fewer examples than folds are left out.
 
     Args:
         z: posterior draws [N, D].
@@ -31,8 +31,8 @@ def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> t
 
     labels, features = field.numpy(), z.numpy()
     values, counts = np.unique(labels[labels >= 0], return_counts=True)
-    kept = np.isin(labels, values[counts >= folds])
-    labels, features = labels[kept], features[kept]
+    large = np.isin(labels, values[counts >= folds])
+    labels, features = labels[large], features[large]
     if len(np.unique(labels)) < 2:
         raise ValueError("leakage needs two classes with at least as many examples as folds")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))

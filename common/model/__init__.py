@@ -1,1 +1,1 @@
-"""The latent model and its verbs, in plain torch."""
+"""The latent model and its generation methods, in plain torch."""

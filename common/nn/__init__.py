@@ -1,1 +1,1 @@
-"""Blocks of networks, and how a condition enters them."""
+"""Network blocks, and layers that insert a condition."""

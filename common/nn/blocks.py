@@ -1,4 +1,4 @@
-"""Blocks that the networks of several modalities are built from."""
+"""Blocks shared by the networks of several modalities."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class ResidualBlock(nn.Module):
     """h + conv(silu(FiLM(conv(silu(h))))) over two axes.
 
     Args:
-        channels: of h.
+        channels: channels of h.
         condition_dim: C.
     """
 
@@ -24,5 +24,5 @@ class ResidualBlock(nn.Module):
             self.second.weight *= 0.1  # close to the identity at first: deep stacks need no normalisation
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """H [N, channels, height, width] and c [N, C] -> [N, channels, height, width]."""
+        """h [N, channels, height, width] and c [N, C] -> [N, channels, height, width]."""
         return h + self.second(silu(self.film(self.first(silu(h)), c)))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def expand(c: Tensor, z: Tensor) -> Tensor:
-    """C [B, C] repeated along the leading dimensions of z [..., B, D]: [..., B, C]."""
+    """c [B, C] repeated along the leading dimensions of z [..., B, D]: [..., B, C]."""
     return c.expand(*z.shape[:-1], c.shape[-1])
 
 
@@ -31,6 +31,6 @@ class FiLM(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """H [N, channels, ...] and c [N, C] -> [N, channels, ...]."""
+        """h [N, channels, ...] and c [N, C] -> [N, channels, ...]."""
         scale, shift = self.linear(c).reshape(len(c), -1, *[1] * (h.dim() - 2)).chunk(2, dim=1)
         return h * (1 + scale) + shift

@@ -1,6 +1,6 @@
-"""Taking the condition out of z, so that z carries what the condition does not say.
+"""Regularisers that remove the condition from z, so that z carries only what the condition does not.
 
-The ELBO alone does not see to it: a z that also holds the condition costs only the nats that its prior charges.
+The ELBO alone does not ensure this: the condition in z costs only the KL that the prior assigns to it.
 """
 
 import math
@@ -15,11 +15,11 @@ from common.conditions.attributes import Attribute, Categorical, Fields
 from common.configurable import Configurable
 
 
-class Removal(Configurable, nn.Module):
-    """Base: a term of the training loss that takes the categorical conditions out of z.
+class InvarianceRegulariser(Configurable, nn.Module):
+    """Base: a term of the training loss that removes the categorical conditions from z.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -36,7 +36,7 @@ class Removal(Configurable, nn.Module):
             name: len(attribute.values) for name, attribute in attributes.items() if isinstance(attribute, Categorical)
         }
         if not self.categories:
-            raise ValueError("removal takes a categorical condition out of z; this model has none")
+            raise ValueError("an invariance regulariser takes a categorical condition out of z; this model has none")
 
     def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
         """The term, a number.
@@ -49,15 +49,15 @@ class Removal(Configurable, nn.Module):
         raise NotImplementedError
 
 
-class Adversary(Removal):
+class Adversary(InvarianceRegulariser):
     """A classifier reads each condition from z; the encoder is trained against it through a reversed gradient.
 
-    The value is the mean over fields of the classifier's cross-entropy minus log(categories), in nats: about minus the
-    information that it finds. Source: Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks", equation 18;
-    for attributes of an autoencoder's code: Lample et al. 2017, "Fader Networks", section 3.2.
+    The value is the mean over fields of the classifier's cross-entropy minus log(categories), in nats: approximately
+    minus the information that it finds. Source: Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks",
+    equation 18; for attributes of an autoencoder's code: Lample et al. 2017, "Fader Networks", section 3.2.
 
     Args:
-        weight: of the reversed gradient; the classifier itself always learns at full rate.
+        weight: weight of the reversed gradient; the classifier itself always learns at full rate.
         hidden: width of the classifier's hidden layer.
     """
 
@@ -74,7 +74,7 @@ class Adversary(Removal):
         self.heads = nn.ModuleList(nn.Linear(self.hidden, count) for count in self.categories.values())
 
     def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
-        """Minimised by the classifier, maximised by whatever z came from."""
+        """The loss of the classifiers, which the encoder maximises through the reversed gradient."""
         h = self.trunk(_ReversedGradient.apply(z, self.weight))
         terms = []
         for (name, count), head in zip(self.categories.items(), self.heads, strict=True):
@@ -96,16 +96,16 @@ class _ReversedGradient(torch.autograd.Function):
         return -context.weight * gradient, None
 
 
-class InformationPenalty(Removal):
-    """Weight times I(z; c), with q(z | c) and q(z) each taken for a diagonal Gaussian.
+class InformationPenalty(InvarianceRegulariser):
+    """weight * I(z; c), with q(z | c) and q(z) each approximated by a diagonal Gaussian.
 
     sum_c p(c) KL(N(m_c, s_c^2) || N(m, s^2)), summed over units and averaged over fields; m and s are the moments of
-    the aggregate posterior, kept as running averages to which every batch adds with its gradient. Nothing plays against
-    anything, so that training is stable; what it cannot see is information beyond the first two moments of each unit.
+    the aggregate posterior, running averages through whose newest batch the gradient flows. There is no adversary, so
+    that training is stable; information beyond the first two moments of each unit is not detected.
     Source of the aim: Moyer et al. 2018, "Invariant Representations without Adversarial Training", equation 7.
 
     Args:
-        weight: of the information.
+        weight: weight of the information.
         momentum: weight of the newest batch in the running averages.
     """
 
@@ -135,7 +135,7 @@ class InformationPenalty(Removal):
             member = nn.functional.one_hot(fields[name].long().clamp_min(0), count).to(mean.dtype)
             member = member * (fields[name] >= 0).unsqueeze(1)
             size = member.sum(0).unsqueeze(1)  # [categories, 1]
-            # A category that the batch does not show leaves its averages as they are.
+            # The averages of a category that is not in the batch do not change.
             rate = self.momentum * (size > 0)
             first = torch.lerp(self.first[rows], member.T @ mean / size.clamp_min(1), rate)
             second = torch.lerp(self.second[rows], member.T @ (mean**2 + variance) / size.clamp_min(1), rate)

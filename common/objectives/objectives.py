@@ -1,6 +1,6 @@
 """Objectives: functions of the log-probabilities of posterior draws.
 
-K draws z_KBD ~ q(z | x, c) for B examples. The ELBO in nats per example (`ElboTerms`) is reported whatever is
+K draws z ~ q(z | x, c) for B examples. The ELBO in nats per example (`ElboTerms`) is reported whatever is
 optimised; an objective's value is a different number, the loss.
 """
 
@@ -10,85 +10,27 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
-from typing_extensions import TypeIs
+from torch.distributions import Independent, Normal
 
 from common.configurable import Configurable
+from common.distributions.priors import factorises
+from common.objectives.samples import PosteriorSamples
 from common.objectives.schedules import Schedule, as_schedule
 
 
-@dataclass(frozen=True)
-class ElboTerms:
-    """The ELBO of each example in nats: elbo = reconstruction - kl, each [B]."""
-
-    reconstruction: Tensor
-    kl: Tensor
-
-    @property
-    def elbo(self) -> Tensor:
-        """Lower bound of log p(x | c), [B]."""
-        return self.reconstruction - self.kl
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Posterior draws and what an objective needs to know of them.
-
-    Attributes:
-        z: [K, B, D], differentiable in the parameters of the posterior.
-        log_likelihood: log p(x | z, c), [K, B].
-        posterior: q(z | x, c), batch shape [B].
-        prior: p(z | c), batch shape [B].
-        dataset_size: number of training examples, where an objective needs it (beta-TC).
-    """
-
-    z: Tensor
-    log_likelihood: Tensor
-    posterior: Independent
-    prior: Distribution
-    dataset_size: int | None = None
-
-    def log_weights(self) -> Tensor:
-        """Log p(x | z, c) + log p(z | c) - log q(z | x, c), [K, B]."""
-        return self.log_likelihood + self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)
-
-    def kl_per_unit(self) -> Tensor:
-        """KL of each latent unit, [B, D]: closed form.
-
-        Raises:
-            ValueError: if the prior does not factorise over the units.
-        """
-        if not factorises(self.prior):
-            raise ValueError("the KL of single units needs a factorised prior (StandardNormal or ConditionalNormal)")
-        return kl_divergence(self.posterior.base_dist, self.prior.base_dist)
-
-    def terms(self) -> ElboTerms:
-        """The ELBO, with the KL in closed form where there is one and else from the draws."""
-        if factorises(self.prior):
-            kl = self.kl_per_unit().sum(-1)
-        else:
-            kl = (self.posterior.log_prob(self.z) - self.prior.log_prob(self.z)).mean(0)
-        return ElboTerms(self.log_likelihood.mean(0), kl)
-
-
-def factorises(prior: Distribution) -> TypeIs[Independent]:
-    """Whether the prior is a diagonal Gaussian."""
-    return isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)
-
-
 def iwae_bound(log_weights: Tensor) -> Tensor:
-    """Log 1/K sum_k w_k, [B] from [K, B] (Burda, Grosse and Salakhutdinov 2016, equation 8)."""
+    """log 1/K sum_k w_k, [B] from [K, B] (Burda, Grosse and Salakhutdinov 2016, equation 8)."""
     return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
 
 
 def free_bits(kl_per_unit: Tensor, floor: float, group: int = 1) -> Tensor:
-    """sum_g max(floor, mean_B KL_g) over groups of units: one below the floor has no gradient.
+    """sum_g max(floor, mean_B KL_g) over groups of units: a group below the floor has no gradient.
 
     Source: Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", equation 15.
 
     Args:
         kl_per_unit: [B, D].
-        floor: nats of each group.
+        floor: nats per group.
         group: consecutive units that share a floor.
 
     Raises:
@@ -101,14 +43,14 @@ def free_bits(kl_per_unit: Tensor, floor: float, group: int = 1) -> Tensor:
 
 
 def log_aggregate_posterior(z: Tensor, posterior: Independent, dataset_size: int) -> tuple[Tensor, Tensor]:
-    """Log q(z) [B] and log q(z_d) [B, D] of draws z [B, D] by minibatch-weighted sampling.
+    """log q(z) [B] and log q(z_d) [B, D] of draws z [B, D] by minibatch-weighted sampling.
 
     Source: Chen et al. 2018, "Isolating Sources of Disentanglement in VAEs", appendix C.1.
     """
-    log_q_BBD = posterior.base_dist.log_prob(z.unsqueeze(1))  # row: draw, column: whose posterior
+    log_q = posterior.base_dist.log_prob(z.unsqueeze(1))  # [B, B, D]: draws, posteriors, units
     normaliser = math.log(len(z) * dataset_size)
-    joint = torch.logsumexp(log_q_BBD.sum(-1), dim=1) - normaliser
-    per_unit = torch.logsumexp(log_q_BBD, dim=1) - normaliser
+    joint = torch.logsumexp(log_q.sum(-1), dim=1) - normaliser
+    per_unit = torch.logsumexp(log_q, dim=1) - normaliser
     return joint, per_unit
 
 
@@ -118,15 +60,15 @@ class Objective(Configurable):
 
     num_samples: int = field(default=1, kw_only=True)
 
-    def __call__(self, draws: Draws, step: int) -> Tensor:
+    def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         raise NotImplementedError
 
     def at(self, step: int) -> "Objective":
-        """The objective in force at a step: itself, unless it has stages."""
+        """The objective used at a step: itself, unless it has stages."""
         return self
 
     def coefficients(self, step: int) -> dict[str, float]:
-        """The scheduled numbers in force at a step, for the log."""
+        """The values of scheduled coefficients at a step, for the log."""
         return {}
 
 
@@ -140,10 +82,10 @@ class ELBO(Objective):
     Attributes:
         beta: weight of the KL, a number or a schedule. With beta = 1 and nothing else this is the ELBO.
         free_bits: nats of KL that each group of units may use without cost.
-        capacity: KL in nats that is aimed at, a number or a schedule; None leaves it free.
-        free_bits_group: units of a group, 0 puts all in one. A floor for every single unit can be met by units that
-            repeat each other.
-        num_samples: posterior draws an example.
+        capacity: target of the KL in nats, a number or a schedule; None sets no target.
+        free_bits_group: units of a group, 0 puts all in one. A floor for every single unit can be met by
+            redundant units.
+        num_samples: posterior draws per example.
     """
 
     beta: float | Schedule = 1.0
@@ -155,7 +97,7 @@ class ELBO(Objective):
         if self.free_bits and self.capacity is not None:
             raise ValueError("free_bits and capacity both bound the KL: choose one")
 
-    def __call__(self, draws: Draws, step: int) -> Tensor:
+    def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         terms = draws.terms()
         if self.free_bits and not self.free_bits_group:
             kl = terms.kl.mean().clamp_min(self.free_bits)
@@ -168,7 +110,7 @@ class ELBO(Objective):
         return as_schedule(self.beta)(step) * kl - terms.reconstruction.mean()
 
     def coefficients(self, step: int) -> dict[str, float]:
-        """beta, and the capacity where there is one."""
+        """Beta, and the capacity where there is one."""
         values = {"beta": as_schedule(self.beta)(step)}
         if self.capacity is not None:
             values["capacity"] = as_schedule(self.capacity)(step)
@@ -184,7 +126,7 @@ class IWAE(Objective):
 
     num_samples: int = field(default=5, kw_only=True)
 
-    def __call__(self, draws: Draws, step: int) -> Tensor:
+    def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         return -iwae_bound(draws.log_weights()).mean()
 
 
@@ -199,7 +141,7 @@ class DReG(Objective):
 
     num_samples: int = field(default=5, kw_only=True)
 
-    def __call__(self, draws: Draws, step: int) -> Tensor:
+    def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         base = draws.posterior.base_dist
         fixed = Independent(Normal(base.loc.detach(), base.scale.detach(), validate_args=False), 1)
         log_weights = draws.log_likelihood + draws.prior.log_prob(draws.z) - fixed.log_prob(draws.z)
@@ -227,7 +169,7 @@ class BetaTC(Objective):
     beta: float | Schedule = 6.0
     gamma: float = 1.0
 
-    def __call__(self, draws: Draws, step: int) -> Tensor:
+    def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         if draws.dataset_size is None:
             raise ValueError("BetaTC needs the number of training examples: train with a DataModule")
         if not factorises(draws.prior):
@@ -260,5 +202,5 @@ class Staged(Objective):
     change: int
 
     def at(self, step: int) -> Objective:
-        """The objective in force."""
+        """The objective used at a step."""
         return (self.first if step < self.change else self.then).at(step)

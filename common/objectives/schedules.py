@@ -11,7 +11,7 @@ from common.configurable import Configurable
 
 
 class Schedule(Configurable):
-    """A number that depends on the global step (optimiser steps taken so far) alone."""
+    """A number that depends only on the global step (optimiser steps taken so far)."""
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError
@@ -29,7 +29,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """From `start` to `end` in `steps` steps after the first `delay`, then `end`.
+    """Linear from `start` to `end` over `steps` steps after the first `delay` steps, then constant.
 
     Source: KL annealing, Bowman et al. 2016, "Generating Sentences from a Continuous Space", section 3.1.
     """
@@ -40,8 +40,8 @@ class Linear(Schedule):
     delay: int = 0
 
     def __call__(self, step: int) -> float:
-        risen = step - self.delay
-        done = float(risen >= 0) if self.steps <= 0 else min(max(risen / self.steps, 0.0), 1.0)
+        elapsed = step - self.delay
+        done = float(elapsed >= 0) if self.steps <= 0 else min(max(elapsed / self.steps, 0.0), 1.0)
         return self.start + (self.end - self.start) * done
 
 
@@ -53,10 +53,10 @@ class Cyclical(Schedule):
 
     Attributes:
         start: value at the beginning of each period.
-        end: value after the rise, and for good after the last cycle.
-        period: steps a cycle.
+        end: value after the rise, and permanently after the last cycle.
+        period: steps per cycle.
         rise: share of a period that the rise takes, in (0, 1].
-        cycles: number of cycles; None repeats for ever.
+        cycles: number of cycles; None repeats without end.
     """
 
     start: float = 0.0
@@ -73,7 +73,7 @@ class Cyclical(Schedule):
 
 
 def as_schedule(value: "float | Schedule") -> Schedule:
-    """A number stands for the constant schedule."""
+    """A schedule as it is; a number as a constant schedule."""
     return value if isinstance(value, Schedule) else Constant(float(value))
 
 
@@ -84,7 +84,7 @@ class WarmupCosine(LRScheduler):
         optimizer: the optimiser.
         warmup: share of the run spent warming up, in [0, 1).
         floor: final learning rate as a share of the highest.
-        total_steps: optimiser steps in the run. 0 lets `ConditionalELBO` fill in the trainer's own number.
+        total_steps: optimiser steps in the run. 0 makes `ConditionalELBO` take it from the trainer.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.02, floor: float = 0.0, total_steps: int = 0) -> None:
@@ -94,7 +94,7 @@ class WarmupCosine(LRScheduler):
         super().__init__(optimizer)
 
     def set_total_steps(self, total_steps: int) -> None:
-        """Fills in the length of the run, and the rates of the step at hand."""
+        """Sets the length of the run and the learning rates of the present step."""
         self.total_steps = total_steps
         self._last_lr = self.get_lr()
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):

@@ -1,18 +1,18 @@
-"""Averages of the weights over training, which are tested and saved in place of the last ones."""
+"""Averages of the weights over training, which are tested and saved instead of the last weights."""
 
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 
 class WeightEMA(WeightAveraging):
-    """Exponential moving average of weights and buffers, whose memory grows with training.
+    """Exponential moving average of weights and buffers, over a window that grows with training.
 
-    After t steps the decay is min(decay, (1 + t) / (10 + t)). Without this warm-up, decay^t of the average are still
-    the weights that training began with: a quarter after 300 steps at .995, three quarters at .999. With it the average
-    reaches back over about the last ninth of training, until it reaches back over 1 / (1 - decay) steps.
+    After t steps the decay is min(decay, (1 + t) / (10 + t)). Without this warm-up, the initial weights keep a share
+    of decay^t in the average: a quarter after 300 steps at .995, three quarters at .999. With it the average covers
+    about the last ninth of training, and at most the last 1 / (1 - decay) steps.
 
     Args:
-        decay: share of the average that a step keeps, at the most.
+        decay: largest share of the old average in the new one.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -27,6 +27,6 @@ class WeightEMA(WeightAveraging):
         super().__init__(avg_fn=self.step)
 
     def step(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """The next average from the present one and the current value, after `updates` of them."""
+        """The next average from the present one and the current value, after `updates` updates."""
         decay = min(self.decay, (1 + float(updates)) / (10 + float(updates)))
         return average + (1 - decay) * (current - average)

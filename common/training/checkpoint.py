@@ -1,52 +1,125 @@
-"""Checkpoints that rebuild their model: what is stored beside the weights, and the way back."""
+"""Checkpoints that rebuild their model: what is stored beside the weights, and how the model is restored."""
 
+import importlib
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from common.configurable import from_config, import_class, to_config
+from common.evaluation.report import Report
+from common.model.files import FileFormat
+from common.model.generation import Generation
+
+Part = TypeVar("Part", FileFormat, Report)
+FORMAT = 1  # version of what is stored; checkpoints of another version are refused
 
 
-def description(model: Any) -> dict[str, Any]:
+def description(model: Generation) -> dict[str, Any]:
     """How to build a model, as plain data to be stored in its checkpoint.
 
-    A part of the user's own that is no `Configurable` cannot be stored: then the reason is, and `rebuild` asks for the
-    model's arguments.
+    A user's part that is not `Configurable` cannot be stored: the reason is stored instead, and `rebuild` then needs
+    the model's arguments.
     """
-    sizes = {"latent_dim": model.latent_prior.latent_dim}
+    stored = {"suite_format": FORMAT, "latent_dim": model.latent_prior.latent_dim}
     try:
-        return {**sizes, "model": to_config(model)}
+        return {**stored, "model": to_config(model)}
     except TypeError as error:
-        return {**sizes, "model_problem": str(error)}
+        return {**stored, "model_problem": str(error)}
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The contents of a checkpoint of the suite; no code in it is run.
+
+    Raises:
+        ValueError: if the file is not a checkpoint of the suite, or has another format.
+    """
+    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    if "latent_dim" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of the suite")
+    found = checkpoint.get("suite_format")
+    if found != FORMAT:
+        raise ValueError(f"{path} has checkpoint format {found}, this version of the suite reads {FORMAT}: train again")
+    return checkpoint
 
 
 def rebuild(cls: type, path: Path, map_location: Any, arguments: dict[str, Any]) -> Any:
     """The model of a checkpoint, in evaluation mode.
 
     Args:
-        cls: the class that was asked; the stored class is built where it is another one.
+        cls: the requested class; where the stored class is another one, that one is built.
         path: the checkpoint.
         map_location: as in `torch.load`.
         arguments: replace stored arguments of the constructor.
 
     Raises:
-        ValueError: if the file is no checkpoint of the suite, or does not say how its model is built.
+        ValueError: if the file is not a checkpoint of the suite, or lacks what rebuilds the model.
     """
-    checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    if "latent_dim" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of the suite")
-    stored = checkpoint.get("model")
+    return _model_of(read_checkpoint(path, map_location), cls, path, map_location, arguments)
+
+
+def _model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: Any, arguments: dict[str, Any]) -> Any:
+    stored: Any = checkpoint.get("model")
     if stored is None and not arguments:
         raise ValueError(
             f"{path} cannot rebuild its model ({checkpoint['model_problem']}); call load_from_checkpoint on the model's"
             " own class, with the arguments of its constructor"
         )
     given = {} if stored is None else {name: from_config(value) for name, value in stored["init_args"].items()}
-    # The class that was asked may be one that cannot be imported: from a notebook, or from inside of a function.
+    # The requested class may be one that cannot be imported, from a notebook or from inside a function.
     same = stored is None or stored["class_path"].rpartition(".")[2] == cls.__name__
     model: Any = (cls if same else import_class(stored["class_path"]))(**(given | arguments))
     if model.latent_prior.latent_dim is None and checkpoint["latent_dim"] is not None:
         model.build_prior(checkpoint["latent_dim"])
     model.load_state_dict(checkpoint["state_dict"])
     return model.to(map_location).eval()
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint with all that scripts need.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        parts: class paths by name: `files`, the modality's file format, and `report`.
+    """
+
+    model: Any
+    parts: dict[str, str]
+
+    @cached_property
+    def files(self) -> FileFormat:
+        """How examples are read from files and written to them."""
+        return self._part("files", FileFormat)
+
+    @cached_property
+    def report(self) -> Report:
+        """The figures and media that only the modality has."""
+        return self._part("report", Report)
+
+    def _part(self, name: str, base: type[Part]) -> Part:
+        """An instance of the class that the checkpoint names, or of the base where a plain `Trainer` wrote it.
+
+        Raises:
+            TypeError: if the class is of another kind.
+        """
+        if name not in self.parts:
+            return base()
+        module, _, attribute = self.parts[name].rpartition(".")
+        cls = getattr(importlib.import_module(module), attribute)
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise TypeError(f"{self.parts[name]} is no {base.__name__}: refused to build it from a checkpoint")
+        return cls()
+
+
+def restore(path: Path, map_location: Any = "cpu") -> Restored:
+    """Model, file format and report of a checkpoint.
+
+    Raises:
+        ValueError: as `rebuild`.
+    """
+    checkpoint = read_checkpoint(path, map_location)
+    model = _model_of(checkpoint, Generation, path, map_location, {})
+    return Restored(model, {name: checkpoint[name] for name in ("files", "report") if name in checkpoint})

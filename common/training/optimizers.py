@@ -1,4 +1,4 @@
-"""What a configuration says of optimiser and learning rate, made into what Lightning asks for."""
+"""The configured optimiser and learning-rate scheduler, in the form that Lightning expects."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from common.objectives.schedules import WarmupCosine
 
 @dataclass(frozen=True)
 class Factories:
-    """Makers of optimiser and scheduler; those of a command line hold its parser, which no copy can take along.
+    """Factories of optimiser and scheduler; those from a command line hold its parser, which cannot be copied.
 
     Attributes:
         optimizer: makes the optimiser from the parameters.
@@ -24,11 +24,11 @@ class Factories:
     scheduler: LRSchedulerCallable | None
 
     def make(self, parameters: Iterator[Parameter], total_steps: Callable[[], int]) -> OptimizerLRScheduler:
-        """Optimiser and scheduler; one that knows a last step goes by steps, any other by epochs.
+        """Optimiser and scheduler; a scheduler with `total_steps` steps with every batch, others with every epoch.
 
         Args:
-            parameters: what is trained.
-            total_steps: steps of the training; asked only by a `WarmupCosine` that was given none.
+            parameters: the parameters to train.
+            total_steps: returns the steps of the training; called only for a `WarmupCosine` without a total.
         """
         optimizer = self.optimizer(parameters)
         if self.scheduler is None:

@@ -1,4 +1,4 @@
-"""Results as a person reads them: one run, or the mean and deviation of several."""
+"""Results printed as tables: one run, or the mean and standard deviation of several."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from common.results import Measurement, Results, aggregate, find
 
 
 def print_run(folder: Path) -> None:
-    """Prints a run's measurements and where its files lie."""
+    """Prints a run's measurements and the paths of its files."""
     console = _console()
     path = folder / "results.json"
     if path.exists():
@@ -39,7 +39,7 @@ def print_run(folder: Path) -> None:
 
 
 def _console() -> Console:
-    """A terminal keeps its width; a file or a pipe gets room for whole rows."""
+    """A console of the terminal's width; for a file or a pipe, wide enough for whole rows."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
 
@@ -50,7 +50,7 @@ def _cells(figure: Measurement) -> list[str]:
 
 
 def print_runs(root: Path, metrics: list[str]) -> None:
-    """Prints the mean, deviation and number of runs of some metrics, a row for each run name.
+    """Prints mean, standard deviation and number of runs of some metrics, one row per run name.
 
     Raises:
         ValueError: if there is no result, or none with these metrics.

@@ -1,4 +1,4 @@
-"""Where a run lives and who watches it: the run folder, metrics.csv and Weights & Biases."""
+"""Where a run is stored and logged: the run folder, metrics.csv and Weights & Biases."""
 
 import csv
 import hashlib
@@ -20,15 +20,15 @@ RUN_ID = "CVAE_SUITE_RUN_ID"  # environment variable through which the processes
 
 @dataclass
 class RunConfig:
-    """Where a run is kept: root / modality / name / id.
+    """Where a run is stored: root / modality / name / id.
 
     Attributes:
-        name: of the experiment; runs that differ in their seed alone share it.
+        name: name of the experiment; runs that differ only in their seed share it.
         root: folder of all runs.
-        id: of the run; made from the date and time where none is given.
-        test: lets `fit` end with a test of the kept checkpoint, so that the run leaves results.json.
+        id: id of the run; None makes one from the cluster's job or the date and time.
+        test: whether `fit` ends with a test of the saved checkpoint, which writes results.json.
         keep: which weights `best.ckpt` holds: those with the best validation ELBO, or the last ones, for trainings
-            that give up some ELBO on purpose (free bits, warm starts, terms beside the ELBO).
+            that deliberately sacrifice some ELBO (free bits, warm starts, terms beside the ELBO).
     """
 
     name: str = "default"
@@ -43,7 +43,7 @@ class WandbConfig:
     """Weights & Biases.
 
     Attributes:
-        mode: offline keeps all in the run folder (`wandb sync` sends it later), online sends it, disabled is none.
+        mode: offline stores logs in the run folder (`wandb sync` uploads them), online uploads them, disabled has none.
         project: project of the runs.
         entity: account or team; None is the account's default.
         tags: tags of the run.
@@ -58,7 +58,7 @@ class WandbConfig:
 def run_folder(run: RunConfig, modality: str, checkpoint: str | Path | None) -> Path:
     """The folder of this run, decided once: every process of the run gets the same.
 
-    A checkpoint inside of a run folder continues that run. Otherwise the id is the given one, or a new one that child
+    A checkpoint inside a run folder continues that run. Otherwise the id is the given one, or a new one that child
     processes inherit through the environment.
     """
     if checkpoint and Path(checkpoint).resolve().parent.name == "checkpoints" and run.id is None:
@@ -71,7 +71,7 @@ def run_folder(run: RunConfig, modality: str, checkpoint: str | Path | None) -> 
 
 
 def _cluster_id() -> str | None:
-    """An id that processes started side by side (torchrun, SLURM) can tell without talking to each other."""
+    """An id that processes started together (torchrun, SLURM) can derive without communication."""
     if "SLURM_JOB_ID" in os.environ and "SLURM_PROCID" in os.environ:
         return f"slurm-{os.environ['SLURM_JOB_ID']}"
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -81,7 +81,7 @@ def _cluster_id() -> str | None:
 
 
 def git_revision() -> str:
-    """Revision of the working directory's repository, `unknown` outside of one.
+    """Revision of the working directory's repository, `unknown` outside one.
 
     It ends in `-dirty` where files have changed, other than the documents that a table's results are written into.
     """
@@ -96,10 +96,10 @@ def git_revision() -> str:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Hash of what decides a run's outcome but for its seed: everything except `run`, `wandb` and the seed."""
+    """Hash of what determines a run's outcome apart from its seed: all options except `run`, `wandb` and the seed."""
     ignored = {"run", "wandb", "seed_everything", "ckpt_path", "config"}
-    kept = {key: value for key, value in config.items() if key not in ignored}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    relevant = {key: value for key, value in config.items() if key not in ignored}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> list[Logger]:
@@ -119,14 +119,14 @@ def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> 
                 tags=wandb.tags or None,
                 group=f"{modality}/{run.name}",
                 job_type=modality,
-                resume=None if offline else "allow",  # a resumed or tested run goes on under its id
+                resume=None if offline else "allow",  # a resumed or tested run continues under its id
             )
         )
     return chosen
 
 
 class MetricsCSV(CSVLogger):
-    """Lightning's CSVLogger, writing metrics.csv straight into a folder and adding to one that is there.
+    """Lightning's CSVLogger, which writes metrics.csv directly into a folder and appends to an existing file.
 
     Lightning's own deletes the file when a run is resumed or tested.
     """
@@ -144,11 +144,11 @@ class MetricsCSV(CSVLogger):
     def experiment(self) -> Any:
         """The writer, on process 0."""
         if self._experiment is None:
-            self._experiment = _AddingWriter(self.log_dir)
+            self._experiment = _AppendingWriter(self.log_dir)
         return self._experiment
 
 
-class _AddingWriter(_ExperimentWriter):
+class _AppendingWriter(_ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
         if path.exists():
@@ -156,4 +156,4 @@ class _AddingWriter(_ExperimentWriter):
                 self.metrics_keys = next(csv.reader(file), [])
 
     def log_hparams(self, params: dict[str, Any]) -> None:
-        """The configuration has its own file."""
+        """Does nothing: config.yaml holds the configuration."""

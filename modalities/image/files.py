@@ -1,91 +1,39 @@
-"""Image files and their attribute tables."""
+"""Reading and writing files of images."""
 
-import hashlib
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from common.conditions.attributes import Attribute, Fields
-from common.conditions.columns import condition_columns
-from common.paths import cache_root
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+from common.evaluation.media import enlargement, image_grid
+from common.model.files import FileFormat
+from modalities.image.model import ImageCVAE
 
 
-def image_files(root: Path) -> list[Path]:
-    """All image files below a folder, sorted.
+class ImageFormat(FileFormat[ImageCVAE]):
+    """An image file is one example; samples become a PNG grid, or an array in an NPZ file."""
 
-    Raises:
-        FileNotFoundError: if the folder does not exist or holds no image.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"no image below {root} (suffixes {', '.join(sorted(SUFFIXES))})")
-    return files
+    def read(self, model: ImageCVAE, path: Path) -> Tensor:
+        """An image as [1, channels, height, width] in [0, 1], scaled to the model's size."""
+        channels, height, width = model.image_shape
+        try:
+            with Image.open(path) as file:
+                image = file.convert("L" if channels == 1 else "RGB").resize((width, height))
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        return torch.from_numpy(np.array(image)).reshape(1, height, width, channels).permute(0, 3, 1, 2) / 255
 
-
-def decode_images(files: list[Path], size: int, channels: int) -> Tensor:
-    """Files cropped to their central square and scaled: uint8 [N, channels, size, size], memory-mapped from the cache.
-
-    Decoded once: the cache is keyed by names, lengths and times of the files and by the settings.
-
-    Raises:
-        ValueError: for a file that is not a readable image.
-    """
-    digest = hashlib.sha256(f"{size} {channels}".encode())
-    for file in files:
-        status = file.stat()
-        digest.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
-    target = cache_root() / "images" / f"{digest.hexdigest()[:24]}.npy"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        shape = (len(files), channels, size, size)
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        for position, file in enumerate(tqdm(files, desc="decoding images", unit="file")):
-            array[position] = _decode(file, size, channels)
-        array.flush()
-        del array
-        partial.replace(target)
-    # Copy on write: torch wants writable memory, and the file stays as it is.
-    return torch.from_numpy(np.load(target, mmap_mode="c"))
-
-
-def _decode(file: Path, size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{file} cannot be read as an image ({error}): remove or replace it") from error
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=3
-    )
-    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
-
-
-def attribute_columns(csv: Path, root: Path, continuous: list[str]) -> tuple[list[Path], Fields, dict[str, Attribute]]:
-    """Files, raw fields and attributes of a CSV whose first column names image files below `root`.
-
-    Empty cells are missing. Statistics of continuous columns are left to the caller, who knows the split.
-
-    Raises:
-        ValueError: naming the CSV and the row or column at fault.
-    """
-    table = pd.read_csv(csv)
-    if table.shape[1] < 2 or table.empty:
-        raise ValueError(f"{csv} needs a column of file names, at least one of attributes, and rows")
-    files = [root / str(name) for name in table.iloc[:, 0]]
-    for row, file in enumerate(files):
-        if not file.is_file():
-            raise ValueError(f"{csv}, row {row + 2}: {file} does not exist (column {table.columns[0]!r} names images)")
-    fields, attributes = condition_columns(table, table.columns[1:], csv, continuous)
-    return files, fields, attributes
+    def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
+        """Writes images [N, channels, height, width] as a PNG grid, or as an array `samples` in an NPZ file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npz":
+            np.savez_compressed(path, samples=samples.cpu().numpy())
+        elif path.suffix == ".png":
+            columns = min(len(samples), max(4, round(len(samples) ** 0.5)))
+            image_grid(samples, columns, enlargement(samples)).save(path)
+        else:
+            raise ValueError(f"{path}: images are written as .png (a grid) or .npz (an array)")

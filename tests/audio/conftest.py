@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from modalities.audio.data.datamodules import Tunes
+from modalities.audio.data import Tunes
 from modalities.audio.evaluation.judge import AudioJudge
 
 

@@ -4,10 +4,10 @@ import torch
 
 from common.conditions.attributes import Categorical
 from modalities.audio import AudioGenreCVAE, GenreEncoder
-from modalities.audio.networks.convolutions import ResidualConv
+from modalities.audio.networks.convolutions import SpectrogramConv
 from modalities.audio.signal.features import LogMel
 
-SMALL = ResidualConv(channels=4, width=16, depth=1)
+SMALL = SpectrogramConv(channels=4, width=16, depth=1)
 FEATURES = LogMel(sample_rate=8000, samples=8192, n_fft=512, hop=256, mels=16, high=4000.0, mean=-2.0, std=3.0)
 ATTRIBUTES = {"genre": Categorical(("reel", "jig", "clog")), "instrument": Categorical(("piano", "flute"))}
 

@@ -5,9 +5,11 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from common.batch import Batch
+from common.conditions.condition import Condition
 from common.conditions.encoders import ConditionEncoder
 from common.distributions.likelihoods import Gaussian
 from common.distributions.posterior import diagonal_normal
+from common.model.latent_model import LatentModel
 from common.training.module import ConditionalELBO
 
 
@@ -20,7 +22,19 @@ class Unconditional(ConditionEncoder):
         super().__init__({})
 
     def forward(self, fields):
-        return torch.zeros(1, 1)
+        return Condition(torch.zeros(1, 1))
+
+
+class Number(ConditionEncoder):
+    """The number c as it is."""
+
+    dim = 1
+
+    def __init__(self):
+        super().__init__({})
+
+    def forward(self, fields):
+        return Condition(fields["c"].float().unsqueeze(-1))
 
 
 class PointCVAE(ConditionalELBO):
@@ -37,7 +51,7 @@ class PointCVAE(ConditionalELBO):
         return self.likelihood(self.decoder(z), event_ndim=1)
 
 
-class LinearGaussian(nn.Module):
+class LinearGaussian(LatentModel):
     """x = W z + c u + sigma * noise in three dimensions, with z ~ N(0, I) in two and a number c.
 
     Likelihood, posterior and marginal are known in closed form. The columns of W are orthogonal, so that the exact
@@ -46,23 +60,17 @@ class LinearGaussian(nn.Module):
     """
 
     def __init__(self, sigma=0.5, effect=1.0, shift=0.0, stretch=1.0, use_latent=True):
-        super().__init__()
+        super().__init__(Number(), latent_dim=2)
         self.sigma, self.shift, self.stretch = sigma, shift, stretch
         self.W = torch.tensor([[1.0, 0.5], [1.0, -0.5], [0.0, 1.0]]) * float(use_latent)
         self.u = effect * torch.tensor([1.0, -1.0, 0.5])
 
-    def condition(self, fields):
-        return fields["c"].float().unsqueeze(-1)
-
-    def prior(self, c):
-        return Independent(Normal(torch.zeros(len(c), 2), torch.ones(len(c), 2)), 1)
-
     def decode(self, z, c):
-        return Independent(Normal(z @ self.W.T + c * self.u, self.sigma), 1)
+        return Independent(Normal(z @ self.W.T + c.vector * self.u, self.sigma), 1)
 
     def encode(self, x, c):
         precision = 1 + (self.W**2).sum(0) / self.sigma**2
-        mean = (x - c * self.u) @ self.W / self.sigma**2 / precision
+        mean = (x - c.vector * self.u) @ self.W / self.sigma**2 / precision
         return Independent(Normal(mean + self.shift, (precision**-0.5 * self.stretch).expand_as(mean)), 1)
 
     def exact(self, x, c, observed=(0, 1, 2)):
@@ -75,5 +83,5 @@ class LinearGaussian(nn.Module):
     def batch(self, count, values=2):
         """Examples drawn from the model, with conditions 0 ... values - 1 in turn."""
         c = torch.arange(count) % values
-        x = self.decode(torch.randn(count, 2), c.float().unsqueeze(-1)).sample()
+        x = self.decode(torch.randn(count, 2), self.condition({"c": c})).sample()
         return Batch(x, {"c": c}, index=torch.arange(count))

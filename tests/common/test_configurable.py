@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
+from common.conditions.condition import Condition
 from common.configurable import Configurable, from_config, import_class, to_config
 from common.distributions.likelihoods import DiscretizedLogistic, Gaussian
 from common.distributions.priors import ConditionalNormal, VampPrior
@@ -85,7 +86,7 @@ def test_a_rebuilt_model_takes_the_weights_of_the_first():
     first = image_model()
     second = from_config(to_config(first))
     second.load_state_dict(first.state_dict())
-    x, c = torch.rand(2, 1, 4, 4), torch.randn(2, 4)
+    x, c = torch.rand(2, 1, 4, 4), Condition(torch.randn(2, 4))
     assert torch.equal(first.encode(x, c).mean, second.encode(x, c).mean)
     assert second.objective == first.objective
 

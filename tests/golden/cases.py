@@ -47,7 +47,7 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["audio/tunes"],
         "--data.init_args.limit 24 --data.init_args.clips 2 --data.init_args.batch_size 16 "
         "--model.architecture.width 32 --model.prior.init_args.width 32"
-        " --model.removal common.objectives.invariance.Adversary",
+        " --model.invariance common.objectives.invariance.Adversary",
     ),
     "tabular": ("train_tabular", ["tabular/breast_cancer"], ""),
     "tabular-miwae": ("train_tabular", ["tabular/wine", "tabular/miwae"], ""),

@@ -1,4 +1,4 @@
-"""Nobody changes what training computes without knowing: losses of 20 steps against those on file."""
+"""A change of what training computes does not go unnoticed: losses of 20 steps against those on file."""
 
 import json
 

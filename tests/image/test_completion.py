@@ -9,11 +9,12 @@ from torch.distributions import Bernoulli, Independent
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Categorical
 from common.distributions.guidance import extrapolate
-from common.distributions.likelihoods import with_given
+from common.distributions.likelihoods import clamp
 from common.distributions.priors import ConditionalNormal
 from common.evaluation.bounds import log_likelihood, prior_log_likelihood
-from modalities.image import ImageCVAE, ObservedEncoder
+from modalities.image import ImageCVAE, ObservedPixelsEncoder
 from modalities.image.completion import Completion, Hole, Quadrants
+from modalities.image.condition import HIDDEN_PIXEL
 from modalities.image.data import Digits
 from modalities.image.networks import MLP
 
@@ -22,7 +23,7 @@ NAN = float("nan")
 
 
 def small(use=(), **options):
-    encoder = ObservedEncoder(ATTRIBUTES, (1, 4, 4), dim=3, use=list(use))
+    encoder = ObservedPixelsEncoder(ATTRIBUTES, (1, 4, 4), dim=3, use=list(use))
     prior = ConditionalNormal(8)
     return ImageCVAE(encoder, (1, 4, 4), 2, architecture=MLP([8]), prior=prior, **options).eval()
 
@@ -102,14 +103,14 @@ def test_given_values_have_probability_one_and_the_others_their_own():
     logits, x = torch.randn(3, 2, 5), torch.ones(2, 5)
     known = torch.full((2, 5), NAN)
     known[0, :2], known[1, 4] = 1.0, 0.0
-    likelihood = with_given(Independent(Bernoulli(logits=logits), 1), known)
+    likelihood = clamp(Independent(Bernoulli(logits=logits), 1), known)
     expected = torch.where(known.isnan(), torch.nn.functional.logsigmoid(logits), 0.0).sum(-1)
     assert torch.allclose(likelihood.log_prob(x), expected)
     drawn = likelihood.sample((4,))
     assert (drawn[..., 0, :2] == 1).all()
     assert (drawn[..., 1, 4] == 0).all()
     assert torch.allclose(likelihood.mean[:, 0, 2:], logits[:, 0, 2:].sigmoid())
-    null = with_given(Independent(Bernoulli(logits=torch.zeros(3, 2, 5)), 1), known)
+    null = clamp(Independent(Bernoulli(logits=torch.zeros(3, 2, 5)), 1), known)
     further = extrapolate(likelihood, null, 2.0)
     assert torch.allclose(further.mean[:, 0, 2:], (2 * logits[:, 0, 2:]).sigmoid())
     assert (further.mean[:, 0, :2] == 1).all()
@@ -121,11 +122,13 @@ def test_given_values_have_probability_one_and_the_others_their_own():
 def test_the_condition_holds_the_observed_pixels_and_no_guidance_takes_them_away():
     model, batch = small(use=["digit"]), halves()
     c = model.embed(batch)
-    assert torch.equal(model.condition.given(c).isnan(), batch.condition[OBSERVED].isnan())
-    assert torch.equal(
-        model.condition.given(model.condition.null(c)).nan_to_num(7), batch.condition[OBSERVED].nan_to_num(7)
-    )
-    assert not torch.allclose(model.condition.null(c), c)
+    null = model.condition(model.condition.null(batch.condition))
+    for observed in (c.observed, null.observed):
+        assert torch.equal(observed.nan_to_num(7), batch.condition[OBSERVED].nan_to_num(7))
+    pixels = batch.condition[OBSERVED].nan_to_num(HIDDEN_PIXEL).flatten(1)
+    assert torch.equal(c.vector[:, 3:], pixels)
+    assert torch.equal(null.vector[:, 3:], pixels)
+    assert (null.vector[:, :3] - c.vector[:, :3]).abs().amax(1).min() > 1e-2  # the digit alone is taken away
 
 
 def test_only_hidden_pixels_cost_anything_and_samples_repeat_the_others():
@@ -136,7 +139,7 @@ def test_only_hidden_pixels_cost_anything_and_samples_repeat_the_others():
     known = ~batch.condition[OBSERVED].isnan()
     for samples in (model.sample(batch.condition, 3), model.sample(batch.condition, 3, draw=True)):
         assert torch.equal(samples[:, known], batch.x[known].expand(3, -1))
-    whole = model.decode(torch.randn(2, 2), model.condition({}).expand(2, -1))
+    whole = model.decode(torch.randn(2, 2), model.condition({}).expand(2))
     assert (whole.log_prob(batch.x[:2]) < likelihood.log_prob(batch.x)[:2] + 5).all()
 
 
@@ -172,18 +175,12 @@ def test_the_baseline_adds_its_logits_whatever_z():
     with_it = model.decode(z, c).base_dist.base.logits
     guess, model.baseline = model.baseline, None
     assert torch.allclose(
-        with_it - model.decode(z, c).base_dist.base.logits, guess(torch.zeros(5, 2), c).expand(3, 5, 1, 4, 4), atol=1e-5
+        with_it - model.decode(z, c).base_dist.base.logits,
+        guess(torch.zeros(5, 2), c.vector).expand(3, 5, 1, 4, 4),
+        atol=1e-5,
     )
 
 
 def test_an_image_of_another_size_is_refused_by_name():
     with pytest.raises(ValueError, match=r"condition\.shape is"):
         small().condition({OBSERVED: torch.zeros(2, 1, 8, 8)})
-
-
-def test_media_show_completions():
-    digits = Completion(Digits(50, "dynamic"), Hole())
-    model = ImageCVAE(
-        ObservedEncoder(digits.attributes), latent_dim=4, architecture=MLP([16]), prior=ConditionalNormal(8)
-    )
-    assert set(model.media(digits.batch("val", 8)).pictures) == {"reconstructions", "completions"}

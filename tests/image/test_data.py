@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -8,7 +7,6 @@ from PIL import Image
 from common.conditions.attributes import Categorical, Continuous
 from common.paths import data_root
 from modalities.image.data import MNIST, Digits, ImageFolder, UTKFace
-from modalities.image.files import decode_images
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_the_embedded_digits_are_5000_in_equal_classes_and_three_disjoint_splits(digits):
-    table = digits.table
+    table = digits.examples
     assert table.x.shape == (5000, 1, 28, 28)
     assert {name: len(rows) for name, rows in table.splits.items()} == {"train": 4000, "val": 500, "test": 500}
     assert table.fields["digit"][table.splits["test"]].bincount().tolist() == [50] * 10
@@ -39,8 +37,8 @@ def test_the_embedded_digits_are_5000_in_equal_classes_and_three_disjoint_splits
 
 
 def test_dynamic_binarisation_follows_the_grey_value_anew_in_training_and_once_in_evaluation(digits):
-    rows = digits.table.splits["test"][:200]
-    grey = digits.table.x[rows].float() / 255
+    rows = digits.examples.splits["test"][:200]
+    grey = digits.examples.x[rows].float() / 255
     loader = digits.loader("test")
     batch = next(iter(loader))
     first, second = (digits.transform(batch, training=False).x for _ in range(2))
@@ -78,7 +76,7 @@ def test_a_folder_of_classes_is_read_by_class(folder):
 def test_an_image_outside_of_any_class_is_named(folder):
     save(folder / "stray.png", (0, 0, 0))
     with pytest.raises(ValueError, match=r"stray\.png lies in no class folder"):
-        _ = ImageFolder(folder, size=8).table
+        _ = ImageFolder(folder, size=8).examples
 
 
 def attributes_csv(folder, text):
@@ -96,10 +94,10 @@ def test_a_csv_gives_categories_numbers_and_missing_cells(folder):
     assert data.attributes["count"] == Categorical(("0", "1", "2"))
     age = data.attributes["age"]
     assert isinstance(age, Continuous)
-    train = data.table.fields["age"][data.table.splits["train"]]
+    train = data.examples.fields["age"][data.examples.splits["train"]]
     assert age.mean == pytest.approx(train[~train.isnan()].mean().item(), abs=1e-4)  # of the training split alone
-    assert data.table.fields["colour"][30] == -1
-    assert math.isnan(data.table.fields["age"][31])
+    assert data.examples.fields["colour"][30] == -1
+    assert math.isnan(data.examples.fields["age"][31])
 
 
 @pytest.mark.parametrize(
@@ -111,38 +109,27 @@ def test_a_csv_gives_categories_numbers_and_missing_cells(folder):
 )
 def test_a_faulty_csv_names_its_row(folder, text, message):
     with pytest.raises(ValueError, match=message):
-        _ = ImageFolder(folder, attributes_csv(folder, text), size=8).table
+        _ = ImageFolder(folder, attributes_csv(folder, text), size=8).examples
 
 
 def test_a_text_in_a_continuous_column_names_row_and_column(folder):
     path = attributes_csv(folder, "file,age\ncat/0.png,12.5\ncat/1.png,old\n")
     with pytest.raises(ValueError, match=r"row 3, column age: 'old' is not a number"):
-        _ = ImageFolder(folder, path, continuous=["age"], size=8).table
+        _ = ImageFolder(folder, path, continuous=["age"], size=8).examples
 
 
 def test_a_broken_image_is_named(folder):
     (folder / "cat" / "0.png").write_text("not an image")
     with pytest.raises(ValueError, match=r"0\.png cannot be read as an image"):
-        _ = ImageFolder(folder, size=8).table
+        _ = ImageFolder(folder, size=8).examples
 
 
 def test_a_missing_or_empty_folder_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.root"):
-        _ = ImageFolder(tmp_path / "nowhere").table
+        _ = ImageFolder(tmp_path / "nowhere").examples
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no image below"):
-        _ = ImageFolder(tmp_path / "empty").table
-
-
-def test_images_are_cropped_to_their_centre_and_decoded_once(tmp_path, monkeypatch):
-    pixels = np.zeros((10, 30, 3), np.uint8)
-    pixels[:, 10:20] = 255  # the central square is white
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    first = decode_images([tmp_path / "wide.png"], 4, 1)
-    assert first.shape == (1, 1, 4, 4)
-    assert first.float().mean() > 240
-    monkeypatch.setattr(Image, "open", lambda path: pytest.fail("decoded twice"))
-    assert torch.equal(decode_images([tmp_path / "wide.png"], 4, 1), first)
+        _ = ImageFolder(tmp_path / "empty").examples
 
 
 @pytest.mark.parametrize(
@@ -167,13 +154,17 @@ def test_a_name_that_is_not_utkface_is_refused():
 @pytest.mark.skipif(not (data_root() / "mnist").exists(), reason="full MNIST is not in the data root")
 def test_full_mnist_is_read_from_the_data_root():
     data = MNIST(validation=5000, download=False)
-    assert {name: len(rows) for name, rows in data.table.splits.items()} == {"train": 55000, "val": 5000, "test": 10000}
-    assert data.table.fields["digit"][data.table.splits["test"]].bincount()[0] == 980
+    assert {name: len(rows) for name, rows in data.examples.splits.items()} == {
+        "train": 55000,
+        "val": 5000,
+        "test": 10000,
+    }
+    assert data.examples.fields["digit"][data.examples.splits["test"]].bincount()[0] == 980
 
 
 @pytest.mark.skipif(not (data_root() / "utkface").exists(), reason="UTKFace is not in the data root")
 def test_utkface_is_read_from_the_data_root():
     data = UTKFace(size=16, condition=["age", "gender"])
     assert list(data.attributes) == ["age", "gender"]
-    assert len(data.table.x) > 4000
+    assert len(data.examples.x) > 4000
     assert 0 < data.attributes["age"].mean < 60

@@ -3,8 +3,8 @@ import torch
 
 from common.conditions.attributes import Categorical, Continuous
 from common.conditions.classifier import scores
+from common.data.examples import Examples
 from common.data.splits import random_split
-from common.data.table import Table
 from common.evaluation.control import control_figures
 from modalities.image.judge import ImageJudge, distort
 
@@ -21,7 +21,7 @@ def bars():
     x = (x * brightness[:, None, None, None] * 255).to(torch.uint8)
     splits = random_split(600, (0.1, 0.2), seed=0)
     attributes = {"standing": Categorical(("no", "yes")), "light": Continuous.fit(brightness[splits["train"]])}
-    return Table(x, {"standing": standing, "light": brightness}, attributes, splits)
+    return Examples(x, {"standing": standing, "light": brightness}, attributes, splits)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ class Painter:
     """Generates exactly what is asked for, or the contrary."""
 
     device = torch.device("cpu")
+    sampled = "paintings"
 
     def __init__(self, bars, obedient):
         self.bars, self.obedient = bars, obedient
@@ -60,6 +61,7 @@ def test_an_obedient_model_reaches_the_ceiling_and_a_contrary_one_nothing(judge,
     assert good["test/control_accuracy"].value >= 0.97
     assert bad["test/control_accuracy"].value <= 0.03
     assert good["test/judge_accuracy"].n == 120
+    assert "frozen judge, paintings with z ~ p(z|c)" in good["test/control_accuracy"].estimator
     assert "test/control_error/light" in good
 
 

@@ -1,7 +1,5 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical, Continuous
@@ -108,43 +106,3 @@ def test_drawn_samples_are_binary_and_means_are_not():
     drawn = model.sample({"digit": 1}, num_samples=2, draw=True)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert len(model.sample({"digit": 1}, num_samples=2).unique()) > 100
-
-
-def test_samples_are_written_as_a_grid_or_an_array_and_nothing_else(tmp_path):
-    model = ImageCVAE(encoder(), architecture=MLP([16])).eval()
-    samples = model.sample({"digit": 1}, num_samples=9)[:, 0]
-    model.write(samples, tmp_path / "new" / "grid.png")
-    assert Image.open(tmp_path / "new" / "grid.png").size == (4 * 58 + 2, 3 * 58 + 2)  # doubled, two pixels apart
-    model.write(samples, tmp_path / "array.npz")
-    assert np.allclose(np.load(tmp_path / "array.npz")["samples"], samples)
-    with pytest.raises(ValueError, match=r"\.png .* or \.npz"):
-        model.write(samples, tmp_path / "samples.txt")
-
-
-def test_a_file_is_read_at_the_size_and_channels_of_the_model(tmp_path):
-    Image.new("RGB", (50, 40), (255, 0, 0)).save(tmp_path / "red.png")
-    model = ImageCVAE(encoder(), shape=(3, 16, 16), architecture=MLP([16]))
-    image = model.read(tmp_path / "red.png")
-    assert image.shape == (1, 3, 16, 16)
-    assert image.mean(dim=(0, 2, 3)).tolist() == [1.0, 0.0, 0.0]
-    (tmp_path / "broken.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"broken\.png cannot be read"):
-        model.read(tmp_path / "broken.png")
-
-
-def test_media_show_reconstructions_conditions_and_a_traversal(digits):
-    model = ImageCVAE(encoder(), architecture=MLP([16])).eval()
-    pictures = model.media(digits.batch("val", 20)).pictures
-    assert pictures.keys() == {"reconstructions", "conditions", "traversal"}
-    width, height = pictures["conditions"].size
-    assert width > 10 * 56
-    assert height > 10 * 56  # ten digits, ten samples each
-    assert np.asarray(pictures["conditions"]).std() > 10  # not a blank page
-
-
-def test_a_continuous_attribute_is_swept_from_left_to_right():
-    attributes = {"age": Continuous(30.0, 15.0, 1.0, 90.0), "gender": Categorical(("male", "female"))}
-    model = ImageCVAE(AttributeEncoder(attributes), (3, 16, 16), architecture=MLP([16]), likelihood=Gaussian()).eval()
-    batch = Batch(torch.rand(4, 3, 16, 16), {"age": torch.rand(4) * 50, "gender": torch.tensor([0, 1, 0, 1])})
-    picture = model.media(batch).pictures["conditions"]
-    assert picture.size[0] > picture.size[1]  # ten ages, two rows for each gender

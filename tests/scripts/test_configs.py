@@ -1,28 +1,37 @@
 """Every configuration file parses; those of data build their model through the real command line."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from common.conditions.attributes import OBSERVED, Categorical, Continuous
+from common.data.examples import Examples
 from common.data.splits import random_split
-from common.data.table import Table
+from common.distributions.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
-from modalities.audio.data.datamodules import AudioData, RecordedAudio, Tunes
+from modalities.audio.data import AudioData, RecordedAudio, Tunes
 from modalities.audio.data.tunes import GENRES
+from modalities.audio.evaluation.report import AudioReport
 from modalities.image import ImageCVAE, data
+from modalities.image.report import ImageReport
 from modalities.tabular import TabularCVAE
-from modalities.tabular.data.datamodules import TableFile, TabularData
+from modalities.tabular.data import TableFile, TabularData
 from modalities.tabular.data.tables import synthetic
+from modalities.tabular.evaluation.report import TabularReport
 from modalities.text import TextStyleCVAE
+from modalities.text.data import TextData
 from modalities.text.data.corpus import Corpus, bible
-from modalities.text.data.datamodules import TextData
+from modalities.text.evaluation.report import TextReport
 from scripts import train_audio, train_tabular, train_text
 from scripts.train_image import LINKS
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
+# Log-likelihood of a random pixel under an untrained network, nats: at best minus the entropy of what is random.
+PIXELS = {Bernoulli: (-0.8, -0.68), Gaussian: (-6.0, 0.0), DiscretizedLogistic: (-10.0, -math.log(256))}
 SHAPES = {"cifar10": (3, 32, 32), "celeba": (3, 64, 64), "utkface": (3, 64, 64), "folder": (3, 64, 64)}
 
 
@@ -42,12 +51,23 @@ class ParseOnly(BuildOnly):
 
 def command_line(cli, *files):
     arguments = ["fit", "--wandb.mode", "disabled"] + [part for file in files for part in ("--config", str(file))]
-    return cli(ImageCVAE, data.ImageData, "image", LINKS, args=arguments)
+    return cli(ImageCVAE, data.ImageData, ImageReport, "image", LINKS, args=arguments)
 
 
 def text_command_line(cli, *files):
     arguments = ["fit", "--wandb.mode", "disabled"] + [part for file in files for part in ("--config", str(file))]
-    return cli(TextStyleCVAE, TextData, "text", train_text.LINKS, args=arguments)
+    return cli(TextStyleCVAE, TextData, TextReport, "text", train_text.LINKS, args=arguments)
+
+
+def terms_of(model, batch):
+    """Reconstruction and KL of each example, [B], whose difference is the ELBO."""
+    terms = model.eval().elbo(batch)
+    assert torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
+    return terms.reconstruction.detach(), terms.kl.detach()
+
+
+def within(values, low, high):
+    return bool(((values > low) & (values < high)).all())
 
 
 def stand_in(shape, names):
@@ -57,7 +77,7 @@ def stand_in(shape, names):
     if "age" in names:
         fields["age"], attributes["age"] = torch.arange(40).float(), Continuous(20.0, 10.0, 0.0, 39.0)
     x = torch.randint(256, (40, *shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    return lambda self: Table(x, fields, attributes, random_split(40, (0.2, 0.2), 0))
+    return lambda self: Examples(x, fields, attributes, random_split(40, (0.2, 0.2), 0))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("image/*.yaml")), ids=lambda path: path.stem)
@@ -72,7 +92,10 @@ def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, 
     assert list(cli.datamodule.attributes) == names
     assert list(cli.model.condition.attributes) == ([] if cli.model.condition.reads_observed else names)
     batch = cli.datamodule.batch("test", 2)
-    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
+    reconstruction, kl = terms_of(cli.model, batch)
+    hidden = batch.condition.get(OBSERVED, torch.full_like(batch.x, float("nan"))).isnan().flatten(1).sum(1)
+    assert within(reconstruction / hidden, *PIXELS[type(cli.model.likelihood)])
+    assert within(kl, -3.0, 3.0)  # posterior and prior begin alike; a flow's KL is of one draw
     samples = cli.model.sample(batch.condition)
     assert samples.shape == (1, 2, *shape)
     assert (OBSERVED in batch.condition) == cli.model.condition.reads_observed
@@ -104,9 +127,17 @@ def test_every_text_configuration_builds_a_model_that_scores_and_writes(name, mo
     monkeypatch.setattr(f"modalities.text.data.datamodules.{kind}.corpus", lambda self: few)
     cli = text_command_line(BuildOnly, *TEXT_BASES[name])
     batch = cli.datamodule.batch("test", 3)
-    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
-    written = cli.model.texts(cli.model.sample(batch.condition)[0])
-    assert len(written) == 3
+    reconstruction, kl = terms_of(cli.model, batch)
+    per_token, uniform = reconstruction / cli.model.lengths(batch.x), -math.log(len(cli.model.tokenizer))
+    if cli.model.condition.reads_source:
+        assert within(per_token, uniform + 2.0, -2.0)  # tokens are copied from the source before anything is learnt
+    else:
+        assert within(per_token, uniform - 0.35, uniform + 0.35)
+    assert within(kl / cli.model.latent_prior.size, 0.0, 0.2)
+    tokens = cli.model.sample(batch.condition)[0]
+    assert within(tokens, -1, len(cli.model.tokenizer))
+    assert within(cli.model.lengths(tokens), 0, cli.model.length + 1)
+    assert len(cli.model.texts(tokens)) == 3
 
 
 TABULAR_BASES = {path.stem: [path] for path in CONFIGS.glob("tabular/*.yaml")}
@@ -118,11 +149,21 @@ def test_every_tabular_configuration_builds_a_model_that_scores_and_imputes(name
     monkeypatch.setattr(TableFile, "frame", lambda self: synthetic(60, 0.1))
     arguments = ["fit", "--wandb.mode", "disabled"]
     arguments += [part for file in TABULAR_BASES[name] for part in ("--config", str(file))]
-    cli = BuildOnly(TabularCVAE, TabularData, "tabular", train_tabular.LINKS, args=arguments)
+    cli = BuildOnly(TabularCVAE, TabularData, TabularReport, "tabular", train_tabular.LINKS, args=arguments)
     batch = cli.datamodule.batch("test", 3)
-    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
-    observed = batch.replace(mask=~batch.condition[OBSERVED].isnan())
-    assert cli.model.impute(observed, 2).isfinite().all()
+    reconstruction, kl = terms_of(cli.model, batch)
+    shown = ~batch.condition[OBSERVED].isnan()
+    scored = batch.mask & ~shown if cli.model.condition.reads_observed else batch.mask
+    assert within(reconstruction / scored.sum(1), -3.5, -1.0)  # a standard normal cell costs 1.4 nats at best
+    assert kl.abs().max() < 1e-3  # without factor analysis the posterior begins as the prior
+    filled = cli.model.impute(batch.replace(mask=shown), 2)
+    assert torch.equal(filled[:, shown], batch.x[shown].expand(2, -1))
+    for number, column in enumerate(cli.model.columns):
+        cells = filled[:, ~shown[:, number], number]
+        if column.discrete:
+            assert torch.isin(cells, torch.arange(len(column.values))).all()
+        else:  # deviations from the mean, multiples of the geometric mean, or counts
+            assert within(cells, -3.0 if column.kind == "continuous" else 0.0, 10.0)
 
 
 AUDIO_BASES = {path.stem: [path] for path in CONFIGS.glob("audio/*.yaml")}
@@ -138,26 +179,52 @@ def test_every_audio_configuration_builds_a_model_that_scores_and_sounds(name, m
         x = torch.randn(40, *self.settings.shape).half()
         fields = {label: torch.arange(40) % 5 for label in labels}
         values = GENRES if name == "tunes" else tuple("abcde")
-        return Table(x, fields, {label: Categorical(values) for label in labels}, random_split(40, (0.2, 0.2), 0))
+        return Examples(x, fields, {label: Categorical(values) for label in labels}, random_split(40, (0.2, 0.2), 0))
 
     for kind in (Tunes, RecordedAudio):
         monkeypatch.setattr(kind, "load", load)
     arguments = ["fit", "--wandb.mode", "disabled"]
     arguments += [part for file in AUDIO_BASES[name] for part in ("--config", str(file))]
-    cli = BuildOnly(AudioGenreCVAE, AudioData, "audio", train_audio.LINKS, args=arguments)
+    cli = BuildOnly(AudioGenreCVAE, AudioData, AudioReport, "audio", train_audio.LINKS, args=arguments)
     batch = cli.datamodule.batch("test", 3)
     assert list(cli.model.condition.attributes) == labels
-    assert cli.model.eval().elbo(batch).elbo.isfinite().all()
-    samples = cli.model.sample(batch.condition)[0]
-    assert cli.model.sound(samples).shape == (3, cli.model.features.samples)
+    reconstruction, kl = terms_of(cli.model, batch)
+    entropy = math.log(2 * math.pi * math.e) / 2
+    assert within(reconstruction / batch.x[0].numel(), -entropy - 0.5, -entropy)  # of noise, which nothing predicts
+    assert within(kl, -6.0, 6.0)  # of one draw
+    sound = cli.model.sound(cli.model.sample(batch.condition)[0])
+    assert sound.shape == (3, cli.model.features.samples)
+    assert within(sound.square().mean(-1).sqrt(), 0.005, 0.1)
+
+
+def importance_weighted(reconstruction, kl, samples):
+    return -samples.log_weights().double().logsumexp(0).mean() + math.log(5)
+
+
+# The loss at step 100 from mean reconstruction, mean KL and the samples.
+LOSSES = {
+    "annealed": lambda reconstruction, kl, _: 100 / 2000 * kl - reconstruction,
+    "beta": lambda reconstruction, kl, _: 4 * kl - reconstruction,
+    # Untrained posteriors are all alike: of their total correlation, 0, weights of 4,000 examples make this.
+    "beta_tc": lambda reconstruction, kl, _: kl - reconstruction + (6 - 1) * (32 - 1) * math.log(4000),
+    "capacity": lambda reconstruction, kl, _: 100 * (kl - 25 * 100 / 5000).abs() - reconstruction,
+    "cyclical": lambda reconstruction, kl, _: 100 / 500 * kl - reconstruction,
+    "dreg": importance_weighted,
+    "free_bits": lambda reconstruction, kl, _: 32 * 0.1 - reconstruction,  # no unit has reached its floor
+    "iwae": importance_weighted,
+}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("objective/*.yaml")), ids=lambda path: path.stem)
 def test_every_objective_stacks_on_a_configuration(path):
     cli = command_line(BuildOnly, CONFIGS / "image" / "digits.yaml", path)
-    draws = cli.model.draws(cli.datamodule.batch("train", 16), cli.model.objective.num_samples)
-    object.__setattr__(draws, "dataset_size", 4000)
-    assert cli.model.objective(draws, step=100).isfinite()
+    samples = cli.model.draws(cli.datamodule.batch("train", 16), cli.model.objective.num_samples)
+    samples = replace(samples, dataset_size=4000)
+    terms = samples.terms()
+    expected = LOSSES[path.stem](terms.reconstruction.mean(), terms.kl.mean(), samples)
+    assert within(terms.reconstruction / 784, -0.9, -0.6)  # near -log 2
+    tolerance = 1.0 if path.stem == "beta_tc" else 1e-2
+    assert cli.model.objective(samples, step=100).item() == pytest.approx(expected.item(), abs=tolerance)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("trainer/*.yaml")), ids=lambda path: path.stem)

@@ -4,8 +4,10 @@ import torch
 from PIL import Image
 
 from common.conditions.attributes import Categorical, Continuous
+from common.training.evaluator import Evaluator
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
+from modalities.image.report import ImageReport
 from scripts.generate import generate, parser
 
 
@@ -17,6 +19,7 @@ def checkpoint(tmp_path_factory):
     model = ImageCVAE(AttributeEncoder(attributes, field_dropout=0.1), (1, 16, 16), 4, MLP([16]))
     content = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(content)
+    Evaluator(model.evaluation, ImageReport()).on_save_checkpoint(None, model, content)
     torch.save(content, path)
     return path
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from common.comparison import study_runs
 from common.comparison.complexity import Cost
-from common.comparison.specification import Budget, Column, Row, Table, cells
+from common.comparison.specification import Budget, MetricColumn, Row, Table, cells
 from common.results import EXAMPLES
 from scripts import study
 from tests.common.comparison.tables import write_table
@@ -33,7 +34,7 @@ def stand_in(folder, values):
         + f"np.savez(folder / {EXAMPLES!r}, nll=nll['value'] + np.random.default_rng(0).normal(size=50))\n"
     )
     rows = {name: Row(command=command) for name, command in commands.items()}
-    return Table("Faces", rows, [Column("test/nll", "NLL")], {"study": Budget([0])})
+    return Table("Faces", rows, [MetricColumn("test/nll", "NLL")], {"study": Budget([0])})
 
 
 def run(*words):
@@ -42,7 +43,7 @@ def run(*words):
 
 def test_conditions_are_ranked_in_a_table_a_plot_and_a_sentence(specification, tmp_path, monkeypatch, capsys):
     values = {"none": 10.0, "age": 8.0, "shuffled": 10.5}
-    monkeypatch.setattr(study, "condition_table", lambda _: stand_in(tmp_path, values))
+    monkeypatch.setattr(study_runs, "condition_table", lambda _: stand_in(tmp_path, values))
     assert run("conditions", specification, "--root", tmp_path / "runs", "--out", tmp_path / "out") == 0
     shown = capsys.readouterr().out
     assert "| age | +2.00 | +2.00 to +2.00 | 50 |" in shown
@@ -55,7 +56,7 @@ def test_conditions_are_ranked_in_a_table_a_plot_and_a_sentence(specification, t
 
 def test_sizes_become_a_table_and_a_plot(specification, tmp_path, monkeypatch, capsys):
     values = {"5 examples each": 10.0, "50 examples each": 8.0}
-    monkeypatch.setattr(study, "data_table", lambda _: stand_in(tmp_path, values))
+    monkeypatch.setattr(study_runs, "data_table", lambda _: stand_in(tmp_path, values))
     assert run("data", specification, "--root", tmp_path / "runs", "--out", tmp_path) == 0
     assert "| 50 examples each | 8.00 ± 0.25 | 1 |" in capsys.readouterr().out
     assert np.asarray(Image.open(tmp_path / "faces-data.png")).std() > 0
@@ -66,8 +67,8 @@ def test_costs_become_a_table_a_plot_and_a_sentence(tmp_path, monkeypatch, capsy
         Cost(0, 1000, 2e6, 0.010, 5.0, {1: 0.001, 10: 0.004}),
         Cost(4, 1500, 3e6, 0.011, 6.0, {1: 0.002, 10: 0.005}),
     ]
-    monkeypatch.setattr(study, "data_of_run", lambda _: SimpleNamespace(batch=lambda split, size: None))
-    monkeypatch.setattr(study, "costs", lambda *_: made)
+    monkeypatch.setattr(study_runs, "data_of_run", lambda _: SimpleNamespace(batch=lambda split, size: None))
+    monkeypatch.setattr(study_runs, "costs", lambda *_: made)
     assert run("complexity", "--ckpt", tmp_path / "best.ckpt", "--out", tmp_path / "out") == 0
     shown = capsys.readouterr().out
     assert "| 4 | 1,500 | 3.00 | 11.0 | 6 | 2.00 | 5.00 |" in shown
@@ -77,7 +78,7 @@ def test_costs_become_a_table_a_plot_and_a_sentence(tmp_path, monkeypatch, capsy
 
 
 def test_a_table_that_is_not_what_its_results_say_is_named(specification, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study, "condition_table", lambda _: stand_in(tmp_path, {"none": 10.0, "age": 8.0}))
+    monkeypatch.setattr(study_runs, "condition_table", lambda _: stand_in(tmp_path, {"none": 10.0, "age": 8.0}))
     run("conditions", specification, "--root", tmp_path / "runs", "--out", tmp_path / "out")
     assert run("check", "--out", tmp_path / "out") == 0
     table = tmp_path / "out" / "faces-conditions.md"
@@ -96,6 +97,7 @@ def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, 
     from common.training.cli import SuiteCLI
     from modalities.image import ImageCVAE
     from modalities.image.data import ImageData
+    from modalities.image.report import ImageReport
     from scripts.train_image import LINKS
 
     class ParseOnly(SuiteCLI):
@@ -108,7 +110,9 @@ def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, 
     wanted = read_study(specification)
     for table in (condition_table(wanted), data_table(wanted)):
         for cell in cells(table, "study", tmp_path):
-            subset = ParseOnly(ImageCVAE, ImageData, "image", LINKS, args=list(cell.command[1:])).config.fit.subset
+            subset = ParseOnly(
+                ImageCVAE, ImageData, ImageReport, "image", LINKS, args=list(cell.command[1:])
+            ).config.fit.subset
             assert subset.shuffle == (["age"] if cell.row == "shuffled" else [])
             assert subset.examples == (int(cell.row.split()[0]) if "each" in cell.row else None)
 

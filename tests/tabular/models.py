@@ -6,7 +6,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.distributions.priors import ConditionalNormal
 from common.objectives.objectives import IWAE
-from modalities.tabular import ObservedEncoder, TabularCVAE
+from modalities.tabular import ObservedCellsEncoder, TabularCVAE
 from modalities.tabular.columns import encode_table, fit_columns
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import synthetic
@@ -21,7 +21,7 @@ def conditional(**options):
     """A model with a learned prior, at its linear start."""
     torch.manual_seed(0)
     prior = ConditionalNormal(16)
-    model = TabularCVAE(ObservedEncoder(COLUMNS, 16), COLUMNS, latent_dim=3, hidden=32, prior=prior, **options)
+    model = TabularCVAE(ObservedCellsEncoder(COLUMNS, 16), COLUMNS, latent_dim=3, hidden=32, prior=prior, **options)
     model.start(CELLS)
     return model.eval()
 
@@ -29,7 +29,7 @@ def conditional(**options):
 def miwae(**options):
     """A model with nothing given, at its linear start."""
     torch.manual_seed(0)
-    condition = ObservedEncoder(COLUMNS, show=False)
+    condition = ObservedCellsEncoder(COLUMNS, show=False)
     model = TabularCVAE(condition, COLUMNS, latent_dim=3, hidden=32, objective=IWAE(num_samples=5), **options)
     model.start(CELLS)
     return model.eval()

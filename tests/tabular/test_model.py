@@ -3,6 +3,7 @@ import torch
 
 from common.conditions.attributes import OBSERVED
 from common.training.module import ConditionalELBO
+from modalities.tabular.files import TableFormat, as_frame
 from modalities.tabular.imputation.sampling import impute_rows, masked_log_likelihood
 from modalities.tabular.networks.factor_analysis import FactorAnalysis
 from tests.tabular.models import CELLS, COLUMNS, NAN, TABLE, conditional, half_hidden, miwae
@@ -49,6 +50,26 @@ def test_the_elbo_of_the_conditional_model_counts_hidden_cells_alone():
     assert (values[0][~batch.condition[OBSERVED].isnan()] == 0).all()
 
 
+@BOTH
+def test_the_condition_keeps_the_observed_cells_themselves_where_they_are_shown(make):
+    model, batch = make(), half_hidden()
+    observed = batch.condition[OBSERVED]
+    c, nothing = model.embed(batch), model.condition({})
+    assert len(c) == 20
+    assert c.source is None
+    if make is conditional:
+        assert c.vector.shape == (20, 16)
+        assert c.observed.dtype == observed.dtype == torch.float32
+        assert c.observed.isnan().float().mean().item() == pytest.approx(0.5, abs=0.01)
+        assert torch.equal(c.observed.nan_to_num(nan=-99.0), observed.nan_to_num(nan=-99.0))  # bit by bit
+        assert nothing.observed.shape == (1, len(COLUMNS))
+        assert nothing.observed.isnan().all()
+    else:
+        assert c.vector.shape == (20, 0)
+        assert c.observed is None
+        assert nothing.observed is None
+
+
 def test_the_decoder_remembers_what_is_observed_beside_z():
     """Skip memory: z alike, another observed cell moves the prediction of hidden ones; MIWAE has no such path."""
     row = CELLS[:1].masked_fill(torch.arange(len(COLUMNS)) > 0, NAN)
@@ -78,7 +99,7 @@ def test_a_row_with_nothing_observed_has_the_standard_normal_as_prior():
 def test_importance_sampling_of_the_two_models_agrees_with_factor_analysis_on_gaussian_columns():
     """Linear Gaussian columns without networks: log p(hidden | observed) is known in closed form."""
     from common.objectives.objectives import ELBO
-    from modalities.tabular import ObservedEncoder, TabularCVAE
+    from modalities.tabular import ObservedCellsEncoder, TabularCVAE
     from modalities.tabular.columns import Column
 
     columns = [Column(str(n), "continuous", "gaussian") for n in range(5)]
@@ -91,7 +112,7 @@ def test_importance_sampling_of_the_two_models_agrees_with_factor_analysis_on_ga
     known = ~observed.isnan()
     exact = solution.log_likelihood(x[:10], everything[:10]) - solution.log_likelihood(x[:10], known)
     for show in (False, True):
-        model = TabularCVAE(ObservedEncoder(columns, 8, show), columns, 2, 8, objective=ELBO()).eval()
+        model = TabularCVAE(ObservedCellsEncoder(columns, 8, show), columns, 2, 8, objective=ELBO()).eval()
         model.take(solution)
         for network in (model.encoder.network, model.decoder.network):
             torch.nn.init.zeros_(network.layers[-1].weight)
@@ -127,12 +148,12 @@ def test_the_checkpoint_alone_rebuilds_the_model(make, tmp_path):
 def test_generated_rows_repeat_what_a_person_asks_for_and_are_written_as_a_table(tmp_path):
     model = conditional()
     rows = model.sample(model.condition.parse({"group": "east", "visits": "3"}), 5, draw=True)[:, 0]
-    frame = model.frame(rows)
+    frame = as_frame(model, rows)
     assert (frame["group"] == "east").all()
     assert (frame["visits"] == 3).all()
     assert list(frame.columns) == list(TABLE.columns)
-    model.write(rows, tmp_path / "rows.csv")
-    assert torch.allclose(model.read(tmp_path / "rows.csv"), rows, rtol=1e-3, atol=1e-3)
+    TableFormat().write(model, rows, tmp_path / "rows.csv")
+    assert torch.allclose(TableFormat().read(model, tmp_path / "rows.csv"), rows, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="'west' was not seen"):
         model.condition.parse({"group": "west"})
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from modalities.text.data import corpus
-from modalities.text.data.datamodules import Bible
+from modalities.text.data import Bible, corpus
 
 
 @pytest.fixture(scope="session")

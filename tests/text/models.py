@@ -4,6 +4,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from common.conditions.condition import Source
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks.compact import TextDecoder, no_probability
 from modalities.text.networks.copying import Words
@@ -35,22 +36,22 @@ def random_decoder(tokenizer, length, inject="prefix", source=False, spread=0.5,
 
 
 def random_sources(tokenizer, rows):
-    """States and tokens of source sentences of at most three words; the last row has none."""
+    """Source sentences of at most three words; the last row has none."""
     tokens = torch.randint(4, len(tokenizer), (rows, 3))
     tokens[0, 2] = tokenizer.pad
     tokens[-1] = tokenizer.pad
-    return torch.randn(rows, 3, 5) * (tokens != tokenizer.pad).unsqueeze(-1), tokens
+    return Source(torch.randn(rows, 3, 5) * (tokens != tokenizer.pad).unsqueeze(-1), tokens)
 
 
-def random_memory(decoder, tokenizer, rows):
+def random_context(decoder, tokenizer, rows):
     """Random latents and conditions, with source sentences where the decoder reads them."""
-    given = random_sources(tokenizer, rows) if decoder.copy is not None else ()
+    given = random_sources(tokenizer, rows) if decoder.copy is not None else None
     barrier = no_probability(tokenizer.special, len(tokenizer))
     words = Words(torch.randn(rows, 2, 8), torch.randn(len(tokenizer), 8), barrier)
-    return decoder.remember(torch.randn(rows, 2, 3), torch.randn(rows, 4), *given, words=words)
+    return decoder.context(torch.randn(rows, 2, 3), torch.randn(rows, 4), given, words)
 
 
 def random_sentences(tokenizer, rows=3, length=5, inject="prefix", source=False, spread=0.5):
     """A `TokenSequence` of some rows."""
     decoder = random_decoder(tokenizer, length, inject, source, spread)
-    return TokenSequence(decoder, random_memory(decoder, tokenizer, rows), (rows,), tokenizer)
+    return TokenSequence(decoder, random_context(decoder, tokenizer, rows), (rows,), tokenizer)

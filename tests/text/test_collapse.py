@@ -6,7 +6,7 @@ import torch
 from common.objectives.objectives import ELBO
 from common.objectives.schedules import Cyclical, Linear
 from modalities.text import StyleEncoder, TextStyleCVAE
-from modalities.text.data.datamodules import Bible
+from modalities.text.data import Bible
 from modalities.text.networks.architectures import Compact
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def trained(data, **arguments):
             batch = data.transform(batch, training=True)
             model.language_model_phase = step < model.language_model_steps
             draws = model.draws(batch)
-            loss = model.objective(draws, step) + sum(model._auxiliary(batch, draws).values())
+            loss = model.objective(draws, step) + sum(model.auxiliary(batch, draws).values())
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -10,7 +10,7 @@ from modalities.text import likelihood
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks.compact import TextDecoder
 from modalities.text.networks.copying import Words
-from tests.text.models import WORDS, random_decoder, random_memory, random_sentences, random_sources, word_tokenizer
+from tests.text.models import WORDS, random_context, random_decoder, random_sentences, random_sources, word_tokenizer
 
 TWO, FIVE = word_tokenizer("a", "b"), word_tokenizer("a", "b", "c", "d", "e")
 KINDS = [("prefix", False), ("addition", False), ("both", False), ("prefix", True), ("both", True), ("prefix", WORDS)]
@@ -30,7 +30,7 @@ def random_rows(tokenizer, rows, length):
 def step_log_probs(p: TokenSequence, row: int, tokens: list[int]) -> Tensor:
     """Log-probabilities [V] of what follows some tokens: the network run on nothing but them."""
     given = torch.tensor([[p.tokenizer.bos, *tokens]])
-    return p.decoder(given, p.memory[torch.tensor([row])])[0, -1]
+    return p.decoder(given, p.context[torch.tensor([row])])[0, -1]
 
 
 def all_sentences(tokenizer, length):
@@ -44,7 +44,7 @@ def all_sentences(tokenizer, length):
 
 def only(p, row, count=1):
     """The distribution of one row, `count` times."""
-    return TokenSequence(p.decoder, p.memory[torch.full((count,), row)], (count,), p.tokenizer)
+    return TokenSequence(p.decoder, p.context[torch.full((count,), row)], (count,), p.tokenizer)
 
 
 # Probability
@@ -98,18 +98,18 @@ def test_writing_without_the_cache_writes_the_same():
 def test_targets_score_as_they_do_among_all_tokens(source):
     p, x = random_sentences(FIVE, 6, 5, source=source), random_rows(FIVE, 6, 5).long()
     given = p._shifted(x)
-    among_all = p.decoder(given, p.memory).gather(-1, x.unsqueeze(-1)).squeeze(-1)
+    among_all = p.decoder(given, p.context).gather(-1, x.unsqueeze(-1)).squeeze(-1)
     real = x != FIVE.pad
-    torch.testing.assert_close(p.decoder.score(given, x, p.memory)[real], among_all[real], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(p.decoder.score(given, x, p.context)[real], among_all[real], atol=1e-5, rtol=1e-5)
 
 
 def test_several_draws_of_z_share_one_source_sentence_each():
     decoder = random_decoder(FIVE, 5, source=True)
-    z, c, (states, tokens) = torch.randn(3, 4, 2, 3), torch.randn(4, 4), random_sources(FIVE, 4)
+    z, c, source = torch.randn(3, 4, 2, 3), torch.randn(4, 4), random_sources(FIVE, 4)
     x = random_rows(FIVE, 4, 5)
-    memory = decoder.remember(z.flatten(0, 1), c.repeat(3, 1), states, tokens)
-    found = TokenSequence(decoder, memory, (3, 4), FIVE).log_prob(x)
-    alone = [TokenSequence(decoder, decoder.remember(draw, c, states, tokens), (4,), FIVE).log_prob(x) for draw in z]
+    context = decoder.context(z.flatten(0, 1), c.repeat(3, 1), source)
+    found = TokenSequence(decoder, context, (3, 4), FIVE).log_prob(x)
+    alone = [TokenSequence(decoder, decoder.context(draw, c, source), (4,), FIVE).log_prob(x) for draw in z]
     assert torch.allclose(found, torch.stack(alone), atol=1e-4)
 
 
@@ -143,20 +143,20 @@ def test_word_dropout_hides_its_share_and_never_the_start():
 
 def test_the_copy_gate_gives_probabilities_with_and_without_a_source():
     p = random_sentences(FIVE, 3, 5, source=True)
-    log_p = p.decoder(torch.tensor([[FIVE.bos, 4, 5]] * 3), p.memory)
+    log_p = p.decoder(torch.tensor([[FIVE.bos, 4, 5]] * 3), p.context)
     assert torch.allclose(log_p.logsumexp(-1), torch.zeros(3, 3), atol=1e-4)
 
 
 def test_an_open_copy_gate_writes_tokens_of_the_source_alone_and_a_missing_source_closes_it():
     p = random_sentences(FIVE, 3, 5, source=True)
-    p.memory.source_tokens = torch.tensor([[4, 5, FIVE.pad], [6, 6, 6], [FIVE.pad] * 3])
+    p.context.source_tokens = torch.tensor([[4, 5, FIVE.pad], [6, 6, 6], [FIVE.pad] * 3])
     p.decoder.copy.gate.bias.fill_(100.0)
     given = torch.tensor([[FIVE.bos]] * 3)
-    open_gate = p.decoder(given, p.memory)[:, 0].exp()
+    open_gate = p.decoder(given, p.context)[:, 0].exp()
     assert open_gate[0, [4, 5]].sum().item() == pytest.approx(1, abs=1e-4)
     assert open_gate[1, 6].item() == pytest.approx(1, abs=1e-4)
     p.decoder.copy.gate.bias.fill_(-100.0)
-    closed = p.decoder(given, p.memory)[:, 0].exp()
+    closed = p.decoder(given, p.context)[:, 0].exp()
     assert torch.allclose(open_gate[2], closed[2])
     assert not torch.allclose(open_gate[0], closed[0], atol=1e-2)
 
@@ -167,15 +167,15 @@ def test_an_open_copy_gate_of_the_latent_writes_the_words_that_its_vectors_stand
     words[0, 0, 4], words[0, 1, 5] = 1.0, 1.0
     words[1, :, 6], words[1, :, 7] = 0.75, 0.25
     vocabulary = len(FIVE)
-    p.memory.words = (p.memory.words[0], Words(words.log(), torch.eye(vocabulary), torch.zeros(vocabulary)))
+    p.context.words = (p.context.words[0], Words(words.log(), torch.eye(vocabulary), torch.zeros(vocabulary)))
     p.decoder.copy_latent.gate.bias.fill_(100.0)
     given = torch.tensor([[FIVE.bos]] * 2)
-    spoken = p.decoder(given, p.memory)[:, 0].exp()
+    spoken = p.decoder(given, p.context)[:, 0].exp()
     assert spoken[0, [4, 5]].sum().item() == pytest.approx(1, abs=1e-4)
     assert spoken[1, [6, 7]].tolist() == pytest.approx([0.75, 0.25], abs=1e-4)
     p.decoder.copy_latent.gate.bias.fill_(-100.0)
-    p.memory.words = None
-    assert not torch.allclose(spoken, p.decoder(given, p.memory)[:, 0].exp(), atol=1e-2)
+    p.context.words = None
+    assert not torch.allclose(spoken, p.decoder(given, p.context)[:, 0].exp(), atol=1e-2)
 
 
 # Writing
@@ -220,7 +220,7 @@ def test_samples_come_as_often_as_they_are_likely():
 
 def test_samples_have_the_shape_of_the_draws_before_that_of_the_batch():
     decoder = random_decoder(FIVE, 5)
-    p = TokenSequence(decoder, random_memory(decoder, FIVE, 6), (2, 3), FIVE)
+    p = TokenSequence(decoder, random_context(decoder, FIVE, 6), (2, 3), FIVE)
     assert p.sample((4,)).shape == (4, 2, 3, 5)
     assert p.mode.shape == p.beam(2).shape == p.sample().shape == (2, 3, 5)
     assert p.support.check(p.sample()).all()
@@ -299,7 +299,7 @@ def test_a_higher_length_penalty_writes_longer_sentences():
 def pair(inject="prefix", source=False):
     """A distribution and another of the same decoder, as the one under the null condition."""
     p = random_sentences(FIVE, 4, 5, inject, source)
-    null = TokenSequence(p.decoder, random_memory(p.decoder, FIVE, 4), (4,), FIVE)
+    null = TokenSequence(p.decoder, random_context(p.decoder, FIVE, 4), (4,), FIVE)
     return p, null
 
 
@@ -329,6 +329,6 @@ def test_training_reaches_every_weight_of_the_decoder():
         len(FIVE), 6, FIVE.bos, FIVE.pad, width=8, heads=2, layers=2, vectors=2, vector_dim=3, condition_dim=4,
         inject="both", source_dim=5, copy=True,
     )  # fmt: skip
-    p = TokenSequence(decoder, random_memory(decoder, FIVE, 6), (6,), FIVE)
+    p = TokenSequence(decoder, random_context(decoder, FIVE, 6), (6,), FIVE)
     p.log_prob(random_rows(FIVE, 6, 6)).sum().backward()
     assert [name for name, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
+from common.conditions.condition import Condition
 from common.distributions.flows import FlowPrior
 from common.distributions.priors import ConditionalNormal
 from common.objectives.invariance import Adversary, InformationPenalty
@@ -15,6 +17,8 @@ from common.training.checkpoint import description
 from common.training.module import ConditionalELBO
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.condition import SentenceReader
+from modalities.text.evaluation.report import TextReport
+from modalities.text.files import TextFormat
 from modalities.text.model import Decoding
 from modalities.text.networks.architectures import Compact
 from modalities.text.networks.copying import Words
@@ -34,12 +38,12 @@ def tiny(source=False, use=None, architecture=SMALL, **options):
     return TextStyleCVAE(condition, WORDS, 8, latent_dim=8, architecture=architecture, **options).eval()
 
 
-def example_batch(source=False):
+def example_batch(source=False, view=False):
+    """Four sentences; each with the one at its mirrored place as its source, or as another version of it."""
     fields = {"style": torch.tensor([0, 0, 1, 1])}
     x = WORDS.rows(TEXTS, 8)
-    if source:
-        fields |= {"source": x.flip(0), "source_style": fields["style"].flip(0)}
-    return Batch(x, fields)
+    other = Batch(x.flip(0), {"style": fields["style"].flip(0)}) if view else None
+    return Batch(x, fields | ({"source": x.flip(0)} if source else {}), view=other)
 
 
 def tokens(*words):
@@ -55,7 +59,8 @@ def test_every_prior_scores_writes_and_comes_back(prior, source, tmp_path):
     model, batch = tiny(source, prior=prior() if prior else None, vectors=2), example_batch(source)
     terms = model.elbo(batch)
     assert terms.elbo.shape == (4,)
-    assert terms.elbo.isfinite().all()
+    a_token = -terms.reconstruction / model.lengths(batch.x)
+    assert a_token.tolist() == pytest.approx([math.log(13)] * 4, rel=0.15)  # twelve words and the end
     assert torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
     fields = {"style": [0, 1, 1], **({"source": batch.x[:3]} if source else {})}
     assert model.sample(fields, num_samples=2, guidance=1.5).shape == (2, 3, 8)
@@ -109,13 +114,13 @@ def test_the_best_of_several_is_the_one_the_model_finds_likeliest_a_token(monkey
 
 def test_files_go_out_and_come_back(tmp_path):
     model = tiny()
-    model.write(example_batch().x, tmp_path / "new" / "texts.txt")
+    TextFormat().write(model, example_batch().x, tmp_path / "new" / "texts.txt")
     assert (tmp_path / "new" / "texts.txt").read_text().splitlines() == TEXTS
-    assert torch.equal(model.read(tmp_path / "new" / "texts.txt"), example_batch().x)
+    assert torch.equal(TextFormat().read(model, tmp_path / "new" / "texts.txt"), example_batch().x)
 
 
 def test_media_are_tables_of_rewritings_and_samples():
-    tables = tiny(source=True).media(example_batch(source=True)).tables
+    tables = TextReport().media(tiny(source=True), example_batch(source=True)).tables
     assert tables["rewritings"].columns.tolist() == ["style", "text", "reconstruction", "as old", "as new"]
     assert tables["rewritings"]["text"].tolist() == TEXTS
     assert tables["samples"]["style"].tolist() == ["old"] * 4 + ["new"] * 4
@@ -148,21 +153,26 @@ def test_the_translation_of_a_sentence_reads_it_as_the_source():
 def test_on_the_way_between_two_sources_only_their_own_tokens_are_read(monkeypatch):
     model, batch = tiny(source=True), example_batch(source=True)
     seen = []
-    monkeypatch.setattr(model, "decode", lambda z, c: seen.append(model.condition.split(c).source_tokens))
-    monkeypatch.setattr(model, "realise", lambda likelihood, draw: torch.zeros(1))
+    monkeypatch.setattr(model, "decode", lambda z, c: seen.append(c))
+    monkeypatch.setattr(model, "sample_or_mean", lambda likelihood, draw: torch.zeros(1))
     first, second = batch[slice(0, 1)], batch[slice(1, 2)]
-    model.interpolate(first, second, steps=3)
-    own = {*first.condition["source"].flatten().tolist(), *second.condition["source"].flatten().tolist()}
-    assert set(seen[1].flatten().tolist()) <= own
+    model.interpolate(first, second, steps=4)
+    ends = [model.embed(first), model.embed(second)]
+    assert [end.source.tokens.shape[1] for end in ends] == [6, 3]
+    for c, nearer, share in zip(seen, [ends[0]] * 2 + [ends[1]] * 2, [0, 1 / 3, 2 / 3, 1], strict=True):
+        assert torch.equal(c.source.tokens, nearer.source.tokens)
+        assert torch.equal(c.source.states, nearer.source.states)
+        assert torch.allclose(c.vector, (1 - share) * ends[0].vector + share * ends[1].vector, atol=1e-6)
 
 
 def test_guidance_moves_away_from_the_null_style_with_the_same_source():
     model, batch = tiny(source=True), example_batch(source=True)
-    c = model.embed(batch)
-    given, null = model.condition.split(c), model.condition.split(model.condition.null(c))
-    assert torch.equal(given.source_tokens, null.source_tokens)
-    assert torch.equal(given.source, null.source)
-    assert torch.equal(null.vector, model.condition({})[:, :6].expand(4, -1))
+    given, null = model.embed(batch), model.condition(model.condition.null(batch.condition))
+    assert torch.equal(given.source.tokens, null.source.tokens)
+    assert torch.equal(given.source.states, null.source.states)
+    unlabelled = {"style": torch.full((4,), -1), "source": batch.condition["source"]}
+    assert torch.allclose(null.vector, model.condition(unlabelled).vector, atol=1e-6)  # as training drops the style
+    assert (given.vector - null.vector).abs().amax(1).min() > 1e-3
 
 
 # Against posterior collapse
@@ -218,7 +228,7 @@ def test_the_encoder_does_not_tell_hidden_tokens_apart():
 
 def test_a_vector_without_tokens_is_standard_normal():
     model = tiny(vectors=4, stride=2)
-    posterior = model.encode(WORDS.rows(["god made light", "god"], 8), torch.zeros(2, 6)).base_dist
+    posterior = model.encode(WORDS.rows(["god made light", "god"], 8), Condition(torch.zeros(2, 6))).base_dist
     assert (posterior.loc.unflatten(-1, (4, 2)) == 0).all(-1).tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
     assert (posterior.scale.unflatten(-1, (4, 2)) == 1).all(-1).tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
 
@@ -246,7 +256,7 @@ def test_the_bag_of_words_term_is_the_cost_of_the_tokens_in_any_order():
     z[0, :, 0] = torch.tensor([2.0, 1.0])
     (own, other), (_, last) = god(2.0), god(1.0)
     expected = 0.5 * ((2 * own + 2 * other) + 2 * last) / 2  # ends are tokens, padding is none
-    assert model.auxiliary(batch, DrawsOf(z))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
+    assert model.auxiliary(batch, DrawsOf(z, batch))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_with_a_stride_each_vector_predicts_its_own_tokens():
@@ -256,18 +266,20 @@ def test_with_a_stride_each_vector_predicts_its_own_tokens():
     z = torch.zeros(1, 1, 8)
     z[0, 0, 0], z[0, 0, 4] = 3.0, 1.0  # the first units of the two vectors
     expected = sum(god(3.0)) + 2 * sum(god(1.0))  # god made | god light god </s>
-    assert model.auxiliary(batch, DrawsOf(z))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
+    other = Batch(WORDS.rows(["light"]), batch.condition, view=batch)  # z says what it was read from
+    assert model.auxiliary(other, DrawsOf(z, batch))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
+    assert model.auxiliary(batch, DrawsOf(z, batch))["bag_of_words"].item() == pytest.approx(expected, rel=1e-5)
 
 
 class DrawsOf:
-    """Draws of z alone."""
+    """Samples of z alone, and what they were read from."""
 
-    def __init__(self, z):
-        self.z = z
+    def __init__(self, z, encoder_input):
+        self.z, self.encoder_input = z, encoder_input
 
 
 def test_without_a_weight_or_a_latent_there_is_no_bag_of_words():
-    draws = DrawsOf(torch.zeros(1, 4, 8))
+    draws = DrawsOf(torch.zeros(1, 4, 8), example_batch())
     assert tiny().auxiliary(example_batch(), draws) == {}
     assert tiny(bag_of_words=1.0, latent=False).auxiliary(example_batch(), draws) == {}
 
@@ -306,10 +318,10 @@ def test_the_first_steps_train_the_decoder_without_z():
 
 
 def test_in_training_z_is_read_from_the_other_version():
-    model, batch = tiny(), example_batch(source=True)
+    model, batch = tiny(), example_batch(view=True)
     own = model.encode(batch.x, model.embed(batch)).mean
-    fields = {"style": batch.condition["source_style"]}
-    other = model.encode(batch.condition["source"], model.condition(fields)).mean
+    other = model.encode(batch.view.x, model.embed(batch.view)).mean
+    assert not torch.allclose(own, other, atol=1e-2)
     assert torch.equal(model.draws(batch).posterior.mean, own)
     model.train()
     assert torch.equal(model.draws(batch).posterior.mean, other)
@@ -317,11 +329,11 @@ def test_in_training_z_is_read_from_the_other_version():
 
 
 def test_what_is_removed_from_z_is_the_style_of_the_version_it_was_read_from():
-    model, batch = tiny(removal=Adversary()).train(), example_batch(source=True)
+    model, batch = tiny(invariance=Adversary()).train(), example_batch(view=True)
     seen = []
-    model.removal.register_forward_hook(lambda module, given, result: seen.append(given[2]["style"]))
-    model._auxiliary(batch, model.draws(batch))
-    assert torch.equal(seen[0], batch.condition["source_style"])
+    model.invariance.register_forward_hook(lambda module, given, result: seen.append(given[2]["style"]))
+    model.auxiliary(batch, model.draws(batch))
+    assert seen[0].tolist() == batch.view.condition["style"].tolist() == [1, 1, 0, 0]
 
 
 def test_a_translation_reads_z_from_the_sentence_itself():
@@ -335,7 +347,7 @@ def test_a_translation_reads_z_from_the_sentence_itself():
 @pytest.mark.filterwarnings("ignore")
 def test_a_trained_model_comes_back_with_its_tokenizer(tmp_path):
     options = {"hidden_tokens": tokens("unto"), "bag_of_words": 0.1, "vectors": 4, "stride": 2}
-    model = tiny(removal=InformationPenalty(0.5), decoding=Decoding(beams=2), **options)
+    model = tiny(invariance=InformationPenalty(0.5), decoding=Decoding(beams=2), **options)
     fit(model.train(), 2).save_checkpoint(tmp_path / "model.ckpt")
     again = ConditionalELBO.load_from_checkpoint(tmp_path / "model.ckpt")
     batch = example_batch()
@@ -343,7 +355,7 @@ def test_a_trained_model_comes_back_with_its_tokenizer(tmp_path):
     assert again.tokenizer.encode(TEXTS) == WORDS.encode(TEXTS)
     assert again.decoding == Decoding(beams=2)
     assert again.hidden.nonzero()[:, 0].tolist() == tokens("unto")
-    assert torch.equal(again.removal.first, model.removal.first)
+    assert torch.equal(again.invariance.first, model.invariance.first)
     assert torch.equal(again.log_likelihood(batch, 4), model.log_likelihood(batch, 4))
     assert again.texts(again.reconstruct(batch)) == model.texts(model.reconstruct(batch))
 

@@ -1,4 +1,4 @@
-"""Sound as data: where clips come from, and the DataModules."""
+"""Audio data: sources of clips, and the DataModules."""
 
 from modalities.audio.data.datamodules import GTZAN, SPEECHCOMMANDS, AudioData, AudioFiles, RecordedAudio, Tunes
 

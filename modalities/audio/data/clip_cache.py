@@ -1,8 +1,7 @@
-"""Where features are kept once computed: a folder for each fingerprint of everything that they were made from."""
+"""Cache of computed features: one folder for each fingerprint of everything that they are computed from."""
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from common.paths import cache_root
+from common.paths import cache_root, made_once
 
 Columns = dict[str, Tensor]
 FEATURES, COLUMNS = "features.f16", "columns.npz"
@@ -21,11 +19,11 @@ FEATURES, COLUMNS = "features.f16", "columns.npz"
 
 @dataclass(frozen=True)
 class Clips:
-    """Features of clips, on disk until they are needed, and what is known of each.
+    """Features of clips, which stay on disk until they are needed, and numbers that describe the clips.
 
     Attributes:
-        x: natural log-mel power [N, 1, mels, frames], float16, memory-mapped: more than fits in memory goes as well.
-        columns: numbers by name, [N].
+        x: natural log-mel power [N, 1, mels, frames], float16, memory-mapped: it may be larger than memory.
+        columns: numbers by name, each [N].
     """
 
     x: Tensor
@@ -33,7 +31,7 @@ class Clips:
 
 
 class ClipWriter:
-    """Appends clips to a file as they are made, so that memory does not grow with their number."""
+    """Appends clips to a file as they are computed, so that memory does not grow with their number."""
 
     def __init__(self, path: Path) -> None:
         self.handle = path.open("wb")
@@ -47,32 +45,27 @@ class ClipWriter:
         self.count += len(log_mel)
 
 
-def kept_clips(settings: Any, make: Callable[[ClipWriter], Columns]) -> Clips:
-    """The clips of these settings: read if they were made before, else made now; one process makes, others wait.
+def cached_clips(settings: Any, make: Callable[[ClipWriter], Columns]) -> Clips:
+    """The clips of these settings, from the cache or made now; one process makes them while others wait.
 
     Args:
-        settings: plain data that decides everything about the clips.
-        make: writes the clips and returns their columns. What it raises leaves nothing behind.
+        settings: plain data that determines the clips completely: the cache key.
+        make: writes the clips and returns their columns. If it raises, nothing is cached.
     """
     key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:24]
     folder = cache_root() / "audio" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            _make(folder, make)
+    made_once(folder, lambda partial: _make(partial, make))
     with np.load(folder / COLUMNS) as stored:
         columns = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "shape"}
         shape = tuple(stored["shape"].tolist())
-    # Copy on write: torch wants writable memory, and the file stays as it is.
+    # Copy on write: torch requires writable memory, and the file must not change.
     x = torch.from_numpy(np.memmap(folder / FEATURES, np.float16, mode="c", shape=shape))
     return Clips(x, columns)
 
 
 def _make(folder: Path, make: Callable[[ClipWriter], Columns]) -> None:
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    writer = ClipWriter(partial / FEATURES)
+    folder.mkdir()
+    writer = ClipWriter(folder / FEATURES)
     try:
         columns = make(writer)
     finally:
@@ -80,5 +73,4 @@ def _make(folder: Path, make: Callable[[ClipWriter], Columns]) -> None:
     if writer.shape is None:
         raise ValueError("there is no clip")
     shape = np.array([writer.count, *writer.shape])
-    np.savez(partial / COLUMNS, allow_pickle=False, shape=shape, **{n: c.numpy() for n, c in columns.items()})
-    partial.replace(folder)
+    np.savez(folder / COLUMNS, allow_pickle=False, shape=shape, **{n: c.numpy() for n, c in columns.items()})

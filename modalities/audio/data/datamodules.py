@@ -1,7 +1,6 @@
 """Audio DataModules. Clips are log-mel features [N, 1, mels, frames] in float16, standardised on the device."""
 
 import math
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,22 +14,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.batch import Batch
-from common.conditions.attributes import SOURCE, Categorical
+from common.conditions.attributes import Categorical
 from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples, Split
 from common.data.splits import hashed_split
-from common.data.table import Split, Table
 from common.paths import data_root
-from modalities.audio.data.clip_cache import ClipWriter, Columns, kept_clips
+from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
 from modalities.audio.data.rendering import PROGRAMS, Performance, clip_starts, render, sources_digest
 from modalities.audio.data.tunes import GENRES, Tune, group_tunes, read_tunes, split_tunes, tune_files
-from modalities.audio.evaluation.judge import AudioJudge
 from modalities.audio.signal.audio_files import clips
 from modalities.audio.signal.features import LogMel
 
 STATISTICS_CLIPS = 2000  # training clips behind mean and deviation of the features
-NAMED = 10  # faulty files that a message names
+NAMED = 10  # most faulty files that a message names
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -39,7 +37,7 @@ class AudioData(ConditionalDataModule):
 
     Args:
         features: parameters of the log-mel features; their mean and deviation are taken from the training clips.
-        batch_size: clips a batch and process.
+        batch_size: clips per batch and process.
         seed: seed of shuffling.
         condition: names of the condition fields to keep; None keeps all.
     """
@@ -56,43 +54,36 @@ class AudioData(ConditionalDataModule):
 
     @cached_property
     def features(self) -> LogMel:
-        """The features with the statistics of the training clips: what the model is built with."""
+        """The features with mean and deviation of the training clips, from which the model is built."""
         rows = self.whole.splits["train"]
         log_mel = self.whole.x[rows[:: max(1, len(rows) // STATISTICS_CLIPS)]].float()
         return replace(self.settings, mean=round(log_mel.mean().item(), 4), std=round(log_mel.std().item(), 4))
 
     @property
     def customary_tempo(self) -> dict[str, float]:
-        """Usual beats a minute of each genre, where they are known."""
+        """Usual beats per minute of each genre, if they are known."""
         return {}
 
     def transform(self, batch: Batch, training: bool) -> Batch:
         """Standardised features."""
         return batch.replace(x=self.features.standardise(batch.x))
 
-    def judge(self) -> AudioJudge | None:
-        """The frozen judge of these clips, trained once and kept in the cache; None where there is nothing to judge."""
-        return self._judge
-
-    @cached_property
-    def _judge(self) -> AudioJudge | None:
-        return AudioJudge.of(self.whole, self.features, self.fingerprint)
-
 
 class Tunes(AudioData):
-    """The embedded tunes: reels, hornpipes, jigs, strathspeys and clogs, each clip on several instruments.
+    """Dance tunes of music21: reels, hornpipes, jigs, strathspeys and clogs, each clip on several instruments.
 
-    Conditions are `genre` and `instrument`. The split is by tune: near-duplicates lie on one side.
+    Conditions are `genre` and `instrument`. The split is by tune, with near-duplicates in the same part.
 
     Args:
         performance: "customary" plays each dance at its usual tempo and swings hornpipes and clogs; "as_notated" plays
-            what is written, evenly, at 120 quarter notes a minute. See `modalities.audio.data.rendering.Performance`.
-        instruments: what every clip is played on: some of piano, guitar, accordion, fiddle, flute.
-        clips: clips of each tune of the commonest genre, at most; a genre that is n times rarer gives sqrt(n) times as
-            many, which may overlap.
-        limit: only so many tunes, spread over the collection, for a trial; None takes all.
-        views: in training z is read from the same clip on an instrument drawn anew: it learns what they share.
-        shares: shares of validation and test.
+            the written notes evenly at 120 quarter notes per minute. See `modalities.audio.data.rendering.Performance`.
+        instruments: instruments that play every clip, out of piano, guitar, accordion, fiddle and flute.
+        clips: most clips of a tune of the commonest genre; a genre that is n times rarer gives sqrt(n) times as many,
+            which may overlap.
+        limit: number of tunes, spread over the collection, for a quick trial; None takes all.
+        views: in training z is inferred from the same clip on a random instrument, so that it does not depend on the
+            instrument.
+        shares: shares of validation and test tunes.
         features: as in `AudioData`.
         batch_size: as in `AudioData`.
         seed: as in `AudioData`.
@@ -122,20 +113,20 @@ class Tunes(AudioData):
 
     @property
     def customary_tempo(self) -> dict[str, float]:
-        """Usual beats a minute of each dance; none where the tunes are played as they are notated."""
+        """Usual beats per minute of each dance; empty where the tunes are played as notated."""
         return self.performance.customary_tempo
 
-    def load(self) -> Table:
-        """Renders the tunes, or reads what an earlier run rendered under the same settings."""
+    def load(self) -> Examples:
+        """Renders the tunes, or reads them from the cache if an earlier run had the same settings."""
         files = tune_files()
         if self.limit is not None:
             files = files[:: max(1, len(files) // self.limit)][: self.limit]
         settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
-        kept = kept_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
-        self.tune = kept.columns["tune"]
-        fields = {name: kept.columns[name] for name in ("genre", "instrument")}
+        cached = cached_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
+        self.tune = cached.columns["tune"]
+        fields = {name: cached.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
-        return Table(kept.x, fields, dict(attributes), _shuffled(kept.columns["split"]))
+        return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]))
 
     def _render(self, files: list[Path], writer: ClipWriter) -> Columns:
         tunes, left_out = read_tunes(files)
@@ -163,33 +154,32 @@ class Tunes(AudioData):
         return self.settings.log_mel(torch.stack(waves)).unsqueeze(1)
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Standardised features; in training with views, the same clip on another instrument beside it."""
+        """Standardised features; in training with views, the same clip on a random instrument as view."""
         changed = super().transform(batch, training)
         if not (training and self.views):
             return changed
-        train = self.table.splits["train"]
+        train = self.examples.splits["train"]
         rows, count = train[batch.positions.cpu()], len(self.instruments)
-        # The renderings of a clip lie side by side; one that a subset leaves out of training is not shown either.
+        # The renderings of a clip are consecutive rows; those that a subset leaves out of training are no views.
         renderings = (rows - rows % count).unsqueeze(1) + torch.arange(count)
         trained = torch.isin(renderings, train).float()
         other = renderings.gather(1, torch.multinomial(trained, 1))[:, 0]
-        condition = {f"{SOURCE}_{name}": field[other].to(batch.x.device) for name, field in self.table.fields.items()}
-        source = self.features.standardise(self.table.x[other].to(batch.x.device))
-        return changed.replace(condition={**changed.condition, **condition, SOURCE: source})
+        view = self.examples.batch(other).to(batch.x.device)
+        return changed.replace(view=view.replace(x=self.features.standardise(view.x)))
 
 
 class RecordedAudio(AudioData):
-    """Base of collections of sound files, cut into clips once and kept in the cache.
+    """Base of collections of sound files, which are cut into clips once and cached.
 
-    Files may have any sample rate and number of channels. They are read piece by piece and their features stay on disk,
-    so that neither a long file nor a large collection has to fit into memory. The split is by recording, or by the
-    group that the collection names, never by clip.
+    Files may have any sample rate and number of channels. They are read in blocks and their features stay on disk, so
+    that neither a long file nor a large collection has to fit into memory. The split is by recording, or by the groups
+    of the collection, never by clip.
 
     Args:
         root: folder of the files.
-        cut: "time" cuts one clip after the other, "onset" begins each at an onset.
-        faulty: "raise" stops at files that are silent, truncated or no sound, and names them; "skip" warns instead.
-        shares: shares of validation and test, where the collection has no split of its own.
+        cut: "time" cuts clips back to back, "onset" starts each clip at an onset.
+        faulty: "raise" stops at files that are silent, truncated or unreadable, and names them; "skip" warns instead.
+        shares: shares of validation and test, if the collection has no split of its own.
         features: as in `AudioData`.
         batch_size: as in `AudioData`.
         seed: as in `AudioData`.
@@ -212,24 +202,25 @@ class RecordedAudio(AudioData):
         self.cut, self.faulty, self.shares = cut, faulty, shares
         self.continuous: list[str] = []
 
-    @abstractmethod
     def recordings(self) -> Recordings:
         """The files with their conditions."""
+        raise NotImplementedError(f"{type(self).__name__} must define recordings()")
 
-    def load(self) -> Table:
-        """Reads the labels; cuts the files, or reads what an earlier run cut."""
-        found = self.recordings()
-        names = self.condition or list(found.conditions.columns)
-        fields, attributes = condition_columns(found.conditions, names, found.source, self.continuous)
-        stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in found.files]
-        kept = kept_clips([asdict(self.settings), self.cut, self.faulty, stamps], lambda w: self._cut(found.files, w))
-        owner = kept.columns["recording"]
-        if found.splits is None:
-            splits = hashed_split([found.groups[row] for row in owner.tolist()], self.shares)
+    def load(self) -> Examples:
+        """Reads the labels, and cuts the files or reads their clips from the cache."""
+        recordings = self.recordings()
+        names = self.condition or list(recordings.conditions.columns)
+        fields, attributes = condition_columns(recordings.conditions, names, recordings.source, self.continuous)
+        stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in recordings.files]
+        settings = [asdict(self.settings), self.cut, self.faulty, stamps]
+        cached = cached_clips(settings, lambda writer: self._cut(recordings.files, writer))
+        owner = cached.columns["recording"]
+        if recordings.splits is None:
+            splits = hashed_split([recordings.groups[row] for row in owner.tolist()], self.shares)
         else:
-            splits = _shuffled(torch.tensor([SPLITS.index(name) for name in found.splits])[owner])
+            splits = _shuffled(torch.tensor([SPLITS.index(name) for name in recordings.splits])[owner])
         fields = {name: field[owner] for name, field in fields.items()}
-        return Table(kept.x, fields, fit_continuous(attributes, fields, splits["train"]), splits)
+        return Examples(cached.x, fields, fit_continuous(attributes, fields, splits["train"]), splits)
 
     def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
         owner: list[int] = []
@@ -251,14 +242,14 @@ class RecordedAudio(AudioData):
 
 
 class AudioFiles(RecordedAudio):
-    """A person's own recordings: one folder a genre, a folder with a CSV, or names that say what a file is.
+    """Your own recordings: one folder per genre, a CSV of conditions, or file names that contain the conditions.
 
     Args:
         root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre.
         attributes: CSV whose first column names a file below `root`; every other column is a condition.
-        pattern: how files are named, as in `<digit>_<speaker>_<index>`; `condition` chooses among the parts.
-        group: column or part, an artist say, whose recordings lie on the same side of the split.
-        continuous: columns that are continuous whatever they look like.
+        pattern: pattern of the file names, as in `<digit>_<speaker>_<index>`; `condition` selects among its parts.
+        group: column or part, such as an artist, whose recordings stay together in the split.
+        continuous: columns that are continuous even if their values look like categories.
         arguments: as in `RecordedAudio`.
     """
 
@@ -273,12 +264,12 @@ class AudioFiles(RecordedAudio):
     ) -> None:
         super().__init__(root, **arguments)  # type: ignore[arg-type]
         if attributes is not None and pattern is not None:
-            raise ValueError("data.attributes and data.pattern both say what a file is: choose one")
+            raise ValueError("data.attributes and data.pattern both define the conditions: choose one")
         self.csv, self.pattern, self.group = attributes, pattern, group
         self.continuous = continuous or []
 
     def recordings(self) -> Recordings:
-        """Reads folders, the CSV or the names."""
+        """The files with their conditions from the CSV, the file names or the folders."""
         if self.csv is not None:
             return table_file(self.root, Path(self.csv), self.group)
         if self.pattern is not None:
@@ -287,7 +278,7 @@ class AudioFiles(RecordedAudio):
 
 
 class GTZAN(RecordedAudio):
-    """Ten genres, 30 seconds each, with the artist-filtered split of torchaudio. One original file is damaged.
+    """GTZAN: excerpts of 30 seconds in ten genres, with torchaudio's artist-filtered split. One file is damaged.
 
     Args:
         root: folder that holds torchaudio's `genres`; None is `gtzan` below the data root.
@@ -307,12 +298,12 @@ class GTZAN(RecordedAudio):
         self.download = download
 
     def recordings(self) -> Recordings:
-        """Torchaudio's lists."""
+        """The files and splits in torchaudio's lists."""
         return gtzan(self.root, self.download)
 
 
 class SPEECHCOMMANDS(RecordedAudio):
-    """35 spoken words by many speakers, with the official split, in which no speaker is on two sides.
+    """SPEECHCOMMANDS: 35 spoken words, with the official split, in which no speaker is in two parts.
 
     Args:
         root: folder that holds torchaudio's `SpeechCommands`; None is the data root.
@@ -325,11 +316,11 @@ class SPEECHCOMMANDS(RecordedAudio):
         self.download = download
 
     def recordings(self) -> Recordings:
-        """Torchaudio's lists."""
+        """The files and splits in torchaudio's lists."""
         return speech_commands(self.root, self.download)
 
 
 def _shuffled(split: Tensor) -> dict[Split, Tensor]:
-    """Rows of each split from their numbers [N], in a fixed random order: the first ones stand for all."""
+    """Rows of each split from split numbers [N], in a fixed random order: the first rows are a random sample."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     return {name: order[split[order] == number] for number, name in enumerate(SPLITS)}

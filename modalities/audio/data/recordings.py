@@ -1,15 +1,23 @@
-"""Collections of sound files: which files there are, what is known of each, and who belongs together."""
+"""Collections of sound files: the files, their conditions, and the groups by which they are split."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torchaudio
 
-from common.data.table import Split
+from common.data.examples import Split
+from common.lazy import LazyModule
 from modalities.audio.signal.audio_files import sound_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 AGREE = "the file names and the labels have to agree"
 
@@ -20,10 +28,10 @@ class Recordings:
 
     Attributes:
         files: one for each recording.
-        conditions: one row a recording, one column a condition; empty cells are missing.
-        groups: recordings of one group lie on the same side of the split.
-        source: where the labels come from, for messages.
-        splits: split of each recording, where the collection has its own.
+        conditions: one row per recording, one column per condition; empty cells are missing.
+        groups: group of each recording; recordings of one group lie in the same split.
+        source: where the labels come from, for error messages.
+        splits: split of each recording, if the collection defines one.
     """
 
     files: Sequence[Path]
@@ -34,7 +42,7 @@ class Recordings:
 
 
 def genre_folders(root: Path) -> Recordings:
-    """One folder a genre, files anywhere below.
+    """One folder per genre, with files at any depth below it.
 
     Raises:
         ValueError: naming a file that lies in no folder.
@@ -80,7 +88,7 @@ def table_file(root: Path, csv: Path, group: str | None) -> Recordings:
 
 
 def named_files(root: Path, pattern: str, group: str | None) -> Recordings:
-    """Files whose names say what they are, as in `<digit>_<speaker>_<index>`.
+    """Files whose names contain their conditions, as in `<digit>_<speaker>_<index>`.
 
     Raises:
         ValueError: naming a file that does not fit the pattern, or a part that is not in it.
@@ -104,7 +112,7 @@ def name_expression(pattern: str) -> str:
     """The regular expression of a pattern of file names, in which `<name>` stands for a part.
 
     Raises:
-        ValueError: if there is no part, a part twice, or two parts with nothing between.
+        ValueError: if there is no part, a repeated part, or no text between two parts.
     """
     pieces = re.split(r"<(\w+)>", pattern)
     names, texts = pieces[1::2], pieces[::2]
@@ -117,10 +125,10 @@ def name_expression(pattern: str) -> str:
 
 
 def gtzan(root: Path, download: bool) -> Recordings:
-    """The 1,000 excerpts of GTZAN in ten genres, as torchaudio finds them, by its artist-filtered split where it fits.
+    """The excerpts of GTZAN in ten genres with torchaudio's artist-filtered split, as far as their files exist.
 
     Source of the split: Sturm 2013, "The GTZAN dataset", in the lists of torchaudio; excerpts that are in none of the
-    three lists (repetitions, and artists on several sides) are left out.
+    three lists (repetitions, and artists in several splits) are left out.
     """
     files, genres, splits = [], [], []
     parts: dict[str, Split] = {"training": "train", "validation": "val", "testing": "test"}
@@ -138,7 +146,7 @@ def gtzan(root: Path, download: bool) -> Recordings:
 
 
 def speech_commands(root: Path, download: bool) -> Recordings:
-    """The words of SPEECHCOMMANDS with its own split, in which no speaker is on two sides."""
+    """The words of SPEECHCOMMANDS with its official split, in which no speaker is in two parts."""
     files, words, speakers, splits = [], [], [], []
     parts: dict[str, Split] = {"training": "train", "validation": "val", "testing": "test"}
     for part, split in parts.items():

@@ -1,4 +1,4 @@
-"""Tunes as sound: how they are performed, and clips of them on several instruments."""
+"""Rendering of tunes as sound: tempo and swing of the performance, and clips on several instruments."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ from modalities.audio.data.tunes import Tune, package_folder
 from modalities.audio.signal.features import levelled
 
 PROGRAMS = {"piano": 0, "guitar": 24, "accordion": 21, "fiddle": 40, "flute": 73}  # General MIDI, from 0
-TICKS = 960  # a second
+TICKS = 960  # per second
 
-# Beats a minute as the dances are commonly played: two beats a bar but for the strathspey, which has four.
+# Beats per minute as the dances are commonly played: two beats per bar, but four in the strathspey.
 BEATS = {"clog": 72.0, "hornpipe": 84.0, "jig": 116.0, "reel": 112.0, "strathspey": 132.0}
 SWUNG = ("hornpipe", "clog")
 SWING = 0.64  # share of a pair of short notes that the first one takes in swung dances
-HIGHEST = 88  # some of the soundfont's instruments never end a note above: the synthesiser would hang
-FEWEST = 4  # notes of a clip
-FULL = 0.9  # share of a clip that has to lie within the tune
-VERSION = 1  # part of every cache key: raise it when the same settings give other sound
+HIGHEST = 88  # MIDI pitch above which some of the soundfont's instruments never end a note: the synthesiser would hang
+FEWEST = 4  # least number of notes in a clip
+FULL = 0.9  # least share of a clip that lies within the tune
+VERSION = 1  # part of every cache key: raise it when the same settings give another sound
 
 
 @dataclass(frozen=True)
 class Performance(Configurable):
-    """How tunes are played.
+    """Tempo and swing of the rendered tunes.
 
     "customary" plays each kind of dance at its usual tempo, which varies from tune to tune, and swings hornpipes and
-    clogs: genre then includes tempo and swing, as it does for a dancer. "as_notated" plays what is written, evenly and
-    at the file's tempo (two files name one) or at 120 quarter notes a minute: genre is then in the notes alone.
+    clogs: genre then includes tempo and swing. "as_notated" plays the written notes evenly at the file's tempo (two
+    files name one) or at 120 quarter notes per minute: genre is then in the notes alone.
 
     Attributes:
         style: "customary" or "as_notated".
-        tempo_spread: largest deviation from the usual tempo, as a share; a tune's own follows from its name.
+        tempo_spread: largest relative deviation from the usual tempo; that of a tune is derived from its name.
     """
 
     style: Literal["customary", "as_notated"] = "customary"
@@ -45,18 +45,18 @@ class Performance(Configurable):
 
     @property
     def customary_tempo(self) -> dict[str, float]:
-        """Usual beats a minute of each dance; none where tunes are played as they are notated."""
+        """Usual beats per minute of each dance; empty where tunes are played as notated."""
         return dict(BEATS) if self.style == "customary" else {}
 
     def quarters_per_minute(self, tune: Tune) -> float:
-        """Tempo of a tune."""
+        """Tempo of a tune, quarter notes per minute."""
         if self.style == "as_notated":
             return tune.tempo or 120.0
         position = int(hashlib.sha256(tune.name.encode()).hexdigest()[:8], 16) / 2**31 - 1  # in [-1, 1)
         return BEATS[tune.genre] * beat(tune) * (1 + self.tempo_spread * position)
 
     def seconds(self, tune: Tune, quarters: np.ndarray) -> np.ndarray:
-        """When a position in the tune sounds, seconds after its first full bar begins."""
+        """Times of positions in the tune, in seconds after its first full bar begins."""
         position = quarters - tune.downbeat
         if self.style == "customary" and tune.genre in SWUNG:
             pair = beat(tune) / 2
@@ -66,14 +66,15 @@ class Performance(Configurable):
 
 
 def beat(tune: Tune) -> float:
-    """Quarter notes a beat: half a bar, a quarter of it in the strathspey, three eighths in compound time."""
+    """Quarter notes per beat: half a bar, a quarter of a bar in the strathspey, three eighth notes in the jig."""
     return 1.5 if tune.genre == "jig" else tune.bar / (4 if tune.genre == "strathspey" else 2)
 
 
 def clip_starts(tune: Tune, performance: Performance, seconds: float, count: int) -> list[float]:
-    """Starts of up to `count` clips in seconds: each on a bar, none like another (parts are repeated), all full.
+    """Starts in seconds of up to `count` clips, each at the start of a bar and within the tune.
 
-    Clips follow each other first; where there are too few of them, others begin half-way between.
+    Clips that repeat the notes of another one are left out, since parts of a tune are repeated. Clips follow each other
+    first; if there are too few of them, others begin half-way between.
     """
     onset = performance.seconds(tune, tune.start)
     end = performance.seconds(tune, np.array([tune.end]))[0]
@@ -98,10 +99,10 @@ def render(
     """A clip [samples] at the common level, played from `start` seconds on; notes above E6 sound an octave lower.
 
     Args:
-        tune: what is played.
+        tune: the tune.
         instrument: one of `PROGRAMS`.
-        performance: how.
-        start: seconds after the first full bar begins.
+        performance: its tempo and swing.
+        start: start of the clip in seconds after the first full bar begins.
         samples: length of the clip.
         sample_rate: Hz.
     """
@@ -134,7 +135,7 @@ def _synthesizer(sample_rate: int) -> Any:
 
 
 def sources_digest(files: Sequence[Any]) -> str:
-    """Hash of what renderings are made from: the tunes' files, the soundfont's name and size, the synthesiser."""
+    """Hash of the sources of renderings: the tunes' files, the soundfont's name and size, the synthesiser's version."""
     import symusic
 
     font = package_folder("pretty_midi") / "TimGM6mb.sf2"

@@ -1,6 +1,6 @@
-"""The embedded tunes: 1,059 dance tunes in ABC notation that come with music21, parsed, grouped and split.
+"""Tunes: 1,059 dance tunes in ABC notation that come with music21, parsed, grouped and split.
 
-Only files are read; music21 itself is not imported. Notes are in quarter notes from the start of the tune.
+Only files are read; music21 itself is not imported. Times are in quarter notes from the start of the tune.
 """
 
 import ctypes
@@ -18,32 +18,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from common.data.table import Split
+from common.data.examples import Split
 
 GENRES = ("clog", "hornpipe", "jig", "reel", "strathspey")
-COMPOUND = ("jig",)  # dances whose beat falls into three
-INTERVALS = 12  # length of the melodic n-grams that near-duplicates are told by
-SHARED = 0.3  # share of n-grams from which on two tunes count as one
-STRONG = 105  # velocity that the parser gives to the first note of a bar
+COMPOUND = ("jig",)  # dances in compound metre, whose beat has three parts
+INTERVALS = 12  # length of the melodic n-grams by which near-duplicates are detected
+SHARED = 0.3  # share of common n-grams above which two tunes are near-duplicates
+STRONG = 105  # velocity that the parser assigns to the first note of a bar
 
 
 @dataclass(frozen=True)
 class Tune:
-    """A tune as it is written.
+    """A tune as notated.
 
     Attributes:
-        name: of its file.
-        title: without the kind of dance.
+        name: name of its file.
+        title: title without the kind of dance.
         genre: kind of dance, one of `GENRES`.
-        start: of each note, quarter notes.
-        length: of each note, quarter notes.
-        pitch: of each note, MIDI numbers.
-        velocity: of each note, MIDI.
+        start: start of each note, quarter notes.
+        length: length of each note, quarter notes.
+        pitch: MIDI number of each note.
+        velocity: MIDI velocity of each note.
         bar: length of a bar, quarter notes.
         downbeat: start of the first full bar, quarter notes: the length of the upbeat.
-        tempo: quarter notes a minute, where the file names one.
+        tempo: quarter notes per minute; None if the file names no tempo.
     """
 
     name: str
@@ -64,7 +66,7 @@ class Tune:
 
 
 def package_folder(name: str) -> Path:
-    """Folder of an installed package, which is not imported.
+    """Folder of an installed package, found without importing it.
 
     Raises:
         FileNotFoundError: if the package is not installed.
@@ -84,7 +86,7 @@ def tune_files() -> list[Path]:
 
 
 def read_tunes(files: Sequence[Path]) -> tuple[list[Tune], Counter[str]]:
-    """The usable tunes among some files, and why how many others were left out."""
+    """The usable tunes of some files, and the number of files that were left out for each reason."""
     tunes, left_out = [], Counter[str]()
     with _quiet():
         for file in files:
@@ -99,8 +101,8 @@ def parse_tune(text: str, name: str) -> Tune:
     """A tune from ABC notation.
 
     Raises:
-        ValueError: "<name>: <reason>" if the tune is of no known dance, in a metre that is not that of its dance, or
-            holds too few notes.
+        ValueError: "<name>: <reason>" if the tune is of another kind of dance, not in the metre of its dance, or has
+            too few notes.
     """
     import symusic
 
@@ -146,12 +148,12 @@ def header(text: str) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """ABC with nothing but the notes and what they need: one voice, as written, whatever the dance.
+    """ABC notation reduced to the notes of one voice and the fields that they need.
 
-    Chord symbols and fingerings in quotes, decorations and grace notes go. So does the field R, because the parser
-    swings hornpipes where it sees one: swing is a choice of the performance.
+    Chord symbols and fingerings in quotes, decorations and grace notes are removed. So is the field R, because the
+    parser swings hornpipes if it finds one: here `Performance` decides on swing.
     """
-    while (cleaned := _cleaned(text)) != text:  # what one pass takes away can leave something for another
+    while (cleaned := _cleaned(text)) != text:  # what one pass removes can leave something for another to remove
         text = cleaned
     return text
 
@@ -171,18 +173,10 @@ def _cleaned(text: str) -> str:
 
 
 def group_tunes(tunes: Sequence[Tune]) -> list[int]:
-    """A number for each tune; near-duplicates and tunes of one title share theirs.
+    """Group number of each tune; near-duplicates and tunes with the same title are in one group.
 
     Near-duplicates share over 30 % of the shorter one's melodic 12-grams, in any key.
     """
-    parent = list(range(len(tunes)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
     grams = [ngrams(tune) for tune in tunes]
     holders: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row, own in enumerate(grams):
@@ -191,13 +185,12 @@ def group_tunes(tunes: Sequence[Tune]) -> list[int]:
     shared: Counter[tuple[int, int]] = Counter()
     for rows in holders.values():
         shared.update((a, b) for position, a in enumerate(rows) for b in rows[position + 1 :])
-    for (a, b), count in shared.items():
-        if count > SHARED * min(len(grams[a]), len(grams[b])):
-            parent[root(a)] = root(b)
     first: dict[str, int] = {}
-    for row, tune in enumerate(tunes):
-        parent[root(row)] = root(first.setdefault(tune.title, row))
-    return [root(row) for row in range(len(tunes))]
+    alike = [(a, b) for (a, b), count in shared.items() if count > SHARED * min(len(grams[a]), len(grams[b]))]
+    alike += [(row, first.setdefault(tune.title, row)) for row, tune in enumerate(tunes)]
+    graph = coo_array((np.ones(len(alike)), np.array(alike).T), shape=(len(tunes), len(tunes)))
+    groups: list[int] = connected_components(graph, directed=False)[1].tolist()
+    return groups
 
 
 def ngrams(tune: Tune) -> set[tuple[int, ...]]:
@@ -208,7 +201,7 @@ def ngrams(tune: Tune) -> set[tuple[int, ...]]:
 
 
 def split_tunes(tunes: Sequence[Tune], groups: Sequence[int], shares: tuple[float, float]) -> dict[Split, Tensor]:
-    """Tunes of train, val and test: whole groups, in the same shares of each genre, by a hash of file names."""
+    """Rows of train, val and test: whole groups, in the same shares for each genre, by a hash of file names."""
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         members[group].append(row)
@@ -228,18 +221,18 @@ def split_tunes(tunes: Sequence[Tune], groups: Sequence[int], shares: tuple[floa
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the parser's messages, which it writes at the level of C, off the terminal."""
+    """Suppresses the parser's messages, which C code writes directly to the file descriptors."""
     flush = ctypes.CDLL(None).fflush
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as sink:
-        kept = [os.dup(1), os.dup(2)]
+        saved = [os.dup(1), os.dup(2)]
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
             yield
         finally:
-            flush(None)  # else the messages still buffered appear after all
-            for descriptor, copy in zip((1, 2), kept, strict=True):
+            flush(None)  # otherwise messages that are still buffered would appear
+            for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)

@@ -1,1 +1,1 @@
-"""What the test of an audio model measures, and what a person sees and hears."""
+"""Evaluation of audio models: metrics, judges, baselines, spectrograms and sounds."""

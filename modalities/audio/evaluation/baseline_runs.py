@@ -1,70 +1,71 @@
-"""Systems that the suite does not train, measured as a model of sound is: Gaussians of each condition, and copying."""
+"""Results of baselines, measured like an audio model: class-conditional Gaussians, and the nearest training clip."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from common.comparison.baseline_runs import baseline_run
 from common.conditions.attributes import Fields
+from common.conditions.classifier import Judge
 from common.results import Measurement, Results
+from modalities.audio.data import AudioData
 from modalities.audio.evaluation.baselines import COMPONENTS, ClassGaussians, nearest
-from modalities.audio.evaluation.clip_evaluation import Figures, Trial
+from modalities.audio.evaluation.clip_evaluation import ClipEvaluation, Figures
 from modalities.audio.signal.vocoder import GriffinLim
-
-if TYPE_CHECKING:
-    from modalities.audio.data.datamodules import AudioData
 
 BASELINES = ("gaussian", "nearest")
 
 
-def baseline_results(system: str, data: "AudioData", count: int, seed: int = 0) -> Results:
-    """The record of a system: what it generates under the conditions of test clips, and makes of the clips.
+def baseline_results(system: str, data: AudioData, judge: Judge | None, count: int, seed: int = 0) -> Results:
+    """Results of a baseline that generates under the conditions of test clips and reconstructs the clips.
 
-    "gaussian" is a PPCA of each combination of categories: its means given a random code, and given that of the clip.
-    "nearest" takes a random training clip of the same categories, and the training clip nearest to the clip.
+    "gaussian" is a PPCA for each combination of categories: it generates from a random code and reconstructs from the
+    clip's code. "nearest" generates a random training clip of the same categories and reconstructs by the training
+    clip nearest to the test clip.
 
     Args:
         system: one of `BASELINES`.
-        data: of the clips and the judges.
-        count: test clips.
-        seed: of what is drawn.
+        data: the DataModule.
+        judge: classifies the conditions of clips; None if there is none to classify.
+        count: number of test clips.
+        seed: seed of the random draws.
 
     Raises:
         ValueError: for an unknown system, or data without a category.
     """
     if system not in BASELINES:
         raise ValueError(f"no system {system!r}; there are: {', '.join(BASELINES)}")
-    judge = data.judge()
     if judge is None:
         raise ValueError(f"{type(data).__name__} has no category to generate under")
     started = datetime.now(UTC)
     torch.manual_seed(seed)
     batch = data.batch("test", count)
-    train = data.table.splits["train"]
-    x, fields = data.table.x[train], {name: data.table.fields[name][train] for name in judge.attributes}
-    asked = {name: batch.condition[name] for name in judge.attributes}
+    train = data.examples.splits["train"]
+    x, fields = data.examples.x[train], {name: data.examples.fields[name][train] for name in judge.attributes}
+    requested = {name: batch.condition[name] for name in judge.attributes}
     figures: Figures = {}
     if system == "gaussian":
         gaussians = ClassGaussians(data.features.standardise(x), fields)
-        nll = -gaussians.log_prob(batch.x, asked)
+        nll = -gaussians.log_prob(batch.x, requested)
         how = f"exact; PPCA of {COMPONENTS} components for each combination of conditions; standardised features"
         figures["test/nll"] = Measurement.mean(nll[~nll.isnan()], "nats", how)
-        generated, reconstructed = gaussians.sample(asked, data.features.shape), gaussians.reconstruct(batch.x, asked)
+        generated = gaussians.sample(requested, data.features.shape)
+        reconstructed = gaussians.reconstruct(batch.x, requested)
         how = "means of class-conditional Gaussians given a random code"
     else:
-        found = nearest(data.features.restore(batch.x), x)[1]
-        generated, reconstructed = (data.features.standardise(x[rows]) for rows in (_random_row(fields, asked), found))
+        closest = nearest(data.features.restore(batch.x), x)[1]
+        random = _random_row(fields, requested)
+        generated, reconstructed = (data.features.standardise(x[rows]) for rows in (random, closest))
         how = "random training clips of the condition"
-    figures |= Trial(data, batch, generated, reconstructed, how, GriffinLim()).figures()
+    figures |= ClipEvaluation(data, judge, batch, generated, reconstructed, how, GriffinLim()).figures()
     run = baseline_run(system, "audio", seed, started, {"count": count}, data.fingerprint)
     return Results(run, figures)
 
 
-def _random_row(fields: Fields, asked: Fields) -> Tensor:
-    """For each of the asked conditions a random row that has it; any row where none has."""
-    keys, wanted = (torch.stack([table[name] for name in fields], dim=1) for table in (fields, asked))
-    same = (wanted.unsqueeze(1) == keys).all(-1).float()
+def _random_row(fields: Fields, requested: Fields) -> Tensor:
+    """A random row for each requested condition; any row if none has it."""
+    keys, targets = (torch.stack([table[name] for name in fields], dim=1) for table in (fields, requested))
+    same = (targets.unsqueeze(1) == keys).all(-1).float()
     same[same.sum(1) == 0] = 1.0
     return torch.multinomial(same, 1).squeeze(1)

@@ -21,7 +21,7 @@ class PPCA:
     Attributes:
         mean: [F].
         weights: W [F, Q].
-        variance: of the noise.
+        variance: variance of the noise.
     """
 
     mean: Tensor
@@ -36,11 +36,11 @@ class PPCA:
         centred = x - mean
         values, vectors = torch.linalg.eigh(centred @ centred.T / count)
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        kept = min(components, count - 1, size - 1)
+        rank = min(components, count - 1, size - 1)
         total = centred.square().sum().item() / count
-        variance = max((total - values[:kept].sum().item()) / (size - kept), 1e-6)
-        directions = centred.T @ vectors[:, :kept] / (values[:kept] * count).sqrt().clamp_min(1e-9)
-        weights = directions * (values[:kept] - variance).clamp_min(0).sqrt()
+        variance = max((total - values[:rank].sum().item()) / (size - rank), 1e-6)
+        directions = centred.T @ vectors[:, :rank] / (values[:rank] * count).sqrt().clamp_min(1e-9)
+        weights = directions * (values[:rank] - variance).clamp_min(0).sqrt()
         return PPCA(mean, weights, variance)
 
     @property
@@ -65,7 +65,7 @@ class PPCA:
         return self.mean + code @ self.weights.T
 
     def sample(self, count: int) -> Tensor:
-        """Means of x given a random code, [count, F]: what stands beside the means of a decoder."""
+        """Means of x given random codes, [count, F], to compare with the means of a decoder."""
         return self.mean + torch.randn(count, self.weights.shape[1]) @ self.weights.T
 
 
@@ -90,21 +90,21 @@ class ClassGaussians:
         return torch.stack([fields[name] for name in self.names], dim=1)
 
     def log_prob(self, x: Tensor, fields: Fields) -> Tensor:
-        """Log p(x | c) in nats, [N]; NaN where no training clip had the condition."""
+        """log p(x | c) in nats, [N]; NaN where no training clip has the condition."""
         result = torch.full((len(x),), float("nan"))
         for key, rows in self._rows(fields):
             result[rows] = self.models[key].log_prob(x[rows].flatten(1))
         return result
 
     def sample(self, fields: Fields, shape: tuple[int, ...]) -> Tensor:
-        """One clip under each condition, [N, *shape]; zeros where no training clip had it."""
+        """One clip under each condition, [N, *shape]; zeros where no training clip has it."""
         result = torch.zeros(len(next(iter(fields.values()))), *shape)
         for key, rows in self._rows(fields):
             result[rows] = self.models[key].sample(len(rows)).unflatten(1, shape)
         return result
 
     def reconstruct(self, x: Tensor, fields: Fields) -> Tensor:
-        """Clips [N, ...] from the means of their codes; zeros where no training clip had the condition."""
+        """Clips [N, ...] from the means of their codes; zeros where no training clip has the condition."""
         result = torch.zeros_like(x)
         for key, rows in self._rows(fields):
             result[rows] = self.models[key].reconstruct(x[rows].flatten(1)).view_as(x[rows])
@@ -112,12 +112,12 @@ class ClassGaussians:
 
     def _rows(self, fields: Fields) -> list[tuple[tuple[int, ...], Tensor]]:
         keys = self._keys(fields)
-        found = [(tuple(key.tolist()), (keys == key).all(1).nonzero()[:, 0]) for key in keys.unique(dim=0)]
-        return [(key, rows) for key, rows in found if key in self.models]
+        groups = [(tuple(key.tolist()), (keys == key).all(1).nonzero()[:, 0]) for key in keys.unique(dim=0)]
+        return [(key, rows) for key, rows in groups if key in self.models]
 
 
 def nearest(x: Tensor, others: Tensor, chunk: int = 1000) -> tuple[Tensor, Tensor]:
-    """Euclidean distance to the nearest of some clips, and its row, each [N].
+    """Euclidean distance of each clip to the nearest of some others, and the row of that one, each [N].
 
     Args:
         x: clips [N, ...].

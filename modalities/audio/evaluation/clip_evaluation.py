@@ -1,7 +1,6 @@
-"""What is measured of real test clips and of as many that a system made, before and after the way through sound."""
+"""Figures of generated and reconstructed clips beside real test clips, before and after the vocoder."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,35 +10,35 @@ from common.conditions.attributes import Categorical
 from common.conditions.classifier import Judge
 from common.evaluation.frechet import frechet_distance
 from common.results import Measurement
+from modalities.audio.data import AudioData
 from modalities.audio.evaluation.baselines import nearest
 from modalities.audio.evaluation.metrics import log_spectral_distance, spread, tempo, tempo_error
 from modalities.audio.evaluation.summary_judge import SummaryJudge
 from modalities.audio.signal.vocoder import Vocoder
 
-if TYPE_CHECKING:
-    from modalities.audio.data.datamodules import AudioData
-
 Figures = dict[str, Measurement]
-TEMPO_TOLERANCE = 0.12  # share: tunes vary by 8 %, and a frame is some 5 % of a beat
+TEMPO_TOLERANCE = 0.12  # relative: tunes vary by 8 %, and a frame is some 5 % of a beat
 NEAREST = 100  # samples that are compared with every training clip
 STRETCHED = "genre"  # the field whose change may change the tempo
 
 
-class Trial:
-    """Real test clips, and what a system generated under their conditions and made of them.
+class ClipEvaluation:
+    """Compares real test clips with the clips that a system generates under their conditions and reconstructs.
 
     Args:
         data: the DataModule.
+        judge: classifies the conditions of clips; None if there is none to classify.
         batch: N real test clips, standardised.
         generated: N clips generated under their conditions.
-        reconstructed: N clips made from the real ones.
-        how: what the generated clips are.
+        reconstructed: N reconstructions of the real clips.
+        how: description of the generated clips, for the results.
         vocoder: turns clips into sound.
     """
 
     def __init__(
         self,
-        data: "AudioData",
+        data: AudioData,
+        judge: Judge | None,
         batch: Batch,
         generated: Tensor,
         reconstructed: Tensor,
@@ -48,7 +47,6 @@ class Trial:
     ) -> None:
         self.data, self.batch, self.generated, self.reconstructed = data, batch, generated, reconstructed
         self.how, self.vocoder, self.features = how, vocoder, data.features
-        judge = data.judge()
         self.judges: dict[str, Judge] = {}
         if judge is not None:
             self.judges = {"": judge, "second_judge/": SummaryJudge.of(data.whole, self.features)}
@@ -57,21 +55,21 @@ class Trial:
 
     @cached_property
     def generated_sound(self) -> Tensor:
-        """The generated clips turned into sound and analysed anew."""
+        """The generated clips turned into sound and analysed again."""
         return self.vocoder.round_trip(self.generated, self.features)
 
     @cached_property
     def real_sound(self) -> Tensor:
-        """Real clips turned into sound from their features and analysed anew: the ceiling of the vocoder."""
+        """Real clips turned into sound from their features and analysed again: the limit that the vocoder sets."""
         return self.vocoder.round_trip(self.batch.x, self.features)
 
     def figures(self) -> Figures:
-        """Reconstruction, spread, and what the judges hear, where there are any."""
+        """Figures of reconstruction and spread; with judges also of control and tempo."""
         figures = self.reconstruction() | self.variety()
         return figures | self.control() | self.tempo() if self.judges else figures
 
     def control(self) -> Figures:
-        """Both judges' accuracy of each condition and value, on features and after the way through sound."""
+        """Both judges' accuracy on each field and value, before and after the vocoder."""
         clips = {
             "control_accuracy": (self.generated, self.how),
             "sound/control_accuracy": (self.generated_sound, f"{self.how}, turned into sound and analysed anew"),
@@ -81,14 +79,14 @@ class Trial:
         figures: Figures = {}
         for prefix, judge in self.judges.items():
             for kind, (x, what) in clips.items():
-                read = judge.read(x)
+                predicted = judge.read(x)
                 for name, attribute in self.fields.items():
                     assert isinstance(attribute, Categorical)
                     truth = self.batch.condition[name]
                     known = truth >= 0
                     how = f"{'second' if prefix else 'frozen'} judge, {what}"
-                    hits = read[name] == truth
-                    # The first judge's figures on features are those of common, on its own samples.
+                    hits = predicted[name] == truth
+                    # The shared evaluation reports the first judge's accuracy on features, with samples of its own.
                     if prefix or "sound" in kind:
                         figures[f"test/{prefix}{kind}/{name}"] = Measurement.accuracy(hits[known], how)
                     for number, value in enumerate(attribute.values):
@@ -102,7 +100,7 @@ class Trial:
         return figures
 
     def reconstruction(self) -> Figures:
-        """Log-spectral distance of reconstructions and of the way through sound."""
+        """Log-spectral distance of reconstructions and of vocoded real clips."""
         real = self.features.restore(self.batch.x)
         figures = {}
         for name, x, how in (
@@ -113,7 +111,7 @@ class Trial:
         return figures
 
     def variety(self) -> Figures:
-        """Spread of samples against real clips; how near training clips are to samples and to real clips."""
+        """Spread of generated against real clips, and the distances of both to the nearest training clips."""
         figures = {}
         how = "deviation over generated clips against that over real test clips of the same conditions, mean of bins"
         for name, x, real in (
@@ -123,7 +121,7 @@ class Trial:
         ):
             figures[f"test/{name}"] = Measurement(spread(x) / spread(real), None, self.count, "ratio", how)
         figures |= self._spread_by_value()
-        train = self.data.table.x[self.data.table.splits["train"]]
+        train = self.data.examples.x[self.data.examples.splits["train"]]
         real, drawn = (self.features.restore(x[:NEAREST]) for x in (self.batch.x, self.generated))
         own, which = nearest(real, train)
         other, _ = nearest(drawn, train)
@@ -150,7 +148,7 @@ class Trial:
         return figures
 
     def tempo(self) -> Figures:
-        """Beats a minute of each genre with a customary tempo, by onset autocorrelation, generated and real."""
+        """Tempo of generated and real clips, by onset autocorrelation, beside the customary tempo of their genre."""
         customary: dict[str, float] = self.data.customary_tempo
         figures: Figures = {}
         if not customary or STRETCHED not in self.fields:

@@ -1,6 +1,6 @@
-"""The judges of audio: a small convolutional network on log-mel features, and a classifier of another kind.
+"""The judge of audio: a small convolutional network on log-mel features, trained on the real training split alone.
 
-Both are trained on the real training split alone. What only one of them believes may be a weakness of that judge.
+`summary_judge` has a second judge of another kind: a result that only one of them supports may be an artefact of it.
 """
 
 from itertools import pairwise
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.conditions.classifier import Judge, RealFigures, kept, scores, train
-from common.data.table import Table
+from common.conditions.classifier import Judge, RealFigures, load_or_train, scores, train
+from common.data.examples import Examples
 from modalities.audio.signal.features import LogMel
 
 VERSION = 2  # part of the cache key: raise it when the network or its training changes
@@ -18,7 +18,7 @@ FEATURES = 64
 
 
 def judged(attributes: dict[str, Attribute]) -> dict[str, Categorical]:
-    """The conditions that a judge can read: categories, where there is something to tell apart."""
+    """The fields that a judge can classify: categorical ones with at least two values."""
     return {
         name: attribute
         for name, attribute in attributes.items()
@@ -27,10 +27,10 @@ def judged(attributes: dict[str, Attribute]) -> dict[str, Categorical]:
 
 
 class AudioJudge(nn.Module):
-    """Reads every categorical condition of a clip: one head a field on common features.
+    """Classifies every categorical condition of a clip, with one head for each field on shared features.
 
-    Convolutions over time and frequency, then the mean and the greatest value over time of each channel and band. It
-    is trained with small random gains, shifts in time and masked bands and times.
+    Convolutions over time and frequency, then over time alone, then the mean and the maximum over time of each channel.
+    It is trained with small random gains, shifts in time, and masked bands and frames.
 
     Args:
         attributes: the fields.
@@ -58,25 +58,25 @@ class AudioJudge(nn.Module):
         self.real: RealFigures
 
     @staticmethod
-    @torch.inference_mode(False)  # asked for in the middle of a test, whose tensors could not be trained
-    def of(table: Table, features: LogMel, fingerprint: str) -> "AudioJudge | None":
-        """The judge of a table, from the cache or trained now and kept there; None without a category to read."""
+    @torch.inference_mode(False)  # a test calls it in inference mode, whose tensors cannot be trained
+    def of(table: Examples, features: LogMel, fingerprint: str) -> "AudioJudge | None":
+        """The judge of a table, from the cache or trained and cached now; None if no field is categorical."""
         if not judged(table.attributes):
             return None
         judge = AudioJudge(table.attributes, table.x.shape[2])
-        kept(judge, f"audio-{fingerprint}-{VERSION}", lambda: judge.fit(table, features))
+        load_or_train(judge, f"audio-{fingerprint}-{VERSION}", lambda: judge.fit(table, features))
         judge.real = examine(judge, table, features)
         return judge
 
-    def fit(self, table: Table, features: LogMel, steps: int = 600, batch_size: int = 64, seed: int = 0) -> None:
+    def fit(self, table: Examples, features: LogMel, steps: int = 600, batch_size: int = 64, seed: int = 0) -> None:
         """Trains on the training split.
 
         Args:
             table: clips and fields.
             features: how the clips are standardised.
             steps: optimiser steps.
-            batch_size: clips a step.
-            seed: of weights, order and augmentation.
+            batch_size: clips per step.
+            seed: seed of weights, order and augmentation.
         """
         rows = table.splits["train"]
 
@@ -112,8 +112,8 @@ class AudioJudge(nn.Module):
         return {name: head(h).argmax(-1) for name, head in zip(self.attributes, self.heads, strict=True)}
 
 
-def examine(judge: Judge, table: Table, features: LogMel) -> RealFigures:
-    """A judge's scores and features of the real test split."""
+def examine(judge: Judge, table: Examples, features: LogMel) -> RealFigures:
+    """A judge's scores and features on the real test split."""
     rows = table.splits["test"]
     x = features.standardise(table.x[rows])
     truth = {name: field[rows] for name, field in table.fields.items()}
@@ -121,11 +121,11 @@ def examine(judge: Judge, table: Table, features: LogMel) -> RealFigures:
 
 
 def distort(x: Tensor, silence: float, gain: float = 0.2, bands: int = 6, frames: int = 8, shift: int = 4) -> Tensor:
-    """Clips at a random gain, shifted in time, with a stripe of bands and one of frames silent.
+    """Augments clips by a random gain, a shift in time, and a silent stripe of bands and one of frames.
 
     Args:
         x: standardised features [B, 1, mels, frames].
-        silence: their value of silence.
+        silence: standardised value of silence.
         gain: largest gain, in standardised units.
         bands: widest masked stripe of bands.
         frames: widest masked stripe of frames.

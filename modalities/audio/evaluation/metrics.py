@@ -1,4 +1,4 @@
-"""Metrics of audio features: tempo, what is left of a tune, log-spectral distance, spread."""
+"""Metrics of audio features: tempo, preservation of the melody, log-spectral distance, spread."""
 
 import math
 
@@ -10,7 +10,7 @@ from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength
 from modalities.audio.signal.vocoder import GriffinLim
 
-DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
+DECIBEL = 10 / math.log(10)  # dB for each unit of the natural logarithm of a power
 CHROMA_RANGE = (180.0, 2000.0)  # Hz, where the fundamentals of the melodies lie
 STRETCHES = torch.linspace(math.log(0.55), math.log(1.8), 33).exp()
 
@@ -26,23 +26,23 @@ def spread(x: Tensor) -> float:
 
 
 def tempo(log_mel: Tensor, features: LogMel, slowest: float = 60.0, fastest: float = 150.0) -> Tensor:
-    """Beats a minute [B] at the highest peak of the autocorrelation of the onset strength.
+    """Beats per minute [B] at the highest peak of the autocorrelation of the onset strength.
 
-    A parabola through the peak refines the lag. The autocorrelation cannot tell a tempo from its multiples: compare
-    with `tempo_error`.
+    A parabola through the peak refines the lag. The autocorrelation cannot distinguish a tempo from its multiples:
+    compare with `tempo_error`.
 
     Args:
         log_mel: natural log-mel powers [B, 1, M, T].
         features: their parameters.
-        slowest: least tempo looked for.
-        fastest: greatest tempo looked for.
+        slowest: lower limit of the search, beats per minute.
+        fastest: upper limit of the search, beats per minute.
     """
     onset = onset_strength(log_mel)
     onset = onset - onset.mean(-1, keepdim=True)
     length = onset.shape[-1]
     spectrum = torch.fft.rfft(onset, 2 * length)
     correlation = torch.fft.irfft(spectrum.abs() ** 2)[:, :length] / torch.arange(length, 0, -1)  # unbiased
-    rate = 60 * features.sample_rate / features.hop  # frames a minute
+    rate = 60 * features.sample_rate / features.hop  # frames per minute
     first, last = max(1, math.floor(rate / fastest)), min(math.ceil(rate / slowest), length - 2)
     lag = correlation[:, first : last + 1].argmax(-1) + first
     before, peak, after = (correlation.gather(1, (lag + step).unsqueeze(1))[:, 0] for step in (-1, 0, 1))
@@ -52,7 +52,7 @@ def tempo(log_mel: Tensor, features: LogMel, slowest: float = 60.0, fastest: flo
 
 
 def tempo_error(measured: Tensor, expected: Tensor) -> Tensor:
-    """|log ratio| to the nearest of the expected tempo, its double, triple, half and third, as a share: [B].
+    """Relative error [B] to the nearest of the expected tempo, its double, triple, half and third: exp |log ratio| - 1.
 
     Source of the tolerated multiples: Gouyon et al. 2006, "An Experimental Comparison of Audio Tempo Induction
     Algorithms", accuracy 2.
@@ -75,15 +75,15 @@ def chroma(log_mel: Tensor, features: LogMel) -> Tensor:
 
 
 def self_similarity(log_mel: Tensor, bands: int = 40, frames: int = 4) -> Tensor:
-    """Which moments of a clip are alike, whatever instrument plays it: [B, 1, S * S] of log-mel powers [B, 1, M, T].
+    """Self-similarity over time of log-mel powers [B, 1, M, T], nearly independent of the instrument: [B, 1, S * S].
 
-    Cosines between the spectra of every two moments, freed of the clip's mean spectrum and of loudness: where a note
-    returns, so does its spectrum. Source: Foote 1999, "Visualizing Music and Audio using Self-Similarity".
+    Cosines between the spectra of every two time steps, without the clip's mean spectrum and the loudness: a repeated
+    note has a similar spectrum. Source: Foote 1999, "Visualizing Music and Audio using Self-Similarity".
 
     Args:
         log_mel: natural log-mel powers.
-        bands: lowest bands that are compared.
-        frames: frames that are averaged to a moment.
+        bands: number of bands that are compared, from the lowest on.
+        frames: frames that are averaged to one of the S time steps.
     """
     spectra = log_mel[:, 0, :bands]
     spectra = spectra - spectra.mean(2, keepdim=True)
@@ -92,14 +92,14 @@ def self_similarity(log_mel: Tensor, bands: int = 40, frames: int = 4) -> Tensor
     return (spectra.transpose(1, 2) @ spectra).flatten(1).unsqueeze(1)
 
 
-def kept(first: Tensor, second: Tensor, stretch: bool = False) -> Tensor:
+def content_correlation(first: Tensor, second: Tensor, stretch: bool = False) -> Tensor:
     """Correlation over time of two sets of curves [B, K, T], mean over K weighted by energy: [B].
 
     Args:
         first: curves of the source, from the same beat on.
         second: curves of the outcome.
-        stretch: takes the best of many uniform stretches of time, for outcomes in another tempo. What is compared with
-            it has to have the same choice.
+        stretch: takes the best of many uniform stretches of time, for outcomes in another tempo. Compare the value only
+            with others that are computed with stretches.
     """
     if not stretch:
         return _correlation(first, second)

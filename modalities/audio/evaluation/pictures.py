@@ -1,6 +1,4 @@
-"""Spectrograms of an audio model's doing, and some of it to listen to."""
-
-from typing import TYPE_CHECKING
+"""Spectrograms and sounds of an audio model's reconstructions and samples."""
 
 import torch
 from PIL import Image
@@ -8,39 +6,37 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical, Fields
-from common.distributions.noise import prior_draw
-from common.eval_mode import in_evaluation
+from common.distributions.noise import prior_sample
+from common.eval_mode import eval_mode
 from common.evaluation.media import Media, Sound, image_grid, labelled
+from modalities.audio.model import AudioGenreCVAE
 from modalities.audio.signal.features import LogMel
-
-if TYPE_CHECKING:
-    from modalities.audio.model import AudioGenreCVAE
 
 COLUMNS = 5
 MAX_ROWS = 10
-LISTENED = 4  # clips of a kind to listen to
-RANGE = 12.0  # natural logarithm of power from black to white
+LISTENED = 4  # clips of each kind to listen to
+RANGE = 12.0  # range of the natural logarithm of power from black to white
 
 
-def audio_media(model: "AudioGenreCVAE", batch: Batch) -> Media:
-    """Clips above their reconstructions; one sample for each pair of conditions, the same noise in all."""
-    shown = batch[slice(0, COLUMNS)]
-    reconstructed = model.reconstruct(shown)
-    grid = image_grid(spectrograms(torch.cat([shown.x, reconstructed]), model.features), COLUMNS)
+def audio_media(model: AudioGenreCVAE, batch: Batch) -> Media:
+    """Clips above their reconstructions; one sample for each pair of conditions, all from the same noise."""
+    clips = batch[slice(0, COLUMNS)]
+    reconstructed = model.reconstruct(clips)
+    grid = image_grid(spectrograms(torch.cat([clips.x, reconstructed]), model.features), COLUMNS)
     title = "log-mel power and reconstructions from the posterior mean"
     pictures = {"reconstructions": labelled(grid, ["clip", "reconstruction"], title)}
     pictures["conditions"], samples = conditions_picture(model)
     sounds = {}
-    for kind, x in (("clip", shown.x), ("reconstruction", reconstructed), ("sample", samples)):
+    for kind, x in (("clip", clips.x), ("reconstruction", reconstructed), ("sample", samples)):
         for number, waveform in enumerate(model.sound(x[:LISTENED].cpu())):
             sounds[f"{kind}-{number}"] = Sound(waveform, model.features.sample_rate)
     return Media(pictures, sounds=sounds)
 
 
-def conditions_picture(model: "AudioGenreCVAE", seed: int = 0) -> tuple[Image.Image, Tensor]:
-    """A row for each value of the first category, a column for each of the second; and the samples, row by row.
+def conditions_picture(model: AudioGenreCVAE, seed: int = 0) -> tuple[Image.Image, Tensor]:
+    """Spectrograms with a row for each value of the first category and a column for each of the second; the samples.
 
-    All share their noise. A model with fewer categories shows several kinds of noise in each row instead.
+    All share their noise. With fewer than two categories each column has noise of its own instead.
     """
     categories = {n: a.values for n, a in model.condition.attributes.items() if isinstance(a, Categorical)}
     names = list(categories)[:2]
@@ -55,14 +51,14 @@ def conditions_picture(model: "AudioGenreCVAE", seed: int = 0) -> tuple[Image.Im
     kinds = 1 if len(names) == 2 else len(columns)
     noise = torch.randn(kinds, model.latent_prior.size + 1, generator=generator)
     noise = noise.repeat(len(rows) * len(columns) // kinds, 1).to(model.device)
-    with in_evaluation(model):
-        c = model.condition({name: field.to(model.device) for name, field in fields.items()}).expand(len(noise), -1)
-        x = model.decode(prior_draw(model.prior(c), noise[:, 1:], noise[:, 0]), c).mean
+    with eval_mode(model):
+        c = model.condition({name: field.to(model.device) for name, field in fields.items()}).expand(len(noise))
+        x = model.decode(prior_sample(model.prior(c), noise[:, 1:], noise[:, 0]), c).mean
     grid = image_grid(spectrograms(x, model.features), len(columns))
     title = f"samples by {' and '.join(names) or 'noise'}, log-mel power"
     return labelled(grid, rows, title, columns if len(names) == 2 else None), x
 
 
 def spectrograms(x: Tensor, features: LogMel) -> Tensor:
-    """Standardised features [N, 1, mels, T] as pictures [N, 1, mels, T] in [0, 1], low frequencies at the bottom."""
+    """Standardised features [N, 1, mels, T] as images [N, 1, mels, T] in [0, 1], low frequencies at the bottom."""
     return ((features.restore(x) - features.restore(x.new_tensor(features.silence))) / RANGE).flip(2)

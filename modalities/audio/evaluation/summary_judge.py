@@ -1,4 +1,4 @@
-"""The second judge of audio: support-vector machines on summary statistics, with nothing learned from raw features."""
+"""The second judge of audio: support-vector machines on summary statistics that are not learned."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from torchaudio.functional import create_dct
 
 from common.conditions.attributes import Attribute
 from common.conditions.classifier import RealFigures
-from common.data.table import Table
+from common.data.examples import Examples
 from modalities.audio.evaluation.judge import examine, judged
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength
 
 CEPSTRA = 20
 LAGS = 64  # frames
-CLIPS = 4000  # training clips, at most: support-vector machines grow with their square
+CLIPS = 4000  # most training clips: the cost of a support-vector machine grows with their square
 
 
 class SummaryJudge:
-    """Reads categorical conditions from mel-frequency cepstra over time and from the rhythm of onsets.
+    """Classifies categorical conditions by mel-frequency cepstra over time and by the rhythm of onsets.
 
     The statistics of a clip are mean and deviation of its first 20 mel-frequency cepstral coefficients, and the
     autocorrelation of its onset strength at lags up to 64 frames.
@@ -37,7 +37,7 @@ class SummaryJudge:
         self.readers: dict[str, Any] = {}
 
     @staticmethod
-    def of(table: Table, features: LogMel) -> "SummaryJudge":
+    def of(table: Examples, features: LogMel) -> "SummaryJudge":
         """The judge of a table, trained on its training split and examined on its test split."""
         judge = SummaryJudge(table.attributes, features)
         rows = table.splits["train"]
@@ -47,7 +47,7 @@ class SummaryJudge:
         return judge
 
     def fit(self, x: Tensor, labels: dict[str, Tensor]) -> None:
-        """Trains on real clips; those without a label do not count for it."""
+        """Trains on real clips; for each field, clips without a label are left out."""
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import SVC

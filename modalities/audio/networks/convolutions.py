@@ -1,7 +1,7 @@
-"""Networks of the audio CVAE: residual convolutions over time and frequency, under FiLM in every block.
+"""Networks of the audio CVAE: residual convolutions over time and frequency, with FiLM in every block.
 
-The latent is a sequence: one vector for every `stride` frames. A global vector would have to say which notes sound when
-all at once; here the same weights read and write them wherever they are. N rows, S steps.
+The latent is a sequence with one vector for every `stride` frames. A global vector would have to encode the times of
+all notes; here the same weights encode and decode a note wherever it occurs. N rows, S steps.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ FREQUENCY_STRIDE = 4
 
 
 @dataclass(frozen=True)
-class ResidualConv(Configurable):
+class SpectrogramConv(Configurable):
     """Sizes of encoder and decoder.
 
     Attributes:
-        channels: of the convolutions over time and frequency.
+        channels: channels of the convolutions over time and frequency.
         blocks: residual blocks over time and frequency in each network.
-        width: channels of the convolutions over time alone, where all frequencies are together.
+        width: channels of the convolutions over time alone, each of which combines all frequencies.
         depth: residual blocks over time in each network.
-        stride: frames that one latent vector stands for; a multiple of 2.
+        stride: frames for each latent vector; a multiple of 2.
     """
 
     channels: int = 16
@@ -41,7 +41,7 @@ class ResidualConv(Configurable):
             raise ValueError(f"stride must be a multiple of 2; got {self.stride}")
 
     def steps(self, shape: Shape) -> int:
-        """Latent vectors of a clip.
+        """Number of latent vectors of a clip.
 
         Raises:
             ValueError: if a clip cannot be divided into steps and bands.
@@ -74,7 +74,7 @@ class Residual1d(nn.Module):
 class Encoder(nn.Module):
     """x [N, 1, mels, frames], c [N, C] -> [N, S, outputs]."""
 
-    def __init__(self, shape: Shape, condition_dim: int, outputs: int, sizes: ResidualConv) -> None:
+    def __init__(self, shape: Shape, condition_dim: int, outputs: int, sizes: SpectrogramConv) -> None:
         super().__init__()
         _, mels, _ = shape
         bands, step = mels // FREQUENCY_STRIDE, sizes.stride // 2
@@ -99,11 +99,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """z [N, S, channels], c [N, C] -> [N, 1, mels, frames].
 
-    The condition enters at the latent, in every block, and as a spectral envelope added to the output: what an
-    instrument sounds like on average needs no detour.
+    The condition enters at the latent, in every block, and as a spectral envelope added to the output, which models the
+    average sound of an instrument directly.
     """
 
-    def __init__(self, shape: Shape, latent_channels: int, condition_dim: int, sizes: ResidualConv) -> None:
+    def __init__(self, shape: Shape, latent_channels: int, condition_dim: int, sizes: SpectrogramConv) -> None:
         super().__init__()
         _, mels, _ = shape
         self.bands, step = mels // FREQUENCY_STRIDE, sizes.stride // 2

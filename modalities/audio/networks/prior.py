@@ -5,23 +5,22 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from common.distributions.flows import Coupling, Flow
-from common.distributions.priors import Encode, Prior
+from common.distributions.priors import Encode, Prior, factorises
 from common.nn.film import expand
-from common.objectives.objectives import factorises
 
 
 class SequencePrior(Prior):
     """p(z | c) = prod_s p(z_s | z_1 ... z_{s-1}, c): a recurrent network over the steps, a small flow within each.
 
-    The latent of a clip is a sequence of notes, as it were. A prior that does not know what came before draws notes
-    that do not go together: no tempo, no tune. Source of the recurrent prior: Chung et al. 2015, "A Recurrent Latent
-    Variable Model for Sequential Data", equation 5, here with couplings (Dinh et al. 2017) in place of a Gaussian.
+    The latent of a clip represents a sequence of notes: with independent steps, samples would have neither a tempo nor
+    a melody. Source of the recurrent prior: Chung et al. 2015, "A Recurrent Latent Variable Model for Sequential Data",
+    equation 5, here with couplings (Dinh et al. 2017) in place of a Gaussian.
 
     Args:
         channels: size of the latent vector of a step.
-        width: of the recurrent network.
-        layers: coupling layers of a step.
-        hidden: width of their hidden layers.
+        width: width of the recurrent network.
+        layers: coupling layers of each step.
+        hidden: width of the coupling layers' hidden layers.
     """
 
     def __init__(self, channels: int = 8, width: int = 192, layers: int = 4, hidden: int = 64) -> None:
@@ -32,7 +31,7 @@ class SequencePrior(Prior):
         """Creates the networks.
 
         Raises:
-            ValueError: if the latent is no sequence of steps of this size.
+            ValueError: if `channels` does not divide `latent_dim`, or is below 2.
         """
         super().build(latent_dim, condition_dim, encode, shape)
         if latent_dim % self.channels or self.channels < 2:
@@ -43,7 +42,7 @@ class SequencePrior(Prior):
         self.couplings = nn.ModuleList(Coupling(self.channels, inputs, self.hidden) for _ in range(self.layers))
 
     def forward(self, c: Tensor) -> "SequenceFlow":
-        """The distribution under each row of c."""
+        """p(z | c) for each row of c."""
         return SequenceFlow(self, c)
 
 
@@ -55,7 +54,7 @@ class SequenceFlow(Flow):
         self.network = prior
 
     def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Base noise [..., B, D] that gives z, and log |du/dz| [..., B]: all steps at once."""
+        """u [..., B, D], the base noise of z, and log |du/dz| [..., B]; all steps in parallel."""
         rows = z.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
         c = expand(self.c, z).flatten(0, -2)
         before = torch.nn.functional.pad(rows, (0, 0, 1, 0))[:, :-1]
@@ -70,7 +69,7 @@ class SequenceFlow(Flow):
         return u.unflatten(0, rows.shape[:2]).flatten(1).unflatten(0, z.shape[:-1]), total.unflatten(0, z.shape[:-1])
 
     def push(self, u: Tensor) -> Tensor:
-        """Z [..., B, D] from base noise [..., B, D], step by step."""
+        """z [..., B, D] from base noise u [..., B, D], step by step."""
         noise = u.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
         c = expand(self.c, u).flatten(0, -2)
         state, z = self._start(c), noise.new_zeros(len(noise), self.network.channels)
@@ -88,19 +87,18 @@ class SequenceFlow(Flow):
         return torch.tanh(self.network.start(c)).unsqueeze(0)
 
 
-def carried_over(z: Tensor, own: Distribution, other: Distribution, temperature: float = 1.0) -> Tensor:
-    """What z [B, D], a draw from one prior, becomes under another one: the noise behind it stays.
+def counterfactual_latent(z: Tensor, own: Distribution, other: Distribution, temperature: float = 1.0) -> Tensor:
+    """z' [B, D], the counterfactual of z under another prior: the value with the same base noise u.
 
-    Abduction, action and prediction of a counterfactual: u from z and p(z | c), then z' from u and p(z | c'). A z that
-    holds the condition changes with it, and is as likely under the other condition as it was under its own. Source:
-    Pawlowski, Castro and Glocker 2020, "Deep Structural Causal Models for Tractable Counterfactual Inference",
-    section 3.2.
+    Abduction, action and prediction: u from z and p(z | c), then z' from u and p(z | c'). If z depends on the condition
+    it changes with it, and z' is as typical of the other condition as z was of its own. Source: Pawlowski, Castro and
+    Glocker 2020, "Deep Structural Causal Models for Tractable Counterfactual Inference", section 3.2.
 
     Args:
         z: [B, D].
         own: p(z | c), batch shape [B].
         other: p(z | c'), batch shape [B].
-        temperature: scale of u; below 1 keeps less of z and is more typical of the other condition.
+        temperature: scale of u; below 1, z' retains less of z and is more typical of the other condition.
 
     Raises:
         TypeError: for a prior that is neither a flow nor a Gaussian.
@@ -110,4 +108,4 @@ def carried_over(z: Tensor, own: Distribution, other: Distribution, temperature:
     if factorises(own) and factorises(other):
         a, b = own.base_dist, other.base_dist
         return b.loc + temperature * b.scale * (z - a.loc) / a.scale
-    raise TypeError(f"a latent cannot be carried from {own} to {other}: use a flow or a Gaussian as prior")
+    raise TypeError(f"no counterfactual of z from {own} to {other}: use a flow or a Gaussian as prior")

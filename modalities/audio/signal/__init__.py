@@ -1,1 +1,1 @@
-"""Sound: features, the way back from them, and files."""
+"""Sound: log-mel features, vocoders that invert them, and sound files."""

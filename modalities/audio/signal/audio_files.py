@@ -1,4 +1,4 @@
-"""Sound files: reading them piece by piece, and writing them at the right level."""
+"""Sound files: reading them in blocks, and writing them at the common level."""
 
 import struct
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from modalities.audio.signal.features import LogMel, levelled
 from modalities.audio.signal.onsets import onset_strength
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au"}
-PEAK = 0.98  # of the highest sample that is written
+PEAK = 0.98  # largest absolute sample that is written
 SILENT = 1e-4  # root mean square below which a clip counts as silence: -80 dB
-BLOCK_SECONDS = 20.0  # that are in memory at once
+BLOCK_SECONDS = 20.0  # length of the blocks in which a file is read
 
 
 def sound_files(root: Path) -> list[Path]:
@@ -37,16 +37,16 @@ def sound_files(root: Path) -> list[Path]:
 def clips(
     file: Path, features: LogMel, cut: Literal["time", "onset"] = "time", shortest: float = 0.5
 ) -> Iterator[Tensor]:
-    """Clips [features.samples] of a file, one after the other, at the model's sample rate and level.
+    """Clips [features.samples] of a file, in order, at the model's sample rate and the common level.
 
-    Channels are averaged. Silent clips are passed over. A last clip, or a whole file, that is shorter is filled up with
-    silence; a last clip below the least length is left out. No more than some seconds are in memory at once.
+    Channels are averaged and silent clips are skipped. A last clip, or a whole file, that is shorter is padded with
+    silence; a last clip below the least length is left out. Only a few seconds are in memory at once.
 
     Args:
         file: any format of libsndfile.
         features: length and sample rate of the clips.
-        cut: "time" cuts one clip after the other, "onset" begins each at the first onset behind the one before.
-        shortest: least share of a clip that a last one must have, where there are others.
+        cut: "time" cuts clips back to back, "onset" starts each at the first onset after the end of the previous one.
+        shortest: least length of a last clip, as a share of a full clip; the first clip of a file may be shorter.
 
     Raises:
         ValueError: if the file cannot be read, is truncated, or holds nothing but silence.
@@ -55,7 +55,7 @@ def clips(
         rate = sound.samplerate
         length = round(features.samples * rate / features.sample_rate)
         starts = _onset_starts(sound, features, length) if cut == "onset" else range(0, max(sound.frames, 1), length)
-        found = 0
+        count = 0
         for start in starts:
             sound.seek(min(start, sound.frames))
             native = torch.from_numpy(_read(sound, length, file)).mean(1)
@@ -64,9 +64,9 @@ def clips(
             clip = resample(native, rate, features.sample_rate)[: features.samples]
             if clip.square().mean().sqrt() < SILENT:
                 continue
-            found += 1
+            count += 1
             yield torch.nn.functional.pad(levelled(clip), (0, features.samples - len(clip)))
-        if not found:
+        if not count:
             raise ValueError(f"{file} holds nothing but silence: remove it")
 
 
@@ -87,10 +87,10 @@ def read_sound(file: Path, sample_rate: int) -> Tensor:
 
 
 def write_sound(waveform: Tensor, path: Path, sample_rate: int) -> None:
-    """A waveform [T] as a 16-bit file at the common level, or lower where its peaks would be cut off.
+    """Writes a waveform [T] as a 16-bit file at the common level, or lower if its peaks would clip.
 
     Raises:
-        ValueError: for a suffix that libsndfile does not write.
+        ValueError: for a suffix that libsndfile cannot write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = levelled(waveform.detach().float().cpu())
@@ -116,19 +116,19 @@ def _open(file: Path) -> soundfile.SoundFile:
 
 
 def _read(sound: soundfile.SoundFile, length: int, file: Path) -> np.ndarray:
-    """Frames [length or what is left, channels]."""
-    wanted = min(length, sound.frames - sound.tell())
+    """The next `length` frames, or those that are left, [frames, channels]."""
+    expected = min(length, sound.frames - sound.tell())
     try:
-        block: np.ndarray = sound.read(wanted, dtype="float32", always_2d=True)
+        block: np.ndarray = sound.read(expected, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise ValueError(f"{file} is damaged ({error}): remove or replace it") from None
-    if len(block) < wanted:
-        raise ValueError(f"{file} is truncated: {wanted - len(block)} frames are missing. Remove or replace it")
+    if len(block) < expected:
+        raise ValueError(f"{file} is truncated: {expected - len(block)} frames are missing. Remove or replace it")
     return block
 
 
 def _missing_bytes(file: Path) -> int:
-    """Bytes that the header of a WAV file promises beyond the end of the file; libsndfile overlooks them."""
+    """Bytes that the header of a WAV file declares beyond the end of the file; libsndfile ignores the difference."""
     with file.open("rb") as handle:
         head = handle.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
@@ -137,14 +137,14 @@ def _missing_bytes(file: Path) -> int:
         while len(chunk := handle.read(8)) == 8:
             name, length = struct.unpack("<4sI", chunk)
             if name == b"data":
-                # Writers that stream leave the greatest length where they do not know it.
+                # Streaming writers store the largest length in place of an unknown one.
                 return 0 if length >= 0xFFFFFF00 else max(0, handle.tell() + length - size)
             handle.seek(length + length % 2, 1)
     return 0
 
 
 def _onset_starts(sound: soundfile.SoundFile, features: LogMel, length: int) -> Iterator[int]:
-    """First native frames of clips that begin at onsets, at least a clip apart."""
+    """First frames, at the file's sample rate, of clips that begin at onsets and do not overlap."""
     step = round(BLOCK_SECONDS * sound.samplerate)
     onsets: list[int] = []
     for start in range(0, sound.frames, step):
@@ -159,10 +159,10 @@ def _onset_starts(sound: soundfile.SoundFile, features: LogMel, length: int) -> 
         peaks = (strength >= padded[:-2]) & (strength > padded[2:]) & (strength > strength.mean() + strength.std())
         ratio = features.hop * sound.samplerate / features.sample_rate
         onsets += [start + round(max(0, position - 1) * ratio) for position in peaks.nonzero()[:, 0].tolist()]
-    nearest = 0
+    earliest = 0
     if not onsets:
         onsets = [0]
     for onset in onsets:
-        if onset >= nearest:
+        if onset >= earliest:
             yield onset
-            nearest = onset + length
+            earliest = onset + length

@@ -1,4 +1,4 @@
-"""Log-mel features of sound: what the model sees, and all that is needed to come back."""
+"""Log-mel features of sound, and the parameters that a vocoder needs to invert them."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from common.configurable import Configurable
 
-LEVEL = 0.1  # root mean square of every clip before its features are taken
+REFERENCE_RMS = 0.1  # root mean square of every clip before its features are taken
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class LogMel(Configurable):
         mels: number of mel bands.
         low: lower edge of the first band, Hz.
         high: upper edge of the last band, Hz.
-        floor: power below which all is silence.
-        mean: of the training clips, subtracted.
-        std: of the training clips, divided by.
+        floor: least power; anything below it counts as silence.
+        mean: mean of the training clips, which is subtracted.
+        std: standard deviation of the training clips, by which is divided.
     """
 
     sample_rate: int = 16_000
@@ -44,7 +44,7 @@ class LogMel(Configurable):
         if self.samples % self.hop:
             raise ValueError(f"samples ({self.samples}) must be a multiple of hop ({self.hop})")
         if 2 * self.hop > self.n_fft:
-            raise ValueError(f"hop ({self.hop}) must be at most half of n_fft ({self.n_fft}): else sound falls between")
+            raise ValueError(f"hop ({self.hop}) must be at most half of n_fft ({self.n_fft}), so that windows overlap")
         if self.high > self.sample_rate / 2:
             raise ValueError(f"high ({self.high:g} Hz) is above half the sample rate ({self.sample_rate} Hz)")
 
@@ -60,17 +60,17 @@ class LogMel(Configurable):
 
     @property
     def seconds(self) -> float:
-        """Length of a clip."""
+        """Length of a clip in seconds."""
         return self.samples / self.sample_rate
 
     @property
     def silence(self) -> float:
-        """Standardised value of silence: the least there is."""
+        """Standardised value of silence, which is the smallest value."""
         return (math.log(self.floor) - self.mean) / self.std
 
     @cached_property
     def spectrogram(self) -> MelSpectrogram:
-        """Torchaudio's transform behind the features."""
+        """The mel spectrogram of torchaudio with these parameters."""
         return MelSpectrogram(
             self.sample_rate, self.n_fft, hop_length=self.hop, f_min=self.low, f_max=self.high, n_mels=self.mels
         )
@@ -82,11 +82,11 @@ class LogMel(Configurable):
         return transform(waveform.float())[..., :frames].clamp_min(self.floor).log()
 
     def standardise(self, log_mel: Tensor) -> Tensor:
-        """What the model sees."""
+        """Standardised features, the model's input, of natural log-mel power."""
         return (log_mel.float() - self.mean) / self.std
 
     def restore(self, x: Tensor) -> Tensor:
-        """Natural log-mel power from what the model sees or gives; nothing is below the floor."""
+        """Natural log-mel power of standardised features, clamped at the floor."""
         return (x.float() * self.std + self.mean).clamp_min(math.log(self.floor))
 
     def __call__(self, waveform: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ class LogMel(Configurable):
         return self.standardise(self.log_mel(waveform))
 
     def hear(self, waveform: Tensor) -> Tensor:
-        """Standardised features [B, 1, mels, T // hop] of waveforms [B, T], brought to the common level."""
+        """Standardised features [B, 1, mels, T // hop] of waveforms [B, T], which are scaled to the common level."""
         return self(levelled(waveform)).unsqueeze(1)
 
 
 def levelled(waveform: Tensor) -> Tensor:
-    """Waveforms [..., T] at the common level; silence stays silence."""
+    """Waveforms [..., T] scaled to the common level, `REFERENCE_RMS`; silence stays silence."""
     rms = waveform.float().square().mean(-1, keepdim=True).sqrt()
-    return waveform * (LEVEL / rms.clamp_min(1e-6))
+    return waveform * (REFERENCE_RMS / rms.clamp_min(1e-6))

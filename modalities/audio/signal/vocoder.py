@@ -1,4 +1,4 @@
-"""From features back to sound: mel inversion with Griffin-Lim, or a neural vocoder of `transformers`."""
+"""Vocoders, which turn log-mel features into sound: Griffin-Lim, or a neural vocoder of `transformers`."""
 
 import math
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from torchaudio.functional import griffinlim
 
 from common.configurable import Configurable
 from modalities.audio.signal.features import LogMel
+from modalities.audio.signal.windows import cross_fade
 
 ROWS = 50  # clips that are decoded or turned into sound at once
 SEGMENT = 512  # frames that are turned into sound at once
@@ -24,7 +25,7 @@ class Vocoder(Configurable):
     """Base of the vocoders."""
 
     def check(self, features: LogMel) -> None:
-        """Raises ValueError if these features are not what the vocoder reads."""
+        """Raises ValueError if the vocoder cannot read these features."""
 
     def segment(self, log_mel: Tensor, features: LogMel) -> Tensor:
         """Waveforms [B, frames * hop] from natural log-mel power [B, mels, frames]."""
@@ -33,21 +34,15 @@ class Vocoder(Configurable):
     def __call__(self, log_mel: Tensor, features: LogMel) -> Tensor:
         """Waveforms [B, frames * hop] from natural log-mel power [B, mels, frames] of any length.
 
-        Long spectrograms go in segments that fade into each other, so that memory is bounded.
+        Long spectrograms are processed in cross-faded segments, so that memory is bounded.
         """
         self.check(features)
-        total = log_mel.shape[-1]
-        sound = log_mel.new_zeros(len(log_mel), total * features.hop)
-        for start, end in segments(total):
-            part = self.segment(log_mel[..., start:end], features)
-            place = slice(start * features.hop, end * features.hop)
-            if start > 0:
-                fade = torch.linspace(0, 1, OVERLAP * features.hop, device=part.device)
-                part[:, : len(fade)] *= fade
-                sound[:, place][:, : len(fade)] *= 1 - fade
-                sound[:, place][:, len(fade) :] = 0
-            sound[:, place] += part
-        return sound
+        total, hop = log_mel.shape[-1], features.hop
+        parts = (
+            (start * hop, self.segment(log_mel[..., start:end], features)[..., : (end - start) * hop])
+            for start, end in segments(total)
+        )
+        return cross_fade(parts, total * hop, OVERLAP * hop)
 
     @torch.no_grad()
     def sound(self, x: Tensor, features: LogMel) -> Tensor:
@@ -55,12 +50,12 @@ class Vocoder(Configurable):
         return torch.cat([self(features.restore(part[:, 0]), features) for part in x.split(ROWS)])
 
     def round_trip(self, x: Tensor, features: LogMel) -> Tensor:
-        """Standardised features [B, 1, mels, T] after they became sound and were analysed anew."""
+        """Standardised features [B, 1, mels, T] turned into sound and analysed again."""
         return torch.cat([features.hear(self.sound(part, features)) for part in x.split(ROWS)])
 
 
 def segments(total: int) -> Iterator[tuple[int, int]]:
-    """Frames from start to end of each segment of a spectrogram of `total` frames; none is shorter than the overlap."""
+    """Start and end of each segment of a spectrogram of `total` frames; none is shorter than the overlap."""
     start = 0
     while True:
         end = start + SEGMENT
@@ -73,7 +68,7 @@ def segments(total: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class GriffinLim(Vocoder):
-    """Mel inversion by non-negative least squares, then the phase by Griffin-Lim; the phase starts at zero, not random.
+    """Mel inversion by non-negative least squares, then the phase by Griffin-Lim from zero, which is deterministic.
 
     The inversion starts at the clamped pseudo-inverse of the mel matrix F and takes multiplicative steps
     Q <- Q * F'M / (F'F Q), which keep Q >= 0 (Lee and Seung 2001, theorem 1). Source of the phase: Griffin and Lim
@@ -81,8 +76,8 @@ class GriffinLim(Vocoder):
 
     Attributes:
         steps: multiplicative steps.
-        iterations: of Griffin-Lim.
-        momentum: of the fast variant; 0 is the original.
+        iterations: iterations of Griffin-Lim.
+        momentum: momentum of the fast variant; 0 is the original algorithm.
     """
 
     steps: int = 8
@@ -92,7 +87,7 @@ class GriffinLim(Vocoder):
     def segment(self, log_mel: Tensor, features: LogMel) -> Tensor:
         """Waveforms [B, frames * hop]."""
         power = self.invert(log_mel.float().exp(), features)
-        # One more frame, because centred windows need frames + 1 of them.
+        # The last frame is repeated, because centred windows need frames + 1 of them.
         power = torch.cat([power, power[..., -1:]], dim=-1)
         window = features.spectrogram.spectrogram.window.to(power.device)
         return griffinlim(
@@ -101,12 +96,12 @@ class GriffinLim(Vocoder):
         )  # fmt: skip
 
     def invert(self, mel: Tensor, features: LogMel) -> Tensor:
-        """Power spectrogram [B, bins, frames] whose mel spectrogram [B, mels, frames] comes close to the given one."""
+        """Power spectrogram [B, bins, frames] whose mel spectrogram approximates `mel` [B, mels, frames]."""
         filters = features.spectrogram.mel_scale.fb.to(mel.device).T  # [mels, bins]
         power = (torch.linalg.pinv(filters) @ mel).clamp_min(1e-8)
-        wanted, gram = filters.T @ mel, filters.T @ filters
+        target, gram = filters.T @ mel, filters.T @ filters
         for _ in range(self.steps):
-            power = power * wanted / (gram @ power + 1e-8)
+            power = power * target / (gram @ power + 1e-8)
         return power
 
 
@@ -114,12 +109,12 @@ class GriffinLim(Vocoder):
 class HifiGan(Vocoder):
     """A HiFi-GAN of `transformers` (SpeechT5HifiGan) from a folder or the hub.
 
-    Its features have to be the model's: sample rate, number of mel bands and hop are compared with its configuration.
+    The model has to use its features: sample rate, number of mel bands and hop are checked against its configuration.
 
     Attributes:
-        path: folder, or name on the hub.
-        scale: what its spectrograms are: natural logarithm of mel "power", or base-10 logarithm of mel "amplitude" as
-            in SpeechT5.
+        path: folder, or name on the Hugging Face hub.
+        scale: scale of its spectrograms: "log_power" is the natural logarithm of mel power, "log10_amplitude" the
+            base-10 logarithm of mel amplitude, as in SpeechT5.
     """
 
     path: str
@@ -135,7 +130,7 @@ class HifiGan(Vocoder):
         return SpeechT5HifiGan.from_pretrained(self.path).eval()
 
     def check(self, features: LogMel) -> None:
-        """Compares the features with the network's configuration."""
+        """Raises ValueError if the features differ from the network's configuration."""
         config = self.network.config
         theirs = (config.sampling_rate, config.model_in_dim, math.prod(config.upsample_rates))
         ours = (features.sample_rate, features.mels, features.hop)

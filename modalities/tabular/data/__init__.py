@@ -1,4 +1,4 @@
-"""Tables as data: where they come from, what is hidden of them, and the DataModules."""
+"""Tabular data: sources of tables, masks of hidden cells, and the DataModules."""
 
 from modalities.tabular.data.datamodules import (
     BreastCancer,

@@ -1,47 +1,54 @@
-"""Tabular DataModules: rows whose cells are known or not, and what an experiment hides of them."""
+"""Tabular DataModules: rows with missing cells, of which an experiment hides more."""
+
+from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 import torch
-from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples
 from common.data.splits import random_split
-from common.data.table import Table
-from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema
-from modalities.tabular.data.files import read_table
-from modalities.tabular.data.masks import Mechanism, hide, shown_part
+from common.lazy import LazyModule
+from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema, schema_of
+from modalities.tabular.data.masks import Mechanism, hide, randomly_masked
+from modalities.tabular.data.table_files import read_table
 from modalities.tabular.data.tables import scikit_table, synthetic
 
-Protocol = Literal["rows", "cells"]
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
+EvaluationProtocol = Literal["rows", "cells"]
 
 
 class TabularData(ConditionalDataModule):
     """Base of the tabular DataModules; a subclass supplies `frame`.
 
-    `mechanism` and `rate` decide which cells the experiment hides. No training ever sees them; the test fills them in.
-    A row of the data is x, every cell whose truth is known, and the field `observed`, what a model may look at, NaN
-    elsewhere. In training x is what is observed, and of that a random part of each row is shown to the prior.
+    `mechanism` and `rate` decide which cells the experiment hides. They are never used in training; the test imputes
+    them. An example is x, all cells with a known true value, and the field `observed`, the cells that a model may
+    condition on, NaN elsewhere. In training x is the observed cells, and a random part of each row is the condition.
 
     With `protocol: rows` validation and test have rows of their own. With `protocol: cells` (MIWAE's) the model trains
     on the incomplete table itself and is tested on its hidden cells; validation predicts observed cells that are held
     out of training.
 
     Args:
-        batch_size: rows a batch and process.
-        mechanism: "mcar" hides cells completely at random, "mar" by other columns, "mnar" by their own value.
+        batch_size: rows per batch and process.
+        mechanism: "mcar" hides cells completely at random, "mar" depending on other columns, "mnar" depending on their
+            own value, "none" hides no cell.
         rate: share of cells to hide.
-        protocol: "rows" or "cells".
+        protocol: "rows" tests on rows that training does not contain, "cells" on hidden cells of the training rows.
         statistics: columns are scaled by their "observed" training cells, or by "all" cells as MIWAE does.
         shares: shares of validation and test rows.
         held_out: share of the observed cells for validation (`protocol: cells`).
-        schema: YAML with the kinds of columns, where the guess is to be overruled.
-        seed: of splits, masks and shuffling.
+        schema: YAML file with kinds of columns that replace the inferred ones.
+        seed: seed of splits, masks and shuffling.
     """
 
     def __init__(
@@ -49,7 +56,7 @@ class TabularData(ConditionalDataModule):
         batch_size: int = 64,
         mechanism: Mechanism = "mcar",
         rate: float = 0.5,
-        protocol: Protocol = "rows",
+        protocol: EvaluationProtocol = "rows",
         statistics: Literal["observed", "all"] = "observed",
         shares: tuple[float, float] = (0.1, 0.2),
         held_out: float = 0.1,
@@ -64,11 +71,11 @@ class TabularData(ConditionalDataModule):
         self.schema_file = schema
 
     def frame(self) -> pd.DataFrame:
-        """The table, empty cells as NaN."""
+        """The table, with NaN for empty cells."""
         raise NotImplementedError
 
     def schema(self) -> Schema:
-        """Kinds of columns that overrule the guess."""
+        """Kinds of columns that replace the inferred ones."""
         return {} if self.schema_file is None else read_schema(self.schema_file)
 
     def targets(self) -> list[str]:
@@ -76,7 +83,7 @@ class TabularData(ConditionalDataModule):
         return []
 
     @cached_property
-    def _prepared(self) -> tuple[list[Column], Table]:
+    def _prepared(self) -> tuple[list[Column], Examples]:
         frame = self.frame()
         if len(frame) < 10:
             raise ValueError(f"a table of {len(frame)} rows is too small to be split: give at least 10")
@@ -84,55 +91,46 @@ class TabularData(ConditionalDataModule):
         splits = random_split(len(frame), self.shares, self.seed)
         hidden = hide(encode_table(frame, kinds).astype(float), self.mechanism, self.rate, self.seed)
         incomplete = frame.mask(hidden)
-        seen = frame if self.statistics == "all" else incomplete
+        scaled_by = frame if self.statistics == "all" else incomplete
         train = None if self.protocol == "cells" or self.statistics == "all" else splits["train"].numpy()
-        columns = fit_columns(seen, _as_schema(kinds), train)
+        columns = fit_columns(scaled_by, schema_of(kinds), train)
         x = torch.from_numpy(encode_table(frame, columns))
         observed = x.masked_fill(torch.from_numpy(hidden), float("nan"))
         if self.protocol == "rows":
             rows = torch.cat([splits["val"], splits["test"]])
             for name in self.targets():
                 observed[rows, [column.name for column in columns].index(name)] = float("nan")
-            return columns, Table(x, {OBSERVED: observed}, {}, splits)
+            return columns, Examples(x, {OBSERVED: observed}, {}, splits)
         generator = torch.Generator().manual_seed(self.seed)
         training = observed.masked_fill(torch.rand(x.shape, generator=generator) < self.held_out, float("nan"))
         both = {OBSERVED: torch.cat([training, observed])}
         rows = torch.arange(len(x))
-        return columns, Table(torch.cat([observed, x]), both, {}, {"train": rows, "val": rows, "test": rows + len(x)})
+        return columns, Examples(
+            torch.cat([observed, x]), both, {}, {"train": rows, "val": rows, "test": rows + len(x)}
+        )
 
-    def load(self) -> Table:
+    def load(self) -> Examples:
         """Reads the table, hides cells, and scales the rest."""
         return self._prepared[1]
 
     @property
     def columns(self) -> list[Column]:
-        """The table's columns: what the model is built from."""
-        _ = self.table
+        """The table's columns, from which the model is built."""
+        _ = self.whole
         return self._prepared[0]
 
-    def training_cells(self) -> Tensor:
-        """Observed cells of the training rows [N, F], NaN elsewhere: what the linear start is fitted to."""
-        return self.table.fields[OBSERVED][self.table.splits["train"]]
-
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Known cells as mask; in training only observed ones, and a random share of each row's is shown."""
+        """Rows with a mask of known cells; in training, of observed ones, a random part of which is the condition."""
         x = batch.condition[OBSERVED] if training else batch.x
         known = ~x.isnan()
         condition = batch.condition
         if training:
-            condition = {**condition, OBSERVED: shown_part(x)}
+            condition = {**condition, OBSERVED: randomly_masked(x)}
         return batch.replace(x=x.nan_to_num(), mask=known, condition=condition)
 
 
-def _as_schema(columns: list[Column]) -> dict[str, Any]:
-    return {
-        c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
-        for c in columns
-    }
-
-
 class ScikitTable(TabularData):
-    """Base of scikit-learn's tables; options as in `TabularData`, the target is left out."""
+    """Base of scikit-learn's tables without their targets; options as in `TabularData`."""
 
     name: str
 
@@ -170,7 +168,7 @@ class Iris(ScikitTable):
 
 
 class Synthetic(TabularData):
-    """2,000 rows of every kind of column, made of two latent numbers, with 10 % of the cells empty from the start."""
+    """2,000 rows with all kinds of columns, generated from two latent variables; 10 % of the cells are empty."""
 
     def frame(self) -> pd.DataFrame:
         """Draws the table."""
@@ -178,14 +176,14 @@ class Synthetic(TabularData):
 
 
 class TableFile(TabularData):
-    """A person's own table, CSV or Parquet, with or without empty cells.
+    """Your own table, CSV or Parquet, with or without empty cells.
 
     Args:
         root: the file.
-        target: columns that validation and test always hide: the model is judged as their predictor.
-        drop: columns that are no data, such as identifiers.
-        schema: YAML that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical), or to
-            mappings with `kind`, `family` and, in order, `values`. Other columns are guessed from dtypes and values.
+        target: columns that validation and test always hide: the model is evaluated as their predictor.
+        drop: columns to leave out, such as identifiers.
+        schema: YAML file that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical),
+            or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns are inferred.
         batch_size: as in `TabularData`.
         mechanism: as in `TabularData`.
         rate: as in `TabularData`.
@@ -205,7 +203,7 @@ class TableFile(TabularData):
         batch_size: int = 64,
         mechanism: Mechanism = "mcar",
         rate: float = 0.3,
-        protocol: Protocol = "rows",
+        protocol: EvaluationProtocol = "rows",
         statistics: Literal["observed", "all"] = "observed",
         shares: tuple[float, float] = (0.1, 0.2),
         held_out: float = 0.1,

@@ -1,4 +1,4 @@
-"""Which cells an experiment hides, by the table's shape or values and a seed; and which a training step shows."""
+"""Masks: the cells that an experiment hides, and the random part of a row on which a training step conditions."""
 
 from typing import Literal
 
@@ -13,13 +13,14 @@ STEEPNESS = 2.0  # of the logistic functions behind MAR and MNAR, for a standard
 
 
 def hide(x: np.ndarray, mechanism: Mechanism, rate: float, seed: int) -> np.ndarray:
-    """Cells to hide, [N, F] bool, True where hidden; missing cells of x are left alone by the figures made of it.
+    """Cells to hide, [N, F] bool, True where hidden; they may include missing cells of x, which no metric counts.
 
     Args:
         x: table [N, F]; NaN where missing.
-        mechanism: "mcar" hides completely at random, "mar" by other, observed columns, "mnar" by the hidden value.
+        mechanism: "mcar" hides completely at random, "mar" depending on other, observed columns, "mnar" depending on
+            the hidden value, "none" hides no cell.
         rate: share of cells to hide.
-        seed: fixes the result.
+        seed: seed of the mask.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"rate must be in [0, 1); got {rate}")
@@ -30,14 +31,14 @@ def hide(x: np.ndarray, mechanism: Mechanism, rate: float, seed: int) -> np.ndar
     return mar(x, rate, seed) if mechanism == "mar" else mnar(x, rate, seed)
 
 
-def shown_part(x: Tensor) -> Tensor:
-    """X [B, F] with a random part of each row, of a random size, NaN: what training gives to a learned prior."""
+def randomly_masked(x: Tensor) -> Tensor:
+    """x [B, F] with a random part of each row, of a random size, set to NaN: the condition of a training step."""
     shares = torch.rand(len(x), 1, device=x.device)
     return x.masked_fill(torch.rand(x.shape, device=x.device) >= shares, float("nan"))
 
 
 def mcar(shape: tuple[int, ...], rate: float, seed: int) -> np.ndarray:
-    """Exactly floor(N F rate) cells, every choice of them equally likely (the protocol of MIWAE)."""
+    """Hides exactly floor(N F rate) cells, every choice of them equally likely (the protocol of MIWAE)."""
     hidden = np.zeros(int(np.prod(shape)), dtype=bool)
     chosen = np.random.default_rng(seed).permutation(hidden.size)[: int(hidden.size * rate)]
     hidden[chosen] = True
@@ -45,9 +46,9 @@ def mcar(shape: tuple[int, ...], rate: float, seed: int) -> np.ndarray:
 
 
 def mar(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """A random half of the columns stays; it decides by a logistic function how likely the others' cells are hidden.
+    """Hides cells of one random half of the columns with logistic probabilities that depend on the other half.
 
-    The rate is that of the columns that can be hidden. Missing cells of x count as their column's mean.
+    The rate is that of the columns whose cells can be hidden. Missing cells of x count as their column's mean.
     """
     generator = np.random.default_rng(seed)
     values = standardised(x)
@@ -56,14 +57,14 @@ def mar(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
     weights = generator.standard_normal((len(drivers), len(others)))
     scores = standardised(values[:, drivers] @ weights)
     hidden = np.zeros(x.shape, dtype=bool)
-    hidden[:, others] = generator.random(scores.shape) < _chances(scores, rate)
+    hidden[:, others] = generator.random(scores.shape) < _probabilities(scores, rate)
     return hidden
 
 
 def mnar(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """The larger a value in its column, the likelier it is hidden (self-masking)."""
+    """Hides the larger values of each column with higher probability (self-masking)."""
     generator = np.random.default_rng(seed)
-    return generator.random(x.shape) < _chances(standardised(x), rate)
+    return generator.random(x.shape) < _probabilities(standardised(x), rate)
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
@@ -72,8 +73,8 @@ def standardised(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num((x - np.nanmean(x, axis=0)) / np.where(deviation > 0, deviation, 1.0))
 
 
-def _chances(scores: np.ndarray, rate: float) -> np.ndarray:
-    """Probabilities that rise with the scores and have the rate as their mean in each column."""
+def _probabilities(scores: np.ndarray, rate: float) -> np.ndarray:
+    """Probabilities that increase with the scores and have the rate as their mean in each column."""
     if rate == 0 or scores.size == 0:
         return np.zeros(scores.shape)
 

@@ -1,19 +1,27 @@
-"""Tables that come with installed packages, and one whose truth is known."""
+"""Tables that come with installed packages, and a synthetic one."""
+
+from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+from common.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 
 def scikit_table(name: str, target: bool = False) -> pd.DataFrame:
     """`breast_cancer`, `wine`, `diabetes` or `iris` of scikit-learn.
 
     Args:
-        name: of the loader, without `load_`.
-        target: appends the target: the names of classes, or a number.
+        name: name of the loader, without `load_`.
+        target: appends the target: class names, or a number.
     """
     from sklearn import datasets
 
@@ -30,7 +38,7 @@ def _module(name: str, package: str) -> Any:
     """An optional package's module.
 
     Raises:
-        ModuleNotFoundError: without it; the message names the extra.
+        ModuleNotFoundError: if it is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(name)
@@ -56,12 +64,12 @@ def anes96() -> pd.DataFrame:
 
 
 def synthetic(rows: int = 2000, missing: float = 0.0, seed: int = 0) -> pd.DataFrame:
-    """A mixed, non-linear table of two latent numbers, one column of each kind and a few more.
+    """A table whose columns are non-linear functions of two latent variables and noise, with every kind of column.
 
     Args:
-        rows: how many.
-        missing: share of the cells that are empty from the start.
-        seed: of everything.
+        rows: number of rows.
+        missing: share of the cells that are empty.
+        seed: seed of all random numbers.
     """
     generator = np.random.default_rng(seed)
     u, v = generator.uniform(-2, 2, (2, rows))

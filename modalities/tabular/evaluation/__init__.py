@@ -1,1 +1,1 @@
-"""What the test of a tabular model measures, baselines, and the benchmark."""
+"""Evaluation of imputations: metrics, the report of a tabular model, baselines, and the benchmark."""

@@ -1,13 +1,14 @@
-"""Imputations to compare with: mean and mode, neighbours, scikit-learn's chained equations, factor analysis."""
+"""Baseline imputers: mean and mode, neighbours, scikit-learn's chained equations, factor analysis."""
+
+from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -15,11 +16,17 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (makes t
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.linear_model import BayesianRidge
 
-from modalities.tabular.columns import Column, encode_table, fit_columns
+from common.lazy import LazyModule
+from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.imputer import CVAEImputer, held_out_cells
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 Method = Callable[[pd.DataFrame, Sequence[Column], int], Filled]  # incomplete table, its columns, seed
 NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 1)
@@ -27,7 +34,7 @@ NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A table as most imputers see it: standardised numbers as they are, and an indicator for each category."""
+    """A table as most imputers use it: standardised numbers without logarithms, and an indicator for each category."""
 
     columns: list[Column]
     layout: Features
@@ -35,7 +42,7 @@ class PlainTable:
     known: torch.Tensor
 
     @staticmethod
-    def of(table: pd.DataFrame, columns: Sequence[Column]) -> "PlainTable":
+    def of(table: pd.DataFrame, columns: Sequence[Column]) -> PlainTable:
         """The table with all numbers continuous."""
         schema = {c.name: {"kind": c.kind, "values": list(c.values)} if c.discrete else "continuous" for c in columns}
         plain = fit_columns(table, schema)
@@ -78,7 +85,7 @@ def _scikit(make: Callable[[int], Any]) -> Method:
 
 
 def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> Filled:
-    """Factor analysis by EM on the incomplete table, its size chosen as `CVAEImputer` does; Gaussian intervals."""
+    """Factor analysis by EM on the incomplete table, with the size chosen as in `CVAEImputer`; Gaussian intervals."""
     plain = PlainTable.of(table, columns)
     observed = plain.known
     cells = held_out_cells(torch.ones(len(table), len(columns), dtype=torch.bool), 5, 0.1, seed)
@@ -92,8 +99,8 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
 
     def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
         whole = torch.from_numpy(np.stack([c.scaled(truth[:, i]) for i, c in enumerate(plain.columns)], axis=1))
-        shown = solution.log_likelihood(plain.features, observed)
-        nats = solution.log_likelihood(whole.nan_to_num(), observed | torch.from_numpy(cells)) - shown
+        given = solution.log_likelihood(plain.features, observed)
+        nats = solution.log_likelihood(whole.nan_to_num(), observed | torch.from_numpy(cells)) - given
         return in_table_units(nats.numpy(), cells, plain.columns)
 
     density = None if any(column.kind != "continuous" for column in columns) else log_likelihood
@@ -102,11 +109,7 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
 
 def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: Any) -> Filled:
     """`CVAEImputer` with its defaults."""
-    schema = {
-        c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
-        for c in columns
-    }
-    imputer = CVAEImputer(schema=schema, random_state=seed, **options).fit(table)
+    imputer = CVAEImputer(schema=schema_of(columns), random_state=seed, **options).fit(table)
 
     def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
         whole = np.where(table.notna() | cells, truth, np.nan)

@@ -1,25 +1,32 @@
 """The imputation benchmark: tables x masks x methods, as MIWAE measures it."""
 
+from __future__ import annotations
+
 import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
 from common.comparison.baseline_runs import baseline_run
+from common.lazy import LazyModule
 from common.results import Measurement, Results
-from modalities.tabular.columns import Column, encode_table, fit_columns
+from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
 from modalities.tabular.data.masks import Mechanism, hide
 from modalities.tabular.data.tables import CONTINUOUS, TABLES
 from modalities.tabular.evaluation.baselines import METHODS
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.imputation.filled import decoded
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 
 def run_protocol(
@@ -29,9 +36,9 @@ def run_protocol(
     mechanism: Mechanism = "mcar",
     rate: float = 0.5,
 ) -> dict[str, dict[str, Measurement]]:
-    """A table's rows (methods) and figures: means over masks with their standard errors.
+    """Figures of each method on a table: means over masks with their standard errors.
 
-    The table is standardised with the statistics of all its cells (as MIWAE does), then cells are hidden; a method sees
+    The table is standardised with the statistics of all its cells (as MIWAE does), then cells are hidden; a method gets
     the incomplete table alone, and is scored on its hidden cells.
 
     Args:
@@ -72,13 +79,7 @@ def standardised(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame
 
 def refit(table: pd.DataFrame, columns: Sequence[Column]) -> list[Column]:
     """Columns of the same kinds with the statistics of another table."""
-    return fit_columns(
-        table,
-        {
-            c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
-            for c in columns
-        },
-    )
+    return fit_columns(table, schema_of(columns))
 
 
 def over_masks(measured: Sequence[Measurement]) -> Measurement:
@@ -94,21 +95,21 @@ def over_masks(measured: Sequence[Measurement]) -> Measurement:
 def results(
     rows: Mapping[str, Mapping[str, Measurement]], name: str, seed: int, started: datetime, options: Mapping[str, Any]
 ) -> Results:
-    """The record of one method: figures of each table (`test/<table>/<figure>`) and their means over the tables.
+    """Results of one method: figures of each table (`test/<table>/<figure>`) and their means over the tables.
 
     Args:
         rows: table -> figure -> measurement.
-        name: of the method.
-        seed: of the first mask.
-        started: when the first table was begun.
-        options: what else decides the figures.
+        name: name of the method.
+        seed: seed of the first mask.
+        started: start time of the first table.
+        options: other settings that determine the figures.
     """
-    metrics = {f"test/{table}/{figure}": found for table, row in rows.items() for figure, found in row.items()}
+    metrics = {f"test/{table}/{figure}": value for table, row in rows.items() for figure, value in row.items()}
     for figure in dict.fromkeys(figure for row in rows.values() for figure in row):
-        found = [row[figure] for row in rows.values() if figure in row]
-        text = f"mean over {len(found)} tables: {found[0].estimator}"
-        value = sum(each.value for each in found) / len(found)
-        metrics[f"test/{figure}"] = Measurement(value, None, sum(each.n for each in found), found[0].unit, text)
+        measured = [row[figure] for row in rows.values() if figure in row]
+        text = f"mean over {len(measured)} tables: {measured[0].estimator}"
+        mean = sum(each.value for each in measured) / len(measured)
+        metrics[f"test/{figure}"] = Measurement(mean, None, sum(each.n for each in measured), measured[0].unit, text)
     digest = hashlib.sha256()
     for table in rows:
         digest.update(pd.util.hash_pandas_object(TABLES[table]()).to_numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Figures of an imputation on cells whose truth is known."""
+"""Metrics of an imputation on cells whose true values are known."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def imputation_metrics(
 
     Args:
         filled: the imputation.
-        truth: [N, F], NaN where nobody knows.
+        truth: true table [N, F], NaN where unknown.
         hidden: [N, F], True for the cells to score.
         columns: the table's columns.
         level: nominal coverage of the intervals.

@@ -1,1 +1,1 @@
-"""Filling hidden cells, and the imputer for scikit-learn."""
+"""Imputation of hidden cells, and the imputer for scikit-learn."""

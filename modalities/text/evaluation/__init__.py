@@ -1,1 +1,1 @@
-"""What the test of a text model measures, and what a person reads."""
+"""Metrics, judge, baselines and report of text models."""

@@ -1,17 +1,17 @@
-"""Ways to change a style without a model: what every figure of rewriting stands beside."""
+"""Baselines of rewriting, which change a style without a model."""
 
 from collections.abc import Sequence
 
 
 def copy(inputs: Sequence[str]) -> list[str]:
-    """The input itself: all of its content, none of the style."""
+    """The input itself: all of its content, nothing of the target style."""
     return list(inputs)
 
 
 def retrieve(inputs: Sequence[str], corpus: Sequence[str]) -> list[str]:
     """For each input the most similar training sentence of the target style: all of the style, little content.
 
-    Similar by the cosine of TF-IDF vectors of words (the RetrieveOnly baseline of Li et al. 2018, section 3.2).
+    Similarity is the cosine of TF-IDF vectors of words (the RetrieveOnly baseline of Li et al. 2018, section 3.2).
 
     Args:
         inputs: N texts.

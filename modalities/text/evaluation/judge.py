@@ -5,26 +5,26 @@ from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
 from common.conditions.classifier import RealFigures, scores
-from common.data.table import Table
+from common.data.examples import Examples
 from modalities.text.tokenizer import Tokenizer
 
 FEATURES = 64
 
 
 def can_judge(attribute: Attribute) -> bool:
-    """Whether there is something to tell apart."""
+    """Whether the attribute has several categories to distinguish."""
     return isinstance(attribute, Categorical) and len(attribute.values) > 1
 
 
 class TextJudge:
-    """Reads every categorical label of a sentence. Trained on the real training split alone.
+    """Predicts every categorical label of a sentence. It is trained on the real training split alone.
 
     Its features, for the Frechet distance, are the 64 principal directions of the TF-IDF vectors (latent semantic
     analysis).
 
     Args:
         attributes: the labels.
-        tokenizer: turns tokens into the text that the judge reads.
+        tokenizer: decodes tokens into the text that the judge classifies.
     """
 
     real: RealFigures
@@ -36,8 +36,8 @@ class TextJudge:
         self.tokenizer = tokenizer
 
     @staticmethod
-    def of(table: Table, tokenizer: Tokenizer) -> "TextJudge":
-        """The judge of a table, trained and examined on its test split."""
+    def of(table: Examples, tokenizer: Tokenizer) -> "TextJudge":
+        """The judge of a data set, trained on its training split and tested on its test split."""
         judge = TextJudge(table.attributes, tokenizer)
         rows = table.splits["train"]
         judge.fit(tokenizer.decode(table.x[rows]), {name: table.fields[name][rows] for name in judge.attributes})
@@ -49,7 +49,7 @@ class TextJudge:
         return judge
 
     def fit(self, texts: list[str], labels: Fields) -> None:
-        """Trains on real sentences; those without a label do not count for it."""
+        """Trains on real sentences; the classifier of a label leaves out those without it."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -57,15 +57,17 @@ class TextJudge:
         self.vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"(?u)\S+")
         vectors = self.vectorizer.fit_transform(texts)
         self.directions = TruncatedSVD(max(1, min(FEATURES, vectors.shape[1] - 1)), random_state=0).fit(vectors)
-        self.readers = {}
+        self.classifiers = {}
         for name, label in labels.items():
             known = (label >= 0).numpy()
-            self.readers[name] = LogisticRegression(C=10.0, max_iter=200).fit(vectors[known], label.numpy()[known])
+            self.classifiers[name] = LogisticRegression(C=10.0, max_iter=200).fit(vectors[known], label.numpy()[known])
 
     def read_texts(self, texts: list[str]) -> dict[str, Tensor]:
         """Predicted category of each label, [B]."""
         vectors = self.vectorizer.transform(texts)
-        return {name: torch.from_numpy(reader.predict(vectors)).long() for name, reader in self.readers.items()}
+        return {
+            name: torch.from_numpy(classifier.predict(vectors)).long() for name, classifier in self.classifiers.items()
+        }
 
     def read(self, x: Tensor) -> dict[str, Tensor]:
         """Predicted category of each label, [B], for tokens [B, T]."""

@@ -1,4 +1,4 @@
-"""Figures of written text: content, diversity, fluency."""
+"""Metrics of generated text: content, diversity, fluency."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Measure
 
     Args:
         outputs: N texts.
-        references: for each output its references, one or more, the same number for all.
+        references: one or more references of each output, the same number for all.
     """
     from sacrebleu.metrics.bleu import BLEU
 
@@ -25,19 +25,19 @@ def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Measure
 
 
 def distinct(texts: Sequence[str], n: int) -> Measurement:
-    """Different n-grams of words as a share of all of them (Li et al. 2016, section 5.2)."""
+    """Distinct n-grams of words as a share of all n-grams (Li et al. 2016, section 5.2)."""
     grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
     share = len(set(grams)) / max(len(grams), 1)
     return Measurement(share, None, len(texts), "share", f"different {n}-grams of words among all")
 
 
 def self_bleu(renderings: Sequence[Sequence[str]]) -> Measurement:
-    """How alike several renderings of one thing are: BLEU of each against the others, 100 when they are the same.
+    """Similarity of several renderings of one sentence: BLEU of each against the others, 100 if they are equal.
 
-    Source: Zhu et al. 2018, "Texygen", section 2.2 (Self-BLEU), here among the renderings of each thing.
+    Source: Zhu et al. 2018, "Texygen", section 2.2 (Self-BLEU), here among the renderings of each sentence.
 
     Args:
-        renderings: for each of N things its texts, the same number, at least two, for all.
+        renderings: two or more renderings of each of N sentences, the same number for all.
     """
     outputs = [text for texts in renderings for text in texts]
     others = [[*texts[:own], *texts[own + 1 :]] for texts in renderings for own in range(len(texts))]
@@ -45,15 +45,15 @@ def self_bleu(renderings: Sequence[Sequence[str]]) -> Measurement:
 
 
 class NgramModel:
-    """An interpolated Kneser-Ney model of tokens: how fluent a text is to someone who read the training split.
+    """An interpolated Kneser-Ney model of tokens; its perplexity measures fluency.
 
     Source: Chen and Goodman 1999, "An Empirical Study of Smoothing Techniques", equations 25 and 26 with one discount.
 
     Args:
         sentences: training sentences as tokens, each with its end.
-        vocabulary: V; the lowest order is uniform over it.
+        vocabulary: V; below the unigrams lies the uniform distribution over it.
         order: n.
-        discount: taken off every count.
+        discount: subtracted from every count.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class NgramModel:
             for end in range(order - 1, len(padded)):
                 raw[tuple(padded[end - order + 1 : end])][padded[end]] += 1
         self.levels = [raw]
-        # Lower orders count the contexts in which a token was seen, not how often.
+        # Lower orders count the contexts in which a token occurs, not its occurrences.
         for _ in range(order - 1):
             lower: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
             for context, followers in self.levels[0].items():
@@ -84,12 +84,12 @@ class NgramModel:
             if followers is None:
                 continue
             total = self.totals[order][part]
-            seen = max(followers[token] - self.discount, 0.0) if token in followers else 0.0
-            value = seen / total + self.discount * len(followers) / total * value
+            discounted = max(followers[token] - self.discount, 0.0) if token in followers else 0.0
+            value = discounted / total + self.discount * len(followers) / total * value
         return value
 
     def perplexity(self, sentences: Sequence[Sequence[int]]) -> Measurement:
-        """Exp of the mean negative log-probability of a token, ends included."""
+        """exp of the mean negative log-probability per token, ends included."""
         total, count = 0.0, 0
         for sentence in sentences:
             padded = [-1] * (self.order - 1) + list(sentence)

@@ -1,4 +1,4 @@
-"""What the networks of a text model are made of: compact ones from scratch, or pretrained ones."""
+"""Architectures of text models: their interface, and compact transformers trained from scratch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +12,12 @@ from modalities.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class DecoderSizes:
-    """What a decoder has to fit.
+    """Sizes that a decoder has to match.
 
     Attributes:
         length: longest sentence in tokens.
-        vectors: latent vectors a sentence.
-        vector_dim: size of one.
+        vectors: latent vectors of a sentence.
+        vector_dim: size of one latent vector.
         condition_dim: size of the condition's vector.
         source_dim: width of a source sentence's states; 0 without one.
     """
@@ -38,7 +38,7 @@ class Architecture(Configurable):
         raise NotImplementedError
 
     def decoder(self, tokenizer: Tokenizer, sizes: DecoderSizes) -> nn.Module:
-        """A module with `remember` and `forward` as in `modalities.text.networks.compact.TextDecoder`."""
+        """A module with `context` and `forward` as in `modalities.text.networks.compact.TextDecoder`."""
         raise NotImplementedError
 
 
@@ -47,16 +47,16 @@ class Compact(Architecture):
     """Pre-norm transformers trained from scratch.
 
     Attributes:
-        width: of their states.
+        width: width of their states.
         heads: attention heads.
         encoder_layers: blocks of the encoder.
         decoder_layers: blocks of the decoder.
-        dropout: on embeddings and residual paths.
+        dropout: dropout rate of embeddings and residual paths.
         inject: how latent and condition enter the decoder: as a prefix of keys and values in every layer, by addition
             to every token's embedding, or both.
         copy: with a source sentence, adds a gate that copies its tokens.
-        copy_latent: adds a gate that says the words that the latent's vectors stand for.
-        latent_layers: blocks that read all of the latent's vectors together before the decoder does; 0 is none.
+        copy_latent: adds a gate that copies words predicted from the latent vectors; it needs the model's `stride`.
+        latent_layers: blocks in front of the decoder in which the latent vectors attend to each other; 0 is none.
     """
 
     width: int = 160

@@ -1,4 +1,4 @@
-"""Attention, its pre-norm block, and a sentence's way into vectors and out of them, on `scaled_dot_product_attention`.
+"""Attention, pre-norm blocks, pooling of states into latent vectors, and a reader of latent vectors.
 
 Shapes: N rows, T tokens, M vectors of size D, C the condition's size, H heads, E width.
 """
@@ -36,19 +36,19 @@ class Attention(nn.Module):
         return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, h: Tensor, pair: KeyValue, mask: Tensor | None = None) -> Tensor:
-        """Attends from h [N, T, E] to keys and values; the mask is True where attention may go."""
+        """Attends from h [N, T, E] to keys and values; `mask` is True where attention is allowed."""
         query = self.split(self.query(h))
         attended = nn.functional.scaled_dot_product_attention(query, *pair, attn_mask=mask)
         return self.out(attended.transpose(1, 2).flatten(-2))
 
 
 class Block(nn.Module):
-    """Pre-norm attention, cross-attention where asked for, and a feed-forward layer, each with a residual path.
+    """Pre-norm attention, optional cross-attention and a feed-forward layer, each with a residual path.
 
     Args:
         width: E.
         heads: H.
-        dropout: on each residual path.
+        dropout: dropout rate of each residual path.
         cross: adds cross-attention to a source sentence.
     """
 
@@ -66,7 +66,7 @@ class Block(nn.Module):
     def forward(
         self, h: Tensor, pair: KeyValue, mask: Tensor | None, source: KeyValue | None, source_mask: Tensor | None
     ) -> Tensor:
-        """H [N, T, E], with the keys and values it attends to."""
+        """h [N, T, E] after the block, from h and the keys and values that it attends to."""
         h = h + self.dropout(self.attention(self.attention_norm(h), pair, mask))
         if source is not None:
             h = h + self.dropout(self.cross(self.cross_norm(h), source, source_mask))
@@ -98,7 +98,7 @@ class Pooling(nn.Module):
         if self.stride:
             chunk = torch.arange(states.shape[1], device=states.device) // self.stride
             slots = torch.arange(self.vectors, device=states.device).unsqueeze(1)
-            # The last vector also takes what lies beyond it.
+            # The last vector also pools all tokens beyond its own.
             allowed = allowed & (chunk.clamp_max(self.vectors - 1) == slots)
         empty = ~allowed.any(-1, keepdim=True)
         queries = self.queries.expand(len(states), -1, -1)
@@ -109,8 +109,8 @@ class Pooling(nn.Module):
 class LatentReader(nn.Module):
     """Bidirectional blocks over latent vectors: z [N, M, D] and c [N, C] -> states [N, M, E].
 
-    Under a factorised prior it costs nats when neighbouring vectors repeat each other, so that each keeps to its own
-    words. What they mean together is found here, behind the bottleneck and under the wanted condition.
+    A factorised prior makes information shared by neighbouring vectors cost KL twice, so that each encodes its own
+    words alone. The blocks combine them after the bottleneck, under the condition of the output.
 
     Args:
         vectors: M.
@@ -119,8 +119,8 @@ class LatentReader(nn.Module):
         width: E.
         heads: H.
         layers: number of blocks.
-        dropout: on residual paths.
-        word_dim: width of the embeddings of the words that the vectors stand for; 0 reads z alone.
+        dropout: dropout rate of residual paths.
+        word_dim: W, the width of mean word embeddings of the vectors; 0 reads z alone.
     """
 
     def __init__(
@@ -137,14 +137,14 @@ class LatentReader(nn.Module):
         super().__init__()
         self.latent = nn.Linear(vector_dim, width)
         self.word = nn.Linear(word_dim, width) if word_dim else None
-        # As large as what `latent` makes of z ~ N(0, I): where a vector stands must weigh as much as what it says.
+        # The scale of `latent` on z ~ N(0, I): a vector's position must weigh as much as its content.
         self.slots = nn.Parameter(3**-0.5 * torch.randn(vectors, width))
         self.condition = nn.Linear(condition_dim, width)
         self.layers: Any = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, z: Tensor, c: Tensor, words: Tensor | None = None) -> Tensor:
-        """States of all vectors, from z and unit-length embeddings of their words [N, M, W]."""
+        """States [N, M, E] of the vectors, from z and the mean unit-length embeddings [N, M, W] of their words."""
         h = self.latent(z) + self.slots
         if self.word is not None and words is not None:
             h = h + self.word(words * words.shape[-1] ** 0.5)

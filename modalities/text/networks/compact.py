@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.conditions.condition import Source
 from modalities.text.networks.attention import Block, LatentReader
-from modalities.text.networks.context import Cache, Memory, tile
+from modalities.text.networks.context import DecoderContext, KeyValueCache, tile
 from modalities.text.networks.copying import CopyGate, LatentCopyGate, Words
 
 
@@ -20,12 +21,12 @@ class TextEncoder(nn.Module):
     Args:
         vocabulary: V.
         length: longest sentence in tokens.
-        pad: token that fills up rows.
+        pad: padding token.
         width: E.
         heads: H.
         layers: number of blocks.
-        dropout: on embeddings and residual paths.
-        condition_dim: C of a condition that joins the sentence as a token of its own; 0 is none.
+        dropout: dropout rate of embeddings and residual paths.
+        condition_dim: C, the size of a condition that becomes one more position of the input; 0 is none.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TextEncoder(nn.Module):
         return self.embedding.weight
 
     def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
-        """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
+        """States of tokens [N, T] under a condition [N, C]; those of padding are meaningless."""
         h = self.dropout(self.embedding(tokens) + self.positions[: tokens.shape[1]])
         real = tokens != self.pad
         if self.condition is not None and c is not None:
@@ -79,20 +80,20 @@ class TextDecoder(nn.Module):
         vocabulary: V.
         length: longest sentence in tokens.
         bos: token that decoding starts from.
-        pad: token that fills up rows.
+        pad: padding token.
         width: E.
         heads: H.
         layers: number of blocks.
-        vectors: M, latent vectors a sentence.
+        vectors: M, the number of latent vectors of a sentence.
         vector_dim: size of one latent vector.
         condition_dim: C.
-        dropout: on embeddings and residual paths.
+        dropout: dropout rate of embeddings and residual paths.
         inject: how latent and condition enter: "prefix", "addition" to the embeddings, or "both".
         source_dim: width of a source sentence's states; 0 is none.
-        copy: adds the copy gate.
-        copy_latent: adds the copy gate of the latent.
-        latent_layers: blocks of a `LatentReader`, whose states stand for the latent's vectors; 0 is none.
-        special: tokens that no sentence holds: they have no probability.
+        copy: adds the copy gate over the source sentence.
+        copy_latent: adds the copy gate over words predicted from the latent vectors.
+        latent_layers: blocks of a `LatentReader`, whose states replace the latent vectors; 0 is none.
+        special: tokens that no sentence contains, which get no probability.
     """
 
     barrier: Tensor
@@ -147,97 +148,96 @@ class TextDecoder(nn.Module):
         self.copy = CopyGate(width) if copy else None
         self.copy_latent = LatentCopyGate(width, vectors, vector_dim) if copy_latent else None
 
-    def remember(
+    def context(
         self,
         z: Tensor | None,
         c: Tensor,
-        source: Tensor | None = None,
-        source_tokens: Tensor | None = None,
+        source: Source | None = None,
         words: Words | None = None,
-    ) -> Memory:
+    ) -> DecoderContext:
         """Everything the decoder knows before the first token.
 
         Args:
             z: latent vectors [N, M, vector_dim]; None decodes without a latent.
             c: condition [N, C].
-            source: states of a source sentence [B, S, source_dim]; N = K * B with the K importance samples outermost.
-            source_tokens: its tokens [B, S].
-            words: those that each latent vector stands for.
+            source: a source sentence of B rows; N = K * B with the K importance samples outermost.
+            words: p(word | z_m, c) of each latent vector.
         """
         prefix, addition = [], None
-        read = z
+        latent = z
         if z is not None and self.reader is not None:
-            read = self.reader(z, c, None if words is None else words.embeddings)
+            latent = self.reader(z, c, None if words is None else words.embeddings)
         if self.inject != "addition":
             slots = self.condition_prefix(c).unsqueeze(1)
-            if read is not None:
-                slots = torch.cat([slots, self.latent_prefix(read) + self.slots], dim=1)
+            if latent is not None:
+                slots = torch.cat([slots, self.latent_prefix(latent) + self.slots], dim=1)
             for block, keys_values in zip(self.layers, slots.chunk(len(self.layers), dim=-1), strict=True):
                 keys, values = keys_values.chunk(2, dim=-1)
                 prefix.append((block.attention.split(keys), block.attention.split(values)))
         if self.inject != "prefix":
             addition = self.condition_addition(c)
-            if read is not None:
-                addition = addition + self.latent_addition(read.flatten(1))
+            if latent is not None:
+                addition = addition + self.latent_addition(latent.flatten(1))
         pairs = []
         if source is not None:
-            states = self.source_input(source)
+            states = self.source_input(source.states)
             projected = (block.cross.project(states) for block in self.layers)
             pairs = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in projected]
-        spoken = None
-        if self.copy_latent is not None and read is not None and words is not None:
-            spoken = (self.copy_latent.keys(read), words)
-        tiled = None if source_tokens is None else tile(source_tokens, len(c))
-        return Memory(prefix, addition, pairs, tiled, spoken)
+        latent_words = None
+        if self.copy_latent is not None and latent is not None and words is not None:
+            latent_words = (self.copy_latent.keys(latent), words)
+        tiled = None if source is None else tile(source.tokens, len(c))
+        return DecoderContext(prefix, addition, pairs, tiled, latent_words)
 
-    def forward(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
-        """Log-probabilities of the next token after each of `tokens` [N, T]: [N, T, V], float32.
+    def forward(self, tokens: Tensor, context: DecoderContext, cache: KeyValueCache | None = None) -> Tensor:
+        """Log-probabilities [N, T, V] of the token that follows each of `tokens` [N, T], float32.
 
-        With a cache, `tokens` are those that follow the ones already in it.
+        With a cache, `tokens` are those that follow the cached ones.
         """
-        h = self.states(tokens, memory, cache)
+        h = self.states(tokens, context, cache)
         log_p = torch.log_softmax(self._logits(h), dim=-1)
-        if self.copy is not None and memory.source_tokens is not None:
-            log_p = self.copy(log_p, h, memory.source[-1][0], memory.source_tokens, self.pad)
-        if self.copy_latent is not None and memory.words is not None:
-            log_p = self.copy_latent(log_p, h, *memory.words)
+        if self.copy is not None and context.source_tokens is not None:
+            log_p = self.copy(log_p, h, context.source[-1][0], context.source_tokens, self.pad)
+        if self.copy_latent is not None and context.words is not None:
+            log_p = self.copy_latent(log_p, h, *context.words)
         return log_p
 
-    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
-        """Log-probability of each target [N, T] after `tokens` [N, T]: as `forward`, without the other tokens'."""
-        h = self.states(tokens, memory)
+    def score(self, tokens: Tensor, target: Tensor, context: DecoderContext) -> Tensor:
+        """Log-probabilities [N, T] of `target` [N, T], as in `forward` but without those of all other tokens."""
+        h = self.states(tokens, context)
         log_p = -nn.functional.cross_entropy(self._logits(h).flatten(0, 1), target.flatten(), reduction="none")
         log_p = log_p.view_as(target)
-        if self.copy is not None and memory.source_tokens is not None:
-            log_p = self.copy.score(log_p, target, h, memory.source[-1][0], memory.source_tokens, self.pad)
-        if self.copy_latent is not None and memory.words is not None:
-            log_p = self.copy_latent.score(log_p, target, h, *memory.words)
+        if self.copy is not None and context.source_tokens is not None:
+            log_p = self.copy.score(log_p, target, h, context.source[-1][0], context.source_tokens, self.pad)
+        if self.copy_latent is not None and context.words is not None:
+            log_p = self.copy_latent.score(log_p, target, h, *context.words)
         return log_p
 
     def _logits(self, h: Tensor) -> Tensor:
         return nn.functional.linear(h, self.embedding.weight, self.bias + self.barrier).float()
 
-    def states(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
-        """States [N, T, E] that the next token is told from."""
+    def states(self, tokens: Tensor, context: DecoderContext, cache: KeyValueCache | None = None) -> Tensor:
+        """States [N, T, E] from which the next token is predicted."""
         start = cache.length if cache is not None else 0
         h = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
-        if memory.addition is not None:
-            h = h + memory.addition.unsqueeze(1)
+        if context.addition is not None:
+            h = h + context.addition.unsqueeze(1)
         h = self.dropout(h)
         source_mask = None
-        if memory.source_tokens is not None:
-            real = memory.source_tokens != self.pad
-            source_mask = (real | ~real.any(-1, keepdim=True))[:, None, None, :]  # no source: states of zero, all seen
+        if context.source_tokens is not None:
+            real = context.source_tokens != self.pad
+            # Without a source the states are zero, and all may be attended to.
+            source_mask = (real | ~real.any(-1, keepdim=True))[:, None, None, :]
         for layer, block in enumerate(self.layers):
             keys, values = block.attention.project(block.attention_norm(h))
             if cache is not None:
                 keys, values = cache.extend(layer, keys, values)
-            if memory.prefix:
-                slot_keys, slot_values = memory.prefix[layer]
+            if context.prefix:
+                slot_keys, slot_values = context.prefix[layer]
                 keys = torch.cat([slot_keys, keys], dim=2)
                 values = torch.cat([slot_values, values], dim=2)
             mask = _causal(tokens.shape[1], keys.shape[2], h.device) if tokens.shape[1] > 1 else None
-            source = memory.source[layer] if memory.source else None
+            source = context.source[layer] if context.source else None
             h = block(h, (keys, values), mask, source, source_mask)
         if cache is not None:
             cache.length += tokens.shape[1]
@@ -245,12 +245,12 @@ class TextDecoder(nn.Module):
 
 
 def no_probability(tokens: Sequence[int], vocabulary: int) -> Tensor:
-    """What to add to logits [V] so that some tokens have no probability; finite, so that gradients stay so."""
+    """A term for logits [V] that gives some tokens no probability; finite, so that gradients stay finite."""
     barrier = torch.zeros(vocabulary)
     barrier[list(tokens)] = -1e9
     return barrier
 
 
 def _causal(queries: int, keys: int, device: torch.device) -> Tensor:
-    """True where a query may look: everything before itself, the newest queries being the last keys."""
+    """True where a query may attend: up to its own position, where the queries are the last of the keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)

@@ -1,4 +1,4 @@
-"""What a decoder keeps in mind: what it knows before the first token, and the tokens decoded so far.
+"""State of a decoder: its context before the first token, and the cache of the tokens decoded so far.
 
 Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H heads, E width, V vocabulary.
 """
@@ -14,15 +14,15 @@ KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
 
 
 @dataclass
-class Memory:
-    """What a decoder knows before the first token.
+class DecoderContext:
+    """Everything a decoder knows before the first token.
 
     Attributes:
         prefix: keys and values of each layer, [N, H, P, E / H]: the latent and the condition.
         addition: [N, E], added to every token's embedding; None adds nothing.
         source: keys and values of each layer, [N, H, S, E / H], for cross-attention; empty without a source sentence.
-        source_tokens: [N, S], where padding hides; what a copy gate may copy.
-        words: keys [N, M, E] of the latent vectors and the words that each stands for.
+        source_tokens: [N, S], for a copy gate and for the mask of cross-attention.
+        words: keys [N, M, E] of the latent vectors, and p(word | z_m, c) of each.
     """
 
     prefix: list[KeyValue]
@@ -33,28 +33,28 @@ class Memory:
 
     @property
     def device(self) -> torch.device:
-        """Where it lies."""
+        """The device of its tensors."""
         return self.prefix[0][0].device if self.addition is None else self.addition.device
 
-    def __getitem__(self, rows: slice | Tensor) -> "Memory":
+    def __getitem__(self, rows: slice | Tensor) -> "DecoderContext":
         def pick(pairs: list[KeyValue]) -> list[KeyValue]:
             return [(keys[rows], values[rows]) for keys, values in pairs]
 
         addition = None if self.addition is None else self.addition[rows]
         tokens = None if self.source_tokens is None else self.source_tokens[rows]
         words = None if self.words is None else (self.words[0][rows], self.words[1][rows])
-        return Memory(pick(self.prefix), addition, pick(self.source), tokens, words)
+        return DecoderContext(pick(self.prefix), addition, pick(self.source), tokens, words)
 
 
 @dataclass
-class Cache:
+class KeyValueCache:
     """Keys and values of the tokens decoded so far, layer by layer."""
 
     layers: list[KeyValue] = field(default_factory=list)
     length: int = 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> KeyValue:
-        """Adds the newest tokens of a layer; all of its keys and values so far."""
+        """Appends the newest tokens of a layer and returns all of its keys and values."""
         if layer == len(self.layers):
             self.layers.append((keys, values))
         else:
@@ -68,5 +68,5 @@ class Cache:
 
 
 def tile(x: Tensor, rows: int) -> Tensor:
-    """X [B, ...] repeated to [K * B, ...], K outermost: what the importance samples of an example share."""
+    """x [B, ...] repeated to [K * B, ...], K outermost, for the importance samples of each example."""
     return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.dim() - 1))

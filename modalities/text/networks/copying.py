@@ -1,4 +1,4 @@
-"""Copy gates: a decoder may repeat tokens of a source sentence, or say the words that its latent vectors stand for."""
+"""Copy gates: a decoder may copy tokens of a source sentence, or words predicted from its latent vectors."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-ROWS = 64  # whose words are told at once where nothing is trained
+ROWS = 64  # rows whose word probabilities are computed at once without gradients
 
 
 class CopyGate(nn.Module):
@@ -27,34 +27,34 @@ class CopyGate(nn.Module):
 
     def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
         """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and source keys [N, H, S, E / H]."""
-        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
-        places = source_tokens.long().unsqueeze(1).expand_as(attention)
-        copied = torch.zeros_like(log_p).scatter_add_(2, places, attention)
-        return torch.logaddexp(log_p + keep, copied.clamp_min(1e-12).log() + take)
+        attention, log_vocabulary, log_copy = self._weights(h, keys, source_tokens, pad)
+        positions = source_tokens.long().unsqueeze(1).expand_as(attention)
+        copied = torch.zeros_like(log_p).scatter_add_(2, positions, attention)
+        return torch.logaddexp(log_p + log_vocabulary, copied.clamp_min(1e-12).log() + log_copy)
 
     def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> Tensor:
         """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
-        attention, keep, take = self._weigh(h, keys, source_tokens, pad)
+        attention, log_vocabulary, log_copy = self._weights(h, keys, source_tokens, pad)
         copied = (attention * (source_tokens.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
-        return torch.logaddexp(log_p + keep.squeeze(-1), copied.clamp_min(1e-12).log() + take.squeeze(-1))
+        return torch.logaddexp(log_p + log_vocabulary.squeeze(-1), copied.clamp_min(1e-12).log() + log_copy.squeeze(-1))
 
-    def _weigh(self, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention over the source [N, T, S], and log-weights of vocabulary and copy, each [N, T, 1]."""
-        keys_NSE = keys.transpose(1, 2).flatten(-2)
-        scores_NTS = (self.query(h) @ keys_NSE.transpose(1, 2)).float() / h.shape[-1] ** 0.5
+    def _weights(self, h: Tensor, keys: Tensor, source_tokens: Tensor, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention over the source [N, T, S], and log-weights of the vocabulary and the copy, each [N, T, 1]."""
+        flat_keys = keys.transpose(1, 2).flatten(-2)
+        scores = (self.query(h) @ flat_keys.transpose(1, 2)).float() / h.shape[-1] ** 0.5
         real = (source_tokens != pad).unsqueeze(1)
-        attention = torch.softmax(scores_NTS.masked_fill(~real, -1e9), dim=-1) * real
-        # A row without a source has nothing to copy: all of its mass stays with the vocabulary.
+        attention = torch.softmax(scores.masked_fill(~real, -1e9), dim=-1) * real
+        # A row without a source has nothing to copy: the vocabulary gets all of its probability.
         gate = self.gate(h).float().masked_fill(~real.any(-1, keepdim=True), -1e9)
         return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
 
 
 @dataclass(frozen=True)
 class Words:
-    """p(word | z_m, c) of N x M vectors, by states that score a table of embeddings.
+    """p(word | z_m, c) of N x M vectors: the softmax of the products of their states with a table of embeddings.
 
-    It stays in this form because [N, M, V] is large: a given word needs one row of the table, and without a gradient
-    mean embeddings are made some rows at a time.
+    The probabilities [N, M, V] are large and computed only on demand; without gradients, mean embeddings are computed
+    for some rows at a time.
 
     Attributes:
         states: [N, M, E].
@@ -68,22 +68,22 @@ class Words:
 
     def __getitem__(self, rows: slice | Tensor) -> "Words":
         if isinstance(rows, slice) and rows.indices(len(self.states)) == (0, len(self.states), 1):
-            return self  # with what is known already
+            return self  # keeps its cached values
         return Words(self.states[rows], self.table, self.bias)
 
     @cached_property
     def scores(self) -> Tensor:
-        """Log-probabilities up to a constant of each vector, [N, M, V], float32."""
+        """Unnormalised log-probabilities, [N, M, V], float32."""
         return nn.functional.linear(self.states, self.table, self.bias).float()
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """[N, M, V]; every step of writing asks for them."""
+        """[N, M, V]; cached, because every decoding step needs them."""
         return self.scores.softmax(-1)
 
     @cached_property
     def embeddings(self) -> Tensor:
-        """The table's mean embedding under each vector's words, [N, M, E]: a word again, free of the noise in z."""
+        """Mean embedding under p(word | z_m, c), [N, M, E]: close to that of one word, without the noise in z."""
         size = len(self.states) if torch.is_grad_enabled() else ROWS
         parts = (self[start : start + size] for start in range(0, len(self.states), size))
         return torch.cat([part.probabilities.to(self.table.dtype) @ self.table for part in parts])
@@ -95,15 +95,15 @@ class Words:
 
 
 class LatentWords(nn.Module):
-    """Makes `Words` of latent vectors and a condition.
+    """Predicts `Words` from latent vectors and a condition.
 
-    It scores the encoder's embeddings, so that a word that training hardly saw comes back too, and by their direction
-    alone: at random weights different words are then far apart already, and z names its word after some hundred steps.
+    It scores the encoder's embeddings, so that rare words are reconstructed too, and their directions alone: random
+    embeddings of different words are far apart, and z identifies its word after a few hundred steps.
 
     Args:
         inputs: size of a vector and a condition together.
         width: of the table's embeddings.
-        barrier: [V], what to add to the logits.
+        barrier: [V], added to the logits.
     """
 
     barrier: Tensor
@@ -118,16 +118,16 @@ class LatentWords(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor, table: Tensor) -> Words:
         """Words of vectors z [N, M, D] under conditions c [N, C], from embeddings [V, E]."""
-        given = torch.cat([z, c.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
-        states = nn.functional.normalize(self.direct(given) + self.network(given), dim=-1)
+        inputs = torch.cat([z, c.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
+        states = nn.functional.normalize(self.direct(inputs) + self.network(inputs), dim=-1)
         return Words(self.log_scale.exp() * states, nn.functional.normalize(table, dim=-1), self.bias + self.barrier)
 
 
 class LatentCopyGate(nn.Module):
     """p = (1 - g) p_vocabulary + g sum_m a_m p(word | z_m, c): a copy gate whose source is the latent.
 
-    Attention a and gate g come from the decoder's state. What z says of the words then generalises as the table of
-    p(word | z_m, c) does, word by word, where a decoder alone would learn the training sentences by heart.
+    Attention a and gate g come from the decoder's state. The words in z then generalise word by word, as
+    p(word | z_m, c) does, where a decoder alone would memorise the training sentences.
 
     Args:
         width: E.
@@ -148,18 +148,18 @@ class LatentCopyGate(nn.Module):
 
     def forward(self, log_p: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
         """Log-probabilities [N, T, V] of the mixture, from states h [N, T, E] and keys [N, M, E]."""
-        log_attention, keep, take = self._weigh(h, keys)
-        spoken = (log_attention.exp() @ words.probabilities).clamp_min(1e-12).log()
-        return torch.logaddexp(log_p + keep, spoken + take)
+        log_attention, log_vocabulary, log_copy = self._weights(h, keys)
+        copied = (log_attention.exp() @ words.probabilities).clamp_min(1e-12).log()
+        return torch.logaddexp(log_p + log_vocabulary, copied + log_copy)
 
     def score(self, log_p: Tensor, target: Tensor, h: Tensor, keys: Tensor, words: Words) -> Tensor:
         """As `forward`, for one target at each place: [N, T] from its log-probability under the vocabulary [N, T]."""
-        log_attention, keep, take = self._weigh(h, keys)
-        spoken = torch.logsumexp(log_attention.transpose(1, 2) + words.of(target), dim=1)
-        return torch.logaddexp(log_p + keep.squeeze(-1), spoken.clamp_min(-27.6) + take.squeeze(-1))
+        log_attention, log_vocabulary, log_copy = self._weights(h, keys)
+        copied = torch.logsumexp(log_attention.transpose(1, 2) + words.of(target), dim=1)
+        return torch.logaddexp(log_p + log_vocabulary.squeeze(-1), copied.clamp_min(-27.6) + log_copy.squeeze(-1))
 
-    def _weigh(self, h: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-attention over the vectors [N, T, M], and log-weights of vocabulary and words, each [N, T, 1]."""
+    def _weights(self, h: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-attention over the vectors [N, T, M], and log-weights of the vocabulary and the words, each [N, T, 1]."""
         scores = (self.query(h) @ keys.transpose(1, 2)).float() / h.shape[-1] ** 0.5
         gate = self.gate(h).float()
         return scores.log_softmax(-1), nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)

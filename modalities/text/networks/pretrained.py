@@ -1,4 +1,4 @@
-"""Networks of a text model from pretrained ones: an encoder such as BERT, a decoder such as GPT-2.
+"""Pretrained networks of a text model: an encoder such as BERT, a decoder such as GPT-2.
 
 Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H key-value heads, L layers, V vocabulary.
 """
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.conditions.condition import Source
 from modalities.text.networks.architectures import Architecture, DecoderSizes
 from modalities.text.networks.compact import no_probability
-from modalities.text.networks.context import Cache, KeyValue, Memory, tile
+from modalities.text.networks.context import DecoderContext, KeyValue, KeyValueCache, tile
 from modalities.text.networks.copying import Words
 from modalities.text.networks.vocabulary import adopt
 from modalities.text.tokenizer import Tokenizer, load_tokenizer
@@ -29,9 +30,9 @@ class Pretrained(Architecture):
         encoder_model: folder or hub name of an encoder (`AutoModel`).
         decoder_model: folder or hub name of a causal language model (`AutoModelForCausalLM`).
         weights: false takes the configurations alone, with random weights.
-        freeze: trains only what is added to the pretrained models.
-        encoder_config: filled in by checkpoints: builds the encoder in place of `encoder_model`.
-        decoder_config: filled in by checkpoints: builds the decoder in place of `decoder_model`.
+        freeze: trains only the layers added to the pretrained models.
+        encoder_config: filled in by checkpoints, to build the encoder without `encoder_model`.
+        decoder_config: filled in by checkpoints, to build the decoder without `decoder_model`.
     """
 
     encoder_model: str
@@ -52,7 +53,7 @@ class Pretrained(Architecture):
             raise ValueError(f"{self.encoder_model} is an encoder with a decoder: give an encoder alone, such as BERT")
         _check_length(self.encoder_model, model, length + 1)
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # not used: distributed training refuses parameters without a gradient
+            model.pooler = None  # unused: distributed training refuses parameters without a gradient
         return PretrainedEncoder(model, tokenizer.pad, condition_dim)
 
     def decoder(self, tokenizer: Tokenizer, sizes: DecoderSizes) -> "PretrainedDecoder":
@@ -75,14 +76,14 @@ class Pretrained(Architecture):
 
         name, stored = getattr(self, f"{part}_model"), getattr(self, f"{part}_config")
         factory: Any = AutoModel if part == "encoder" else AutoModelForCausalLM
-        float32 = {"dtype": torch.float32}  # or else that of the file
+        float32 = {"dtype": torch.float32}  # instead of the dtype of the file
         if stored is not None:
             model = factory.from_config(AutoConfig.for_model(**stored), **float32)
         else:
             try:
                 config = AutoConfig.from_pretrained(name)
                 if part == "decoder":
-                    config.is_decoder = True  # BERT and its kin are causal only then
+                    config.is_decoder = True  # encoders such as BERT are causal only then
                 plain = json.loads(config.to_json_string(use_diff=False))
                 if self.weights:
                     model = factory.from_pretrained(name, config=config, **float32)
@@ -93,14 +94,14 @@ class Pretrained(Architecture):
                     f"{part}_model {name} cannot be loaded: give a folder written by save_pretrained, or a name on the "
                     f"Hugging Face hub ({error})"
                 ) from error
-            # Not in the field itself: another model made of the same architecture starts from the same weights.
+            # Recorded for checkpoints only: another model of this architecture starts from the pretrained weights too.
             self.__dict__["_init_args"][f"{part}_config"] = plain
         adopt(model, tokenizer, _own_tokenizer(name) if stored is None and self.weights else None)
         return model.train().requires_grad_(not self.freeze)
 
 
 def _own_tokenizer(name: str) -> Any | None:
-    """A model's own tokenizer; None where only the weights are there, which then belong to the suite's tokenizer."""
+    """A model's own tokenizer; None if it has none, and its embeddings are then those of the suite's tokenizer."""
     try:
         return load_tokenizer(name)
     except ValueError:
@@ -114,12 +115,12 @@ def _check_length(name: str, model: Any, length: int) -> None:
 
 
 class PretrainedEncoder(nn.Module):
-    """A pretrained encoder: tokens [N, T] -> states [N, T, E]; the condition is one more position, before the first.
+    """A pretrained encoder: tokens [N, T] -> states [N, T, E]; the condition is prepended as one more position.
 
     Args:
         model: a `transformers` encoder.
-        pad: token that fills up rows.
-        condition_dim: C; 0 is none.
+        pad: padding token.
+        condition_dim: C, the size of the condition; 0 is none.
     """
 
     def __init__(self, model: Any, pad: int, condition_dim: int) -> None:
@@ -137,7 +138,7 @@ class PretrainedEncoder(nn.Module):
         return weight
 
     def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
-        """States of tokens [N, T] under a condition [N, C]; those of padding mean nothing."""
+        """States of tokens [N, T] under a condition [N, C]; those of padding are meaningless."""
         h = self.model.get_input_embeddings()(tokens)
         real = tokens != self.pad
         if self.condition is not None and c is not None:
@@ -150,13 +151,13 @@ class PretrainedEncoder(nn.Module):
 class PretrainedDecoder(nn.Module):
     """A pretrained causal language model: log-probabilities of each next token.
 
-    The latent's M vectors, the condition and the states of a source sentence become keys and values in every layer, in
+    The M latent vectors, the condition and the states of a source sentence become keys and values in every layer, in
     front of those of the tokens (prefix tuning: Li and Liang 2021, section 4.2; for VAEs: OPTIMUS, "memory").
 
     Args:
         model: a causal `transformers` language model.
-        tokenizer: the suite's.
-        sizes: what it has to fit.
+        tokenizer: the suite's tokenizer.
+        sizes: sizes that it has to match.
     """
 
     barrier: Tensor
@@ -175,55 +176,54 @@ class PretrainedDecoder(nn.Module):
         self.condition_prefix = nn.Linear(sizes.condition_dim, outputs)
         self.source_prefix = nn.Linear(sizes.source_dim, outputs) if sizes.source_dim else None
 
-    def remember(
+    def context(
         self,
         z: Tensor | None,
         c: Tensor,
-        source: Tensor | None = None,
-        source_tokens: Tensor | None = None,
+        source: Source | None = None,
         words: Words | None = None,
-    ) -> Memory:
-        """Everything the decoder knows before the first token; arguments as in `TextDecoder.remember`, words unused."""
+    ) -> DecoderContext:
+        """Everything the decoder knows before the first token; arguments as in `TextDecoder.context`, words unused."""
         slots = self.condition_prefix(c).unsqueeze(1)
         if z is not None:
             slots = torch.cat([slots, self.latent_prefix(z) + self.slots], dim=1)
-        memory = Memory(self._split(slots))
-        if self.source_prefix is not None and source is not None and source_tokens is not None:
-            pairs = self._split(self.source_prefix(source))
-            memory.source = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in pairs]
-            memory.source_tokens = tile(source_tokens, len(c))
-        return memory
+        context = DecoderContext(self._split(slots))
+        if self.source_prefix is not None and source is not None:
+            pairs = self._split(self.source_prefix(source.states))
+            context.source = [(tile(keys, len(c)), tile(values, len(c))) for keys, values in pairs]
+            context.source_tokens = tile(source.tokens, len(c))
+        return context
 
     def _split(self, slots: Tensor) -> list[KeyValue]:
         """[N, P, L * 2 * H * head_dim] -> keys and values [N, H, P, head_dim] of each layer."""
         keys_values = slots.unflatten(-1, self.shape).permute(2, 3, 0, 4, 1, 5)
         return [(keys, values) for keys, values in keys_values]
 
-    def forward(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
-        """Log-probabilities of the next token after each of `tokens` [N, T]: [N, T, V], float32.
+    def forward(self, tokens: Tensor, context: DecoderContext, cache: KeyValueCache | None = None) -> Tensor:
+        """Log-probabilities [N, T, V] of the token that follows each of `tokens` [N, T], float32.
 
-        With a cache, `tokens` are those that follow the ones already in it.
+        With a cache, `tokens` are those that follow the cached ones.
         """
         from transformers import DynamicCache
 
         count, steps = tokens.shape
         past: Any = DynamicCache()
-        for layer, pair in enumerate(memory.prefix):
+        for layer, pair in enumerate(context.prefix):
             pairs = [pair]
-            if memory.source:
-                pairs.insert(0, memory.source[layer])
+            if context.source:
+                pairs.insert(0, context.source[layer])
             if cache is not None and cache.length:
                 pairs.append(cache.layers[layer])
             keys, values = zip(*pairs, strict=True)
             past.update(torch.cat(keys, 2), torch.cat(values, 2), layer)
         start = cache.length if cache is not None else 0
-        seen = torch.ones(count, past.get_seq_length() + steps, dtype=torch.long, device=tokens.device)
-        if memory.source_tokens is not None:
-            seen[:, : memory.source_tokens.shape[1]] = memory.source_tokens != self.pad
-        # The prefix has no positions of its own: those of the tokens start from 0.
+        visible = torch.ones(count, past.get_seq_length() + steps, dtype=torch.long, device=tokens.device)
+        if context.source_tokens is not None:
+            visible[:, : context.source_tokens.shape[1]] = context.source_tokens != self.pad
+        # The prefix has no positions of its own: the tokens' positions start from 0.
         positions = torch.arange(start, start + steps, device=tokens.device).expand(count, -1)
         output = self.model(
-            input_ids=tokens, past_key_values=past, attention_mask=seen, position_ids=positions, use_cache=True
+            input_ids=tokens, past_key_values=past, attention_mask=visible, position_ids=positions, use_cache=True
         )
         if cache is not None:
             for layer, filled in enumerate(past.layers):
@@ -231,6 +231,6 @@ class PretrainedDecoder(nn.Module):
             cache.length += steps
         return torch.log_softmax(output.logits.float() + self.barrier, dim=-1)
 
-    def score(self, tokens: Tensor, target: Tensor, memory: Memory) -> Tensor:
-        """Log-probability of each target [N, T] after `tokens` [N, T]."""
-        return self(tokens, memory).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    def score(self, tokens: Tensor, target: Tensor, context: DecoderContext) -> Tensor:
+        """Log-probabilities [N, T] of `target` [N, T], each given the tokens [N, T] up to its position."""
+        return self(tokens, context).gather(-1, target.unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Another tokenizer for a pretrained model: every new token begins where the model's own tokens would put it."""
+"""Another tokenizer for a pretrained model: new embeddings start from those of the model's own tokens."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from modalities.text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
 def adopt(model: Any, tokenizer: Tokenizer, own: Any | None) -> None:
     """Gives a `transformers` model one embedding for each token of the suite's tokenizer, in place.
 
-    A token that the model knows keeps its embedding; one that it does not know gets the mean of the pieces that the
-    model's tokenizer splits it into (Gee et al. 2022, "Fast Vocabulary Transfer for Language Model Compression",
+    A token of the model keeps its embedding; a new one gets the mean embedding of the pieces that the model's own
+    tokenizer splits it into (Gee et al. 2022, "Fast Vocabulary Transfer for Language Model Compression",
     section 2).
 
     Args:
         model: the model.
-        tokenizer: the suite's.
-        own: the model's own; None takes the embeddings as they are, one after the other.
+        tokenizer: the suite's tokenizer.
+        own: the model's own tokenizer; None keeps the embeddings in their order.
     """
     old = [weight.clone() for weight in _tables(model)]
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    # Models freeze the embedding of their own padding token, whose place another token may have now.
+    # Models freeze the embedding of their own padding token, whose row may belong to another token now.
     model.get_input_embeddings().padding_idx = None
     if own is None:
         return
@@ -33,7 +33,7 @@ def adopt(model: Any, tokenizer: Tokenizer, own: Any | None) -> None:
 
 
 def _tables(model: Any) -> list[Tensor]:
-    """What has a row for each token: embeddings, and the output layer where it is not the same."""
+    """Parameters with a row for each token: the embeddings, and the output layer where it is not tied to them."""
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     tables = [inputs.weight]
     if outputs is not None:
@@ -43,7 +43,7 @@ def _tables(model: Any) -> list[Tensor]:
 
 
 def _pieces(tokenizer: Tokenizer, own: Any) -> list[list[int]]:
-    """The model's tokens that stand for each of the suite's; none where it has nothing like it."""
+    """For each token of the suite, the model's tokens that spell it; empty where there are none."""
     known = own.get_vocab()
     roles: dict[str | None, str | None] = {
         PAD: own.pad_token or own.eos_token,
@@ -54,7 +54,7 @@ def _pieces(tokenizer: Tokenizer, own: Any) -> list[list[int]]:
     names = [tokenizer.backend.id_to_token(token) for token in range(len(tokenizer))]
     names = [name if name in known else roles.get(name) for name in names]
     texts = tokenizer.backend.decode_batch([[token] for token in range(len(tokenizer))], skip_special_tokens=False)
-    special = {PAD, BOS, EOS, MASK}  # not to be spelled out, letter by letter
+    special = {PAD, BOS, EOS, MASK}  # never split into letters
     split = own(texts, add_special_tokens=False)["input_ids"]
     unreadable = "\N{REPLACEMENT CHARACTER}"  # part of a character
     return [
@@ -64,7 +64,7 @@ def _pieces(tokenizer: Tokenizer, own: Any) -> list[list[int]]:
 
 
 def _means(table: Tensor, pieces: list[list[int]]) -> Tensor:
-    """Mean rows of a table [V, E] or [V]; the mean of all where there are no pieces."""
+    """Mean rows of a table [V, E] or [V]; the mean of all rows where there are no pieces."""
     rows = table.reshape(len(table), -1)
     counts = torch.tensor([len(ids) for ids in pieces])
     flat = torch.tensor([token for ids in pieces for token in ids], dtype=torch.int64)

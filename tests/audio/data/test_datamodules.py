@@ -3,15 +3,16 @@ import pytest
 import soundfile
 import torch
 
-from common.conditions.attributes import SOURCE, Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous
 from common.data.subset import Subset
+from modalities.audio.data import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
 from modalities.audio.data import clip_cache as store
-from modalities.audio.data.datamodules import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
+from modalities.audio.evaluation.report import AudioReport
 from tests.audio.models import FEATURES
 
 
 def test_tunes_have_two_conditions_and_every_clip_on_every_instrument(tunes):
-    table = tunes.table
+    table = tunes.examples
     assert list(table.attributes) == ["genre", "instrument"]
     assert table.x.shape[1:] == (1, 64, 128)
     assert table.fields["instrument"].bincount().tolist() == [len(table.x) // 2] * 2
@@ -20,7 +21,7 @@ def test_tunes_have_two_conditions_and_every_clip_on_every_instrument(tunes):
 
 
 def test_no_tune_lies_on_two_sides(tunes):
-    sides = [set(tunes.tune[rows].tolist()) for rows in tunes.table.splits.values()]
+    sides = [set(tunes.tune[rows].tolist()) for rows in tunes.examples.splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
@@ -54,11 +55,11 @@ def test_what_is_interrupted_leaves_nothing_half_done(tmp_path, monkeypatch):
         return {"k": torch.arange(3)}
 
     with pytest.raises(RuntimeError, match="stopped"):
-        store.kept_clips(["s"], fails)
-    kept = store.kept_clips(["s"], works)
+        store.cached_clips(["s"], fails)
+    kept = store.cached_clips(["s"], works)
     assert kept.x.shape == (3, 1, 4, 4)
     assert kept.columns["k"].tolist() == [0, 1, 2]
-    assert torch.equal(store.kept_clips(["s"], fails).x, kept.x)  # read, not made
+    assert torch.equal(store.cached_clips(["s"], fails).x, kept.x)  # read, not made
 
 
 def test_two_processes_that_prepare_at_once_make_one_rendering(run_script, tmp_path):
@@ -95,12 +96,14 @@ def test_views_show_another_version_in_training_alone(tunes):
                  views=True)  # fmt: skip
     batch = next(iter(data.loader("train", shuffle=True)))
     shown = data.transform(batch, training=True)
-    assert shown.condition[SOURCE].shape == shown.x.shape
-    assert torch.equal(shown.condition[f"{SOURCE}_genre"], batch.condition["genre"])
-    same = shown.condition[f"{SOURCE}_instrument"] == batch.condition["instrument"]
+    assert shown.view.x.shape == shown.x.shape
+    assert shown.view.condition.keys() == shown.condition.keys() == {"genre", "instrument"}
+    assert torch.equal(shown.view.condition["genre"], batch.condition["genre"])
+    same = shown.view.condition["instrument"] == batch.condition["instrument"]
     assert 0 < same.sum() < len(same)
-    assert torch.allclose(shown.condition[SOURCE][same], shown.x[same], atol=1e-2)
-    assert SOURCE not in data.transform(batch, training=False).condition
+    assert torch.allclose(shown.view.x[same], shown.x[same], atol=1e-2)
+    assert (shown.view.x[~same] - shown.x[~same]).abs().amax((1, 2, 3)).min() > 0.5  # another instrument sounds so
+    assert data.transform(batch, training=False).view is None
 
 
 def test_views_and_judge_keep_to_a_subset_and_to_the_whole():
@@ -110,14 +113,15 @@ def test_views_and_judge_keep_to_a_subset_and_to_the_whole():
     Subset(hold_out=[held_out], shuffle=["genre"]).take_from(data)
     reel, flute = whole.attributes["genre"].parse("reel"), 1
     for batch in data.loader("train", shuffle=True):
-        rows = data.table.splits["train"][batch.positions]
-        source = data.transform(batch, training=True).condition
-        true_genre = whole.table.fields["genre"][rows]  # what is heard, whatever was dealt out
-        assert not ((true_genre == reel) & (source[f"{SOURCE}_instrument"] == flute)).any()
+        rows = data.examples.splits["train"][batch.positions]
+        view = data.transform(batch, training=True).view.condition
+        true_genre = whole.examples.fields["genre"][rows]  # what is heard, whatever was dealt out
+        assert not ((true_genre == reel) & (view["instrument"] == flute)).any()
     assert data.features == whole.features
-    for mine, theirs in zip(data.judge().parameters(), whole.judge().parameters(), strict=True):
+    judge, other = AudioReport().judge(data), AudioReport().judge(whole)
+    for mine, theirs in zip(judge.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert torch.equal(data.judge().real.scores["genre"], whole.judge().real.scores["genre"])
+    assert torch.equal(judge.real.scores["genre"], other.real.scores["genre"])
 
 
 def test_unknown_instruments_are_refused():
@@ -141,9 +145,9 @@ def options(**more):
 def test_a_folder_is_cut_into_clips_and_split_by_recording(collection):
     data = AudioFiles(collection, **options())
     assert data.attributes == {"genre": Categorical(("high", "low"))}
-    assert data.table.x.shape == (40, 1, 16, 32)
-    owners = data.table.fields["genre"].new_tensor(range(40)) // 2  # clips of a recording lie side by side
-    sides = [set(owners[rows].tolist()) for rows in data.table.splits.values()]
+    assert data.examples.x.shape == (40, 1, 16, 32)
+    owners = data.examples.fields["genre"].new_tensor(range(40)) // 2  # clips of a recording lie side by side
+    sides = [set(owners[rows].tolist()) for rows in data.examples.splits.values()]
     assert sum(map(len, sides)) == 20
     assert data.shape == data.features.shape
     assert data.features.mean != 0.0
@@ -154,8 +158,8 @@ def test_artists_lie_on_one_side(collection, tmp_path):
     rows = [f"{f.relative_to(collection)},{f.parent.name},a{int(f.stem) // 2},{int(f.stem) + 0.5}" for f in files]
     (tmp_path / "labels.csv").write_text("\n".join(["file,genre,artist,age", *rows]))
     data = AudioFiles(collection, tmp_path / "labels.csv", group="artist", **options(shares=(0.3, 0.3)))
-    artist = data.table.fields["artist"]
-    sides = [set(artist[rows].tolist()) for rows in data.table.splits.values()]
+    artist = data.examples.fields["artist"]
+    sides = [set(artist[rows].tolist()) for rows in data.examples.splits.values()]
     assert sum(map(len, sides)) == 5
     assert isinstance(data.attributes["age"], Continuous)
     chosen = AudioFiles(collection, tmp_path / "labels.csv", condition=["genre"], **options())
@@ -168,11 +172,11 @@ def test_faulty_files_stop_or_are_left_out_by_name(collection):
     cut = collection / "high" / "0.wav"
     cut.write_bytes(cut.read_bytes()[:5000])
     with pytest.raises(ValueError, match="3 of 22 files are faulty") as raised:
-        _ = AudioFiles(collection, **options()).table
+        _ = AudioFiles(collection, **options()).examples
     for name in ("silent.wav holds nothing", "text.wav cannot be read", "0.wav is truncated"):
         assert name in str(raised.value)
     with pytest.warns(UserWarning, match="3 of 22 files are faulty"):
-        table = AudioFiles(collection, faulty="skip", **options()).table
+        table = AudioFiles(collection, faulty="skip", **options()).examples
     assert len(table.x) == 38
 
 
@@ -187,7 +191,7 @@ def test_gtzan_is_read_where_torchaudio_expects_it(tone, tmp_path):
             tone(tmp_path / "genres" / genre / f"{genre}.{number:05d}.wav", 200 + 20 * number)
     data = GTZAN(tmp_path, features=FEATURES)
     assert set(data.attributes["genre"].values) == {"blues", "jazz"}
-    assert all(len(rows) for rows in data.table.splits.values())
+    assert all(len(rows) for rows in data.examples.splits.values())
 
 
 def test_speech_commands_are_read_where_torchaudio_expects_them(tone, tmp_path):
@@ -199,4 +203,4 @@ def test_speech_commands_are_read_where_torchaudio_expects_them(tone, tmp_path):
     (root / "testing_list.txt").write_text("yes/b_nohash_0.wav\nno/b_nohash_0.wav\n")
     data = SPEECHCOMMANDS(tmp_path, features=FEATURES)
     assert data.attributes == {"word": Categorical(("no", "yes"))}
-    assert {name: len(rows) for name, rows in data.table.splits.items()} == {"train": 4, "val": 2, "test": 2}
+    assert {name: len(rows) for name, rows in data.examples.splits.items()} == {"train": 4, "val": 2, "test": 2}

@@ -6,20 +6,22 @@ from lightning.pytorch import Trainer
 from scipy import stats
 
 from common.evaluation.evaluation import Evaluation
+from common.training.evaluator import Evaluator
 from modalities.audio import AudioGenreCVAE, GenreEncoder
 from modalities.audio.evaluation.baseline_runs import baseline_results
 from modalities.audio.evaluation.baselines import PPCA, ClassGaussians, nearest
 from modalities.audio.evaluation.metrics import (
     chroma,
-    kept,
+    content_correlation,
     log_spectral_distance,
     self_similarity,
     spread,
     tempo,
     tempo_error,
 )
+from modalities.audio.evaluation.report import AudioReport
 from modalities.audio.evaluation.summary_judge import SummaryJudge
-from modalities.audio.networks.convolutions import ResidualConv
+from modalities.audio.networks.convolutions import SpectrogramConv
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength
 from tests.audio.models import FEATURES
@@ -65,28 +67,28 @@ def test_a_tone_has_the_chroma_of_its_pitch(hertz, pitch_class):
 
 
 def test_what_is_kept_is_one_for_the_same_and_little_for_another_tune(tunes):
-    rows = tunes.table.splits["train"][:40]
-    curves = chroma(tunes.table.x[rows].float(), tunes.features)
-    assert torch.allclose(kept(curves, curves), torch.ones(40), atol=1e-4)
-    strangers = kept(curves, curves.roll(7, 0))
+    rows = tunes.examples.splits["train"][:40]
+    curves = chroma(tunes.examples.x[rows].float(), tunes.features)
+    assert torch.allclose(content_correlation(curves, curves), torch.ones(40), atol=1e-4)
+    strangers = content_correlation(curves, curves.roll(7, 0))
     assert strangers.mean() < 0.4
 
 
 def test_self_similarity_knows_a_tune_on_another_instrument(tunes):
-    rows = tunes.table.splits["test"][:40]
-    own, other = (tunes.table.x[chosen].float() for chosen in (rows, rows + 1 - 2 * (rows % 2)))
-    same = kept(self_similarity(own), self_similarity(other))
-    strangers = kept(self_similarity(own.roll(7, 0)), self_similarity(other))
+    rows = tunes.examples.splits["test"][:40]
+    own, other = (tunes.examples.x[chosen].float() for chosen in (rows, rows + 1 - 2 * (rows % 2)))
+    same = content_correlation(self_similarity(own), self_similarity(other))
+    strangers = content_correlation(self_similarity(own.roll(7, 0)), self_similarity(other))
     assert same.mean() > 0.5
     assert strangers.mean() < 0.35
-    assert torch.allclose(kept(self_similarity(own), self_similarity(own)), torch.ones(40), atol=1e-4)
+    assert torch.allclose(content_correlation(self_similarity(own), self_similarity(own)), torch.ones(40), atol=1e-4)
 
 
 def test_a_stretch_of_time_is_found_where_it_is_looked_for():
     curve = torch.nn.functional.avg_pool1d(torch.randn(6, 3, 260), 5, 1)[..., :128]
     slower = torch.nn.functional.interpolate(curve, scale_factor=1.4, mode="linear", align_corners=False)[..., :128]
-    assert kept(curve, slower, stretch=True).mean() > 0.9
-    assert kept(curve, slower).mean() < 0.7
+    assert content_correlation(curve, slower, stretch=True).mean() > 0.9
+    assert content_correlation(curve, slower).mean() < 0.7
 
 
 def test_log_spectral_distance_and_spread_are_what_they_say():
@@ -142,10 +144,10 @@ def test_the_nearest_clip_is_found():
 
 
 def test_both_judges_read_real_clips(tunes):
-    judge, second = tunes.judge(), SummaryJudge.of(tunes.table, tunes.features)
+    judge, second = AudioReport().judge(tunes), SummaryJudge.of(tunes.examples, tunes.features)
     assert judge.real.scores["instrument"].mean() >= 0.95
     assert second.real.scores["instrument"].mean() >= 0.95
-    majority = tunes.conditions("test")["genre"].bincount().max() / len(tunes.table.splits["test"])
+    majority = tunes.conditions("test")["genre"].bincount().max() / len(tunes.examples.splits["test"])
     assert second.real.scores["genre"].mean() > majority
 
 
@@ -154,23 +156,24 @@ def test_both_judges_read_real_clips(tunes):
 
 @pytest.fixture(scope="module")
 def tested(tunes):
-    """A model after its test, hardly trained."""
+    """The figures of a model after its test, hardly trained."""
     model = AudioGenreCVAE(
         GenreEncoder(tunes.attributes, dim=8, field_dropout=0.1), tunes.features, latent_dim=64,
-        architecture=ResidualConv(channels=4, width=16, depth=1), transfers=20,
+        architecture=SpectrogramConv(channels=4, width=16, depth=1), transfers=20,
         evaluation=Evaluation(num_samples=4, nll_examples=8, gain_samples=2, gain_examples=2, control_samples=40),
     )  # fmt: skip
     trainer = Trainer(
         accelerator="cpu", max_steps=3, limit_val_batches=1, limit_test_batches=3, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[Evaluator(model.evaluation, AudioReport())],
     )  # fmt: skip
     trainer.fit(model, tunes)
     trainer.test(model, tunes, verbose=False)
-    return model
+    return Evaluator.of(trainer).results
 
 
 def test_a_test_measures_what_the_issue_asks_for(tested):
-    names = {name.removeprefix("test/") for name in tested.results}
+    names = {name.removeprefix("test/") for name in tested}
     assert {"nll", "nll_per_bin", "kl", "active_units", "leakage/genre", "leakage/instrument"} <= names
     for prefix in ("sound/", "second_judge/", "second_judge/sound/"):
         for field in ("genre", "instrument"):
@@ -184,23 +187,22 @@ def test_a_test_measures_what_the_issue_asks_for(tested):
 
 
 def test_figures_say_how_many_clips_are_behind_them(tested, tunes):
-    results = tested.results
-    assert results["test/sound/control_accuracy/genre"].n == 40
-    assert results["test/transfer/genre/chroma"].n == 20
-    assert results["test/nll_per_bin"].n == 8
+    assert tested["test/sound/control_accuracy/genre"].n == 40
+    assert tested["test/transfer/genre/chroma"].n == 20
+    assert tested["test/nll_per_bin"].n == 8
     bins = tunes.features.mels * tunes.features.frames
-    assert results["test/nll_per_bin"].value == pytest.approx(results["test/nll"].value / bins, rel=1e-4)
+    assert tested["test/nll_per_bin"].value == pytest.approx(tested["test/nll"].value / bins, rel=1e-4)
 
 
 def test_an_untrained_model_does_not_pass(tested):
-    results = tested.results
-    assert results["test/sound/judge_accuracy/instrument"].value >= 0.9
-    assert results["test/sound/control_accuracy/instrument"].value <= 0.75
-    assert results["test/spread"].value < 0.85
+    assert tested["test/sound/judge_accuracy/instrument"].value >= 0.9
+    assert tested["test/sound/control_accuracy/instrument"].value <= 0.75
+    assert tested["test/spread"].value < 0.85
 
 
 def test_copied_clips_keep_the_condition_and_gaussians_less_of_it(tunes):
-    copied, gaussian = (baseline_results(system, tunes, 60) for system in ("nearest", "gaussian"))
+    judge = AudioReport().judge(tunes)
+    copied, gaussian = (baseline_results(system, tunes, judge, 60) for system in ("nearest", "gaussian"))
     name = "test/sound/control_accuracy/instrument"
     assert copied.metrics[name].value >= 0.9
     assert copied.metrics["test/spread"].value == pytest.approx(1.0, abs=0.1)
@@ -208,9 +210,11 @@ def test_copied_clips_keep_the_condition_and_gaussians_less_of_it(tunes):
     assert "test/nll" in gaussian.metrics
     assert "test/nll" not in copied.metrics
     assert gaussian.run.modality == "audio"
-    assert baseline_results("gaussian", tunes, 60).metrics == gaussian.metrics
+    assert baseline_results("gaussian", tunes, judge, 60).metrics == gaussian.metrics
     with pytest.raises(ValueError, match="gaussian, nearest"):
-        baseline_results("copy", tunes, 60)
+        baseline_results("copy", tunes, judge, 60)
+    with pytest.raises(ValueError, match="Tunes has no category"):
+        baseline_results("gaussian", tunes, None, 60)
 
 
 def test_a_model_of_clips_of_a_second_says_its_shape():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.batch import Batch
-from common.comparison.complexity import cost, made_up, with_conditions
+from common.comparison.complexity import cost, random_conditions, with_conditions
 from common.conditions.attributes import Categorical
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
@@ -41,9 +41,9 @@ def test_a_forward_pass_has_the_flops_of_its_matrices(model, batch):
     assert counted.evaluation.keys() == {1}
 
 
-def test_made_up_conditions_are_read_by_the_model(model, batch):
+def test_random_conditions_are_read_by_the_model(model, batch):
     three = with_conditions(model, 3)
-    fields = made_up(batch, three).condition
+    fields = random_conditions(batch, three).condition
     assert {"condition0", "condition1", "condition2"} <= set(fields)
-    assert three.condition(fields).shape == (4, DIM)
+    assert three.condition(fields).vector.shape == (4, DIM)
     assert with_conditions(model, 0).condition.attributes == {}

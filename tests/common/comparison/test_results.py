@@ -6,10 +6,10 @@ import pytest
 from common.comparison.rendering import markdown, sheet
 from common.comparison.results import TableResults, collect, paired_p
 from common.comparison.runner import State, state
-from common.comparison.specification import Budget, Cell, Column, Published, Row, Table
+from common.comparison.specification import Budget, Cell, MetricColumn, Published, Row, Table
 from common.results import EXAMPLES, Measurement, Results, RunInfo
 
-NLL = Column("test/nll", "NLL", "lower", 1)
+NLL = MetricColumn("test/nll", "NLL", "lower", 1)
 
 
 def cell(folder, row, seed, values, git="abc", data="data"):

@@ -12,12 +12,12 @@ from common.comparison.studies import (
     NONE,
     Gain,
     Study,
+    conclusion,
     condition_gains,
     condition_table,
     data_table,
     paired_gain,
     read_study,
-    verdict,
 )
 from common.results import EXAMPLES
 
@@ -75,16 +75,16 @@ def test_gains_are_ranked_and_averaged_over_seeds(tmp_path):
     assert condition_gains(made[1:2] * 0) == {}
 
 
-def test_the_verdict_names_what_is_worth_having_and_measures_it_by_the_control():
+def test_the_conclusion_names_what_is_worth_having_and_measures_it_by_the_control():
     gains = {"age": Gain(2.0, 1.5, 2.5, 100), "gender": Gain(0.1, -0.2, 0.4, 100), CONTROL: Gain(-0.3, -0.6, 0.0, 100)}
-    said = verdict(gains)
+    said = conclusion(gains)
     assert "Worth having: age (+2.00 nats, 95 % interval +1.50 to +2.50)." in said
     assert "Not shown to be worth anything: gender" in said
     assert "gains nothing" in said
-    above = verdict({**gains, CONTROL: Gain(0.5, 0.2, 0.8, 100)})
+    above = conclusion({**gains, CONTROL: Gain(0.5, 0.2, 0.8, 100)})
     assert "Worth having: age" in above
     assert "gains too: shuffled (+0.50" in above
-    assert "Worth having: none." in verdict({**gains, CONTROL: Gain(1.2, 0.8, 1.6, 100)})
+    assert "Worth having: none." in conclusion({**gains, CONTROL: Gain(1.2, 0.8, 1.6, 100)})
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/studies").glob("*.yaml")), ids=lambda path: path.stem)

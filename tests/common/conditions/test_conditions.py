@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
+from common.conditions.condition import Condition
 from common.conditions.encoders import Composition, ConditionEncoder, FieldEmbeddings
 
 NAN = float("nan")
@@ -20,7 +21,7 @@ class Embedding(ConditionEncoder):
         self.dim = dim * len(attributes)
 
     def forward(self, fields):
-        return self.embeddings(self.drop(fields))
+        return Condition(self.embeddings(self.drop(fields)))
 
 
 def both(**arguments):
@@ -37,26 +38,26 @@ def fields(count=1):
 @pytest.mark.parametrize(("attribute", "missing", "present"), [(KIND, -1, 1), (AGE, NAN, 35.0)])
 def test_missing_and_absent_values_have_the_same_embedding(attribute, missing, present):
     encoder = Embedding({"name": attribute})
-    null = encoder({"name": attribute.tensor([missing])})
-    assert torch.equal(encoder({}), null)
-    assert torch.equal(encoder({"other": torch.zeros(1)}), null)
-    assert not torch.allclose(encoder({"name": attribute.tensor([present])}), null, atol=1e-2)
+    null = encoder({"name": attribute.tensor([missing])}).vector
+    assert torch.equal(encoder({}).vector, null)
+    assert torch.equal(encoder({"other": torch.zeros(1)}).vector, null)
+    assert not torch.allclose(encoder({"name": attribute.tensor([present])}).vector, null, atol=1e-2)
 
 
 def test_every_value_of_a_category_and_the_null_have_embeddings_of_their_own():
-    embedded = Embedding({"kind": KIND})({"kind": torch.tensor([-1, 0, 1, 2])})
+    embedded = Embedding({"kind": KIND})({"kind": torch.tensor([-1, 0, 1, 2])}).vector
     assert torch.pdist(embedded).min() > 0.1
 
 
 def test_a_missing_field_leaves_the_embeddings_of_the_others_alone():
     encoder = both()
-    whole, part = encoder(fields(3)), encoder({"age": fields(3)["age"]})
+    whole, part = encoder(fields(3)).vector, encoder({"age": fields(3)["age"]}).vector
     assert torch.equal(part[:, 4:], whole[:, 4:])
-    assert torch.equal(part[:, :4], encoder({}).expand(3, -1)[:, :4])
+    assert torch.equal(part[:, :4], encoder({}).vector.expand(3, -1)[:, :4])
 
 
 def test_no_field_at_all_gives_one_row():
-    assert both()({}).shape == (1, 8)
+    assert both()({}).vector.shape == (1, 8)
 
 
 def test_numbers_are_embedded_relative_to_mean_and_deviation():
@@ -64,18 +65,18 @@ def test_numbers_are_embedded_relative_to_mean_and_deviation():
     plain = Embedding({"age": Continuous(mean=0.0, std=1.0)})
     plain.load_state_dict(shifted.state_dict())
     value = torch.tensor([-1.0, 0.0, 0.5])
-    assert torch.allclose(shifted({"age": 140 + 40 * value}), plain({"age": value}), atol=1e-5)
+    assert torch.allclose(shifted({"age": 140 + 40 * value}).vector, plain({"age": value}).vector, atol=1e-5)
 
 
 def test_neighbouring_numbers_have_neighbouring_embeddings():
     encoder = Embedding({"age": AGE}, dim=16)
-    near, here, far = encoder({"age": torch.tensor([40.5, 40.0, 80.0])})
+    near, here, far = encoder({"age": torch.tensor([40.5, 40.0, 80.0])}).vector
     assert (near - here).norm() < (far - here).norm() / 5
 
 
 def test_missing_numbers_leave_all_gradients_finite():
     encoder = both()
-    encoder({"kind": torch.tensor([0, -1, 2]), "age": torch.tensor([NAN, 30.0, NAN])}).pow(2).sum().backward()
+    encoder({"kind": torch.tensor([0, -1, 2]), "age": torch.tensor([NAN, 30.0, NAN])}).vector.pow(2).sum().backward()
     gradients = [parameter.grad for parameter in encoder.parameters()]
     assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
 
@@ -83,9 +84,9 @@ def test_missing_numbers_leave_all_gradients_finite():
 def test_only_missing_numbers_teach_the_null_embedding():
     encoder = Embedding({"age": AGE})
     null = encoder.embeddings.embeddings[0].null
-    encoder({"age": torch.tensor([30.0, 40.0])}).sum().backward()
+    encoder({"age": torch.tensor([30.0, 40.0])}).vector.sum().backward()
     assert torch.equal(null.grad, torch.zeros(4))
-    encoder({"age": torch.tensor([30.0, NAN])}).sum().backward()
+    encoder({"age": torch.tensor([30.0, NAN])}).vector.sum().backward()
     assert torch.equal(null.grad, torch.ones(4))
 
 
@@ -164,7 +165,7 @@ def test_dropout_leaves_the_other_values_and_the_given_fields_alone():
 
 def test_nothing_is_dropped_in_evaluation():
     encoder = both(dropout=0.9, field_dropout=0.9).eval()
-    assert torch.equal(encoder(fields(50)), encoder.embeddings(fields(50)))
+    assert torch.equal(encoder(fields(50)).vector, encoder.embeddings(fields(50)))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_dropped_field_is_missing_whatever_its_type(attribute, field):
     encoder = Embedding({"name": attribute}, dropout=1.0)
     marked = encoder.drop({"name": field})["name"]
     assert attribute.missing(marked).all()
-    assert torch.equal(encoder.embeddings({"name": marked}), encoder({}).expand(2, -1))
+    assert torch.equal(encoder.embeddings({"name": marked}), encoder({}).vector.expand(2, -1))
 
 
 # Composition
@@ -191,19 +192,20 @@ def test_a_composition_concatenates_its_parts():
     whole = Composition([kind, age])
     assert whole.dim == 8
     assert list(whole.attributes) == ["kind", "age"]
-    assert torch.equal(whole(fields(4)), torch.cat([kind(fields(4)), age(fields(4))], dim=1))
+    assert torch.equal(whole(fields(4)).vector, torch.cat([kind(fields(4)).vector, age(fields(4)).vector], dim=1))
 
 
 def test_a_composition_mixes_present_and_absent_fields():
     kind, age = Embedding({"kind": KIND}, dim=3), Embedding({"age": AGE}, dim=5)
-    found = Composition([kind, age])({"kind": torch.tensor([0, 2])})
-    assert torch.equal(found, torch.cat([kind({"kind": torch.tensor([0, 2])}), age({}).expand(2, -1)], dim=1))
-    assert Composition([kind, age])({}).shape == (1, 8)
+    found = Composition([kind, age])({"kind": torch.tensor([0, 2])}).vector
+    parts = [kind({"kind": torch.tensor([0, 2])}).vector, age({}).vector.expand(2, -1)]
+    assert torch.equal(found, torch.cat(parts, dim=1))
+    assert Composition([kind, age])({}).vector.shape == (1, 8)
 
 
 def test_the_parts_of_a_composition_drop_on_their_own():
     parts = [Embedding({"kind": KIND}, dropout=1.0), Embedding({"age": AGE})]
-    found, null = Composition(parts)(fields(5)), Composition(parts)({})
+    found, null = Composition(parts)(fields(5)).vector, Composition(parts)({}).vector
     assert torch.equal(found[:, :4], null[:, :4].expand(5, -1))
     assert not torch.allclose(found[:, 4:], null[:, 4:].expand(5, -1), atol=1e-2)
 

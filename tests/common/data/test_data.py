@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.conditions.attributes import Categorical
+from common.data.examples import Examples
 from common.data.loader import TensorLoader
 from common.data.splits import hashed_split, random_split
-from common.data.table import Table
 
 
 def table(count):
     x = torch.arange(count).float().unsqueeze(1)
-    return Table(x, {"k": torch.arange(count) % 3}, {"k": Categorical("abc")}, {"train": torch.arange(count)})
+    return Examples(x, {"k": torch.arange(count) % 3}, {"k": Categorical("abc")}, {"train": torch.arange(count)})
 
 
 def loaders(count, batch_size, world, shuffle):

@@ -7,10 +7,12 @@ from lightning.pytorch import Trainer
 from common.conditions.attributes import Categorical, Continuous
 from common.conditions.classifier import RealFigures
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples
 from common.data.splits import random_split
 from common.data.subset import Subset
-from common.data.table import Table
 from common.evaluation.evaluation import Evaluation
+from common.evaluation.report import Report
+from common.training.evaluator import Evaluator
 from tests.common.models import PointCVAE
 
 
@@ -25,7 +27,7 @@ class Grid(ConditionalDataModule):
             "weight": Continuous(),
         }
         fields = {"colour": colour, "shape": shape, "weight": torch.arange(600.0)}
-        return Table(torch.arange(600.0).unsqueeze(1), fields, attributes, random_split(600, (0.1, 0.2), 0))
+        return Examples(torch.arange(600.0).unsqueeze(1), fields, attributes, random_split(600, (0.1, 0.2), 0))
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_a_data_module_trains_on_the_part_and_stays_what_it_is():
     untouched = Grid()
     Subset().take_from(untouched)
     assert untouched.unseen("test") is None
-    assert untouched.table is untouched.whole
+    assert untouched.examples is untouched.whole
 
 
 class Exact:
@@ -113,9 +115,9 @@ class Exact:
 
     def __init__(self, data):
         self.attributes = {name: data.attributes[name] for name in ("colour", "shape")}
-        rows = data.table.splits["test"]
+        rows = data.examples.splits["test"]
         ones = {name: torch.ones(len(rows)) for name in self.attributes}
-        self.real = RealFigures(ones, self.features(data.table.x[rows]))
+        self.real = RealFigures(ones, self.features(data.examples.x[rows]))
 
     def read(self, x):
         return {"colour": x[:, 0].round().long() % 3, "shape": x[:, 0].round().long() // 3 % 2}
@@ -125,21 +127,23 @@ class Exact:
 
 
 def test_a_test_measures_combinations_held_out_apart():
-    class Judged(Grid):
-        def judge(self):
-            return Exact(self)
+    class Judged(Report):
+        def make_judge(self, data):
+            return Exact(data)
 
-    data = Judged(batch_size=60)
+    data = Grid(batch_size=60)
     Subset(hold_out=[{"colour": "blue", "shape": "round"}]).take_from(data)
     model = PointCVAE(evaluation=Evaluation(num_samples=20, control_samples=60))
     model.encoder, model.decoder = torch.nn.Linear(1, 4), torch.nn.Linear(2, 1)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(accelerator="cpu", devices=1, enable_checkpointing=False, **quiet).test(model, data, verbose=False)
+    evaluator = Evaluator(model.evaluation, Judged())
+    trainer = Trainer(accelerator="cpu", devices=1, callbacks=[evaluator], enable_checkpointing=False, **quiet)
+    trainer.test(model, data, verbose=False)
     unseen = data.unseen("test")
-    figures = model.results
+    figures = evaluator.results
     assert 0 < unseen.sum() < len(unseen)
     assert figures["test/unseen/nll"].n == unseen.sum()
-    assert figures["test/unseen/nll"].value == pytest.approx(model.examples["nll"][unseen].mean().item())
+    assert figures["test/unseen/nll"].value == pytest.approx(evaluator.examples["nll"][unseen].mean().item())
     assert figures["test/nll"].n == len(unseen)
     assert figures["test/unseen/control_accuracy"].n == 60
     assert figures["test/unseen/control_accuracy"].value != figures["test/control_accuracy"].value

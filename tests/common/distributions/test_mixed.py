@@ -4,7 +4,7 @@ import scipy.stats
 import torch
 from torch.distributions import Categorical, Independent, LogNormal, Normal
 
-from common.distributions.likelihoods import log_prob
+from common.distributions.likelihoods import clamp, log_prob
 from common.distributions.mixed import Mixed, ZeroSafeLogNormal, ordinal_logits
 
 
@@ -26,11 +26,11 @@ def test_a_log_normal_equals_scipy_and_survives_a_hidden_zero():
     assert location.grad.isfinite()
 
 
-def mixed(given=None):
+def mixed():
     """Columns 0 and 2 normal, column 1 a choice of three; two rows."""
     normal = Normal(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor(0.5))
     choice = Categorical(probs=torch.tensor([[[0.2, 0.3, 0.5]], [[0.6, 0.1, 0.3]]]))
-    return Mixed([(torch.tensor([0, 2]), normal), (torch.tensor([1]), choice)], given)
+    return Mixed([(torch.tensor([0, 2]), normal), (torch.tensor([1]), choice)])
 
 
 def test_columns_keep_their_order_and_add_up():
@@ -44,10 +44,14 @@ def test_columns_keep_their_order_and_add_up():
     assert total.tolist() == pytest.approx(torch.where(mask, found, 0).sum(1).tolist())
 
 
-def test_what_is_given_has_probability_one_and_is_repeated():
-    given = torch.tensor([[5.0, float("nan"), float("nan")], [float("nan"), 2.0, float("nan")]])
-    distribution = mixed(given)
-    assert distribution.log_prob(torch.zeros(2, 3))[[0, 1], [0, 1]].tolist() == [0, 0]
+def test_what_is_observed_has_probability_one_and_is_repeated():
+    observed = torch.tensor([[5.0, float("nan"), float("nan")], [float("nan"), 2.0, float("nan")]])
+    distribution = clamp(Independent(mixed(), 1), observed)
+    each = distribution.base_dist.log_prob(torch.zeros(2, 3))
+    assert each[[0, 1], [0, 1]].tolist() == [0, 0]
+    hidden = observed.isnan()
+    assert torch.equal(each[hidden], mixed().log_prob(torch.zeros(2, 3))[hidden])
+    assert distribution.log_prob(torch.zeros(2, 3)).tolist() == pytest.approx(each.sum(1).tolist())
     samples = distribution.sample((4,))
     assert (samples[:, 0, 0] == 5).all()
     assert (samples[:, 1, 1] == 2).all()

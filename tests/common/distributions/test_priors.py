@@ -4,6 +4,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from common.batch import Batch
+from common.conditions.condition import Condition
 from common.distributions.posterior import diagonal_normal
 from common.distributions.priors import ConditionalNormal, StandardNormal, VampPrior
 from tests.common.models import PointCVAE
@@ -17,7 +18,7 @@ class LinearEncode(nn.Module):
         self.linear = nn.Linear(inputs + condition_dim, 2 * latent_dim)
 
     def forward(self, x, c):
-        return diagonal_normal(self.linear(torch.cat([x, c], dim=-1)))
+        return diagonal_normal(self.linear(torch.cat([x, c.vector], dim=-1)))
 
 
 def vamp(components, latent_dim, condition_dim=2, bounds=(0.0, 1.0)):
@@ -70,7 +71,7 @@ def test_vamp_log_prob_is_the_weighted_mixture_of_the_pseudo_inputs_posteriors()
     c, z = torch.randn(5, 2), torch.randn(7, 5, 2)
     u = -1 + 4 * torch.sigmoid(prior.inputs)
     weights = torch.softmax(c @ prior.weights.weight.T + prior.weights.bias, dim=-1)
-    posterior = prior.encode(u, prior.embeddings).base_dist
+    posterior = prior.encode(u, Condition(prior.embeddings)).base_dist
     density = Normal(posterior.loc, posterior.scale).log_prob(z.unsqueeze(2)).sum(-1).exp()
     expected = (weights * density).sum(-1).log()
     assert torch.allclose(prior(c).log_prob(z), expected, atol=1e-5)

@@ -7,6 +7,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from common.distributions.noise import example_noise
 from common.evaluation import bounds
 from common.evaluation.bounds import (
+    Candidates,
     condition_candidates,
     condition_gain,
     log_likelihood,
@@ -140,57 +141,60 @@ def test_masked_likelihood_is_the_marginal_of_the_observed_values():
 
 
 def candidates(weights):
-    return {"c": torch.arange(len(weights))}, torch.tensor(weights)
+    return Candidates({"c": torch.arange(len(weights))}, torch.tensor(weights), exact=True)
 
 
 def test_condition_gain_is_the_log_ratio_to_the_mixture_over_conditions():
     model = LinearGaussian(effect=1.5)
     batch = model.batch(60, values=3)
-    fields, weights = candidates([0.2, 0.3, 0.5])
+    three = candidates([0.2, 0.3, 0.5])
     under = torch.stack([model.exact(batch.x, torch.full((60,), value)) for value in range(3)])
-    expected = exact_of(model, batch) - torch.logsumexp(under + weights.double().log().unsqueeze(1), dim=0)
-    found = condition_gain(model, batch, fields, weights, True, num_samples=1)
+    expected = exact_of(model, batch) - torch.logsumexp(under + three.weights.double().log().unsqueeze(1), dim=0)
+    found = condition_gain(model, batch, three, num_samples=1)
     assert torch.allclose(found.double(), expected, atol=1e-3)
 
 
 def test_condition_gain_is_zero_where_the_condition_does_nothing():
     model = LinearGaussian(effect=0.0, **IMPERFECT)
-    gain = condition_gain(model, model.batch(60, values=3), *candidates([0.2, 0.3, 0.5]), True, num_samples=4)
+    gain = condition_gain(model, model.batch(60, values=3), candidates([0.2, 0.3, 0.5]), num_samples=4)
     assert gain.abs().max() < 1e-4
 
 
 def test_condition_gain_is_the_entropy_of_a_condition_that_x_gives_away():
     model = LinearGaussian(sigma=0.2, effect=100.0)
-    gain = condition_gain(model, model.batch(40, values=4), *candidates([0.25] * 4), True, num_samples=1)
+    gain = condition_gain(model, model.batch(40, values=4), candidates([0.25] * 4), num_samples=1)
     assert gain.mean().item() == pytest.approx(math.log(4), abs=1e-3)
 
 
 def test_few_conditions_are_all_taken_with_their_frequencies():
     fields = {"kind": torch.tensor([0, 1, 0, 0, -1]), "size": torch.tensor([0.5, 0.5, 0.5, 2.0, 0.5])}
-    chosen, weights, exact = condition_candidates(fields, limit=4)
-    table = {
-        (k, s): w for k, s, w in zip(chosen["kind"].tolist(), chosen["size"].tolist(), weights.tolist(), strict=True)
-    }
-    assert exact
+    found = condition_candidates(fields, limit=4)
+    columns = found.fields["kind"].tolist(), found.fields["size"].tolist(), found.weights.tolist()
+    table = {(kind, size): weight for kind, size, weight in zip(*columns, strict=True)}
+    assert found.exact
     assert table == pytest.approx({(0, 0.5): 0.4, (1, 0.5): 0.2, (0, 2.0): 0.2, (-1, 0.5): 0.2})
-    assert chosen["kind"].dtype == torch.int64
+    assert found.fields["kind"].dtype == torch.int64
 
 
 def test_a_missing_number_is_one_condition_however_many_rows_lack_it():
     fields = {"size": torch.tensor([1.0, float("nan"), float("nan"), float("nan")])}
-    chosen, weights, exact = condition_candidates(fields, limit=2)
-    assert exact
-    assert dict(zip(chosen["size"].isnan().tolist(), weights.tolist(), strict=True)) == {False: 0.25, True: 0.75}
+    found = condition_candidates(fields, limit=2)
+    assert found.exact
+    assert dict(zip(found.fields["size"].isnan().tolist(), found.weights.tolist(), strict=True)) == {
+        False: 0.25,
+        True: 0.75,
+    }
 
 
 def test_of_many_conditions_some_are_drawn_from_the_table():
     fields = {"size": torch.randn(500), "kind": torch.arange(500)}
-    chosen, weights, exact = condition_candidates(fields, limit=20, seed=1)
-    assert not exact
-    assert weights.tolist() == pytest.approx([1 / 20] * 20)
+    found = condition_candidates(fields, limit=20, seed=1)
+    chosen = found.fields
+    assert not found.exact
+    assert found.weights.tolist() == pytest.approx([1 / 20] * 20)
     assert len(chosen["kind"].unique()) == 20
     assert torch.equal(chosen["size"], fields["size"][chosen["kind"]])  # rows stay together
-    again, other = (condition_candidates(fields, 20, seed)[0]["kind"] for seed in (1, 2))
+    again, other = (condition_candidates(fields, 20, seed).fields["kind"] for seed in (1, 2))
     assert torch.equal(again, chosen["kind"])
     assert not torch.equal(other, chosen["kind"])
 
@@ -257,8 +261,7 @@ def test_informative_units_are_those_with_a_mean_kl_above_the_threshold():
 
 
 def latent_cost(model, batch, seed=0):
-    c = model.condition(batch.condition)
-    return random_latent_cost(model, batch, model.encode(batch.x, c), c, seed)
+    return random_latent_cost(model, batch, model.draws(batch, 1, seed), seed)
 
 
 def test_a_random_latent_costs_nothing_where_the_decoder_ignores_it():
@@ -274,7 +277,7 @@ def test_a_random_latent_costs_its_expected_squared_error_in_nats():
 
     def error(mean, variance):
         """E |x - c u - W z|^2 for z ~ N(mean, variance)."""
-        residual = batch.x - c * model.u - mean @ model.W.T
+        residual = batch.x - c.vector * model.u - mean @ model.W.T
         return residual.pow(2).sum(-1) + (variance * model.W.pow(2).sum(0)).sum(-1)
 
     expected = (error(torch.zeros(4000, 2), torch.ones(2)) - error(posterior.loc, posterior.variance)) / 0.5

@@ -7,17 +7,18 @@ import torch
 from lightning.pytorch import Trainer
 
 from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples
 from common.data.splits import random_split
-from common.data.table import Table
 from common.distributions.likelihoods import Gaussian
 from common.evaluation.evaluation import Evaluation
+from common.training.evaluator import Evaluator
 from tests.common.models import PointCVAE
 
 
 class Points(ConditionalDataModule):
     def load(self):
         x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-        return Table(x, {}, {}, random_split(100, (0.1, 0.5), 0))
+        return Examples(x, {}, {}, random_split(100, (0.1, 0.5), 0))
 
 
 def measured(sigma):
@@ -26,8 +27,9 @@ def measured(sigma):
     model = PointCVAE(evaluation=Evaluation(num_samples=50))
     model.likelihood = Gaussian(sigma)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(accelerator="cpu", devices=1, enable_checkpointing=False, **quiet).test(model, Points(), verbose=False)
-    return model.results["test/effective_sample_size"].value
+    trainer = Trainer(accelerator="cpu", devices=1, enable_checkpointing=False, **quiet)
+    trainer.test(model, Points(), verbose=False)
+    return Evaluator.of(trainer).results["test/effective_sample_size"].value
 
 
 def test_estimates_that_hang_on_single_samples_are_warned_of():

@@ -153,11 +153,11 @@ def test_a_batch_without_any_label_costs_nothing():
 # In a model
 
 
-@pytest.mark.parametrize("removal", [InformationPenalty, Adversary])
+@pytest.mark.parametrize("regulariser", [InformationPenalty, Adversary])
 @pytest.mark.parametrize("attributes", [{}, {"age": Continuous()}])
-def test_a_model_without_categories_has_nothing_to_remove(removal, attributes):
-    with pytest.raises(ValueError, match="takes a categorical condition out of z; this model has none"):
-        removal().build(2, attributes)
+def test_a_model_without_categories_has_nothing_to_remove(regulariser, attributes):
+    with pytest.raises(ValueError, match="categorical condition out of z; this model has none"):
+        regulariser().build(2, attributes)
 
 
 def points(count):
@@ -172,20 +172,20 @@ def draw(encoder, x, kind):
     return posterior.rsample(), posterior
 
 
-@pytest.mark.parametrize("removal", [None, InformationPenalty(3.0), Adversary(3.0, hidden=16)])
-def test_removal_takes_the_condition_out_of_z_and_leaves_the_rest(removal):
+@pytest.mark.parametrize("regulariser", [None, InformationPenalty(3.0), Adversary(3.0, hidden=16)])
+def test_a_regulariser_takes_the_condition_out_of_z_and_leaves_the_rest(regulariser):
     encoder, decoder = nn.Linear(3, 2), nn.Linear(3, 2)
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    if removal is not None:
-        removal.build(2, KIND)
-        parameters += removal.parameters()
+    if regulariser is not None:
+        regulariser.build(2, KIND)
+        parameters += regulariser.parameters()
     optimizer = torch.optim.Adam(parameters, lr=3e-2)
     for _ in range(600):
         x, kind = points(200)
         z, posterior = draw(encoder, x, kind)
         loss = (decoder(torch.cat([z, kind.unsqueeze(1)], dim=1)) - x).pow(2).sum(1).mean()
-        if removal is not None:
-            loss = loss + removal(z, posterior, {"kind": kind})
+        if regulariser is not None:
+            loss = loss + regulariser(z, posterior, {"kind": kind})
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -195,4 +195,4 @@ def test_removal_takes_the_condition_out_of_z_and_leaves_the_rest(removal):
     accuracy = LogisticRegression().fit(z[:1000], kind[:1000]).score(z[1000:], kind[1000:])
     error = (decoder(torch.cat([z, kind.unsqueeze(1)], dim=1)) - x).pow(2).sum(1).mean()
     assert error < 0.25  # of 2 without z
-    assert accuracy > 0.9 if removal is None else accuracy < 0.65
+    assert accuracy > 0.9 if regulariser is None else accuracy < 0.65

@@ -4,8 +4,19 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
+from common.batch import Batch
+from common.conditions.condition import Condition
 from common.distributions.noise import reparameterize
-from common.objectives.objectives import ELBO, IWAE, BetaTC, Draws, DReG, free_bits, iwae_bound, log_aggregate_posterior
+from common.objectives.objectives import (
+    ELBO,
+    IWAE,
+    BetaTC,
+    DReG,
+    free_bits,
+    iwae_bound,
+    log_aggregate_posterior,
+)
+from common.objectives.samples import PosteriorSamples
 from common.objectives.schedules import Linear
 from tests.common.models import LinearGaussian
 
@@ -21,12 +32,19 @@ def standard(count, latent_dim):
 MIXTURE = MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))  # a prior that mixes units
 
 
+def samples_of(z, log_likelihood, posterior, prior, dataset_size=None):
+    """PosteriorSamples of examples and conditions that no objective reads."""
+    count = z.shape[1]
+    c = Condition(torch.zeros(count, 1))
+    return PosteriorSamples(z, log_likelihood, posterior, prior, c, Batch(torch.zeros(count, 1), {}), c, dataset_size)
+
+
 def draws_of(mean, scale, num_samples=1, prior=None, log_likelihood=None, dataset_size=None):
-    """Draws from a given posterior; the log-likelihood is zero where none is given."""
+    """PosteriorSamples from a given posterior; the log-likelihood is zero where none is given."""
     posterior = normal(mean, scale)
     z = posterior.rsample((num_samples,))
     value = z.new_zeros(z.shape[:2]) if log_likelihood is None else log_likelihood(z)
-    return Draws(z, value, posterior, prior or standard(*mean.shape), dataset_size)
+    return samples_of(z, value, posterior, prior or standard(*mean.shape), dataset_size)
 
 
 def random_draws(num_samples=1, count=6, dataset_size=None):
@@ -192,13 +210,6 @@ def test_free_bits_and_capacity_together_are_refused():
 # Importance weighted bounds
 
 
-def linear_gaussian_draws(model, batch, num_samples):
-    c = model.condition(batch.condition)
-    posterior = model.encode(batch.x, c)
-    z = posterior.rsample((num_samples,))
-    return Draws(z, model.decode(z, c).log_prob(batch.x), posterior, model.prior(c))
-
-
 def test_iwae_with_one_sample_is_the_single_draw_elbo():
     draws = random_draws(num_samples=1)
     single = draws.log_likelihood[0] + draws.prior.log_prob(draws.z[0]) - draws.posterior.log_prob(draws.z[0])
@@ -218,8 +229,8 @@ def test_bounds_tighten_with_the_number_of_samples_up_to_the_likelihood():
     model = LinearGaussian(shift=0.8, stretch=0.7)
     batch = model.batch(4000)
     exact = model.exact(batch.x, batch.condition["c"])
-    elbo = linear_gaussian_draws(model, batch, 5).log_weights().mean(0)
-    five, fifty = (iwae_bound(linear_gaussian_draws(model, batch, count).log_weights()) for count in (5, 50))
+    elbo = model.draws(batch, 5).log_weights().mean(0)
+    five, fifty = (iwae_bound(model.draws(batch, count).log_weights()) for count in (5, 50))
 
     def gap(upper, lower):
         """Mean difference and its standard error."""
@@ -246,7 +257,7 @@ class Learned:
         torch.manual_seed(seed)
         model = LinearGaussian()
         x = torch.tensor([[1.0, -0.5, 2.0]]).expand(count, 3)
-        truth = model.encode(x, torch.zeros(count, 1)).base_dist
+        truth = model.encode(x, Condition(torch.zeros(count, 1))).base_dist
         wrong = 0.0 if exact else 0.3
         self.mean = (truth.loc + wrong).clone().requires_grad_()
         self.log_scale = (truth.scale.log() - wrong).clone().requires_grad_()
@@ -254,7 +265,7 @@ class Learned:
         posterior = normal(self.mean, self.log_scale.exp())
         z = reparameterize(posterior, torch.randn(num_samples, count, 2))
         likelihood = normal(z @ self.W.T, torch.full((3,), model.sigma)).log_prob(x)
-        self.draws = Draws(z, likelihood, posterior, standard(count, 2))
+        self.draws = samples_of(z, likelihood, posterior, standard(count, 2))
         self.count = count
 
     def gradients(self, objective):

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from common.conditions.attributes import OBSERVED
-from modalities.tabular.data.datamodules import BreastCancer, Iris, Synthetic, TableFile
+from modalities.tabular.data import BreastCancer, Iris, Synthetic, TableFile
 from modalities.tabular.data.tables import synthetic
 
 
 def test_no_training_sees_what_the_experiment_hides():
     data = Iris(batch_size=50, rate=0.5)
-    x, observed = data.table.x, data.table.fields[OBSERVED]
+    x, observed = data.examples.x, data.examples.fields[OBSERVED]
     hidden = observed.isnan()
     assert hidden.sum() == x.numel() // 2  # exactly half, as MIWAE
-    rows = data.table.splits["train"]
+    rows = data.examples.splits["train"]
     torch.manual_seed(0)
     for batch in data.loader("train"):
         batch = data.transform(batch, training=True)
-        known = ~data.table.fields[OBSERVED][rows[batch.index]].isnan()
+        known = ~data.examples.fields[OBSERVED][rows[batch.index]].isnan()
         assert torch.equal(batch.mask, known)
         assert (batch.x[~known] == 0).all()
         shown = ~batch.condition[OBSERVED].isnan()
@@ -36,8 +36,8 @@ def test_training_shows_every_share_of_a_row():
 def test_evaluation_compares_with_every_known_cell():
     data = Synthetic(rate=0.4)
     batch = data.batch("test", 30)
-    rows = data.table.splits["test"][:30]
-    assert torch.equal(batch.mask, ~data.table.x[rows].isnan())
+    rows = data.examples.splits["test"][:30]
+    assert torch.equal(batch.mask, ~data.examples.x[rows].isnan())
     assert 0.05 < (~batch.mask).float().mean() < 0.15  # empty from the start: nobody knows
     again = data.batch("test", 30)
     assert torch.equal(batch.condition[OBSERVED].nan_to_num(), again.condition[OBSERVED].nan_to_num())
@@ -45,8 +45,8 @@ def test_evaluation_compares_with_every_known_cell():
 
 def test_scaling_is_that_of_observed_training_cells():
     data = Iris(rate=0.5)
-    rows = data.table.splits["train"]
-    cells = data.table.fields[OBSERVED][rows]
+    rows = data.examples.splits["train"]
+    cells = data.examples.fields[OBSERVED][rows]
     for number in range(4):
         known = cells[:, number][~cells[:, number].isnan()]
         assert known.mean().abs() < 1e-5
@@ -71,12 +71,12 @@ def test_the_protocol_of_miwae_trains_on_the_incomplete_table_and_is_tested_on_i
 @pytest.mark.parametrize("mechanism", ["mar", "mnar"])
 def test_other_mechanisms_hide_by_values(mechanism):
     data, other = Synthetic(mechanism=mechanism, rate=0.4), Synthetic(mechanism=mechanism, rate=0.4, seed=1)
-    x, observed = data.table.x, data.table.fields[OBSERVED]
+    x, observed = data.examples.x, data.examples.fields[OBSERVED]
     hidden = (observed.isnan() & ~x.isnan()).float().sum(0) / (~x.isnan()).sum(0)
     touched = hidden > 0
     assert touched.sum() == (4 if mechanism == "mar" else 8)  # half of the columns decide about the others
     assert hidden[touched].tolist() == pytest.approx([0.4] * int(touched.sum()), abs=0.06)
-    assert (observed.isnan() != other.table.fields[OBSERVED].isnan()).any()
+    assert (observed.isnan() != other.examples.fields[OBSERVED].isnan()).any()
 
 
 def test_a_schema_in_the_configuration_overrules_the_guess(tmp_path):
@@ -97,7 +97,7 @@ def test_a_target_is_hidden_in_every_evaluation_row(tmp_path):
     assert [column.name for column in data.columns] == [n for n in synthetic(10).columns if n != "sum"]
     position = [column.name for column in data.columns].index("group")
     assert data.batch("test", 20).condition[OBSERVED][:, position].isnan().all()
-    assert not data.training_cells()[:, position].isnan().any()
+    assert not data.conditions("train")[OBSERVED][:, position].isnan().any()
 
 
 def test_csv_and_parquet_give_the_same_data(tmp_path):
@@ -105,7 +105,7 @@ def test_csv_and_parquet_give_the_same_data(tmp_path):
     table["grade"] = table["grade"].where(synthetic(80, 0.1)["grade"].notna())
     table.to_csv(tmp_path / "t.csv", index=False)
     table.to_parquet(tmp_path / "t.parquet", index=False)
-    first, second = (TableFile(tmp_path / name).table.x for name in ("t.csv", "t.parquet"))
+    first, second = (TableFile(tmp_path / name).examples.x for name in ("t.csv", "t.parquet"))
     assert torch.allclose(first.nan_to_num(), second.nan_to_num(), atol=1e-4)
 
 

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 
 import pytest
 import torch
@@ -6,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.conditions.attributes import Categorical, Continuous
-from common.data.table import Table
+from common.data.examples import Examples
 from common.paths import data_root
 from modalities.text.data.corpus import Corpus
 from modalities.text.data.datamodules import Bible, BucketLoader, TextData, TextFiles, Yelp
-from modalities.text.data.style_words import style_tokens
 
 # Batches of like length
 
@@ -18,7 +18,9 @@ from modalities.text.data.style_words import style_tokens
 def loaders(lengths, tokens, world, shuffle):
     count = len(lengths)
     splits = {"train": torch.arange(count)}
-    table = Table(torch.arange(count).unsqueeze(1), {"k": torch.arange(count) % 3}, {"k": Categorical("abc")}, splits)
+    table = Examples(
+        torch.arange(count).unsqueeze(1), {"k": torch.arange(count) % 3}, {"k": Categorical("abc")}, splits
+    )
     sizes = torch.tensor(lengths)
     return [BucketLoader(table, splits["train"], sizes, tokens, shuffle, 0, rank, world) for rank in range(world)]
 
@@ -115,7 +117,7 @@ def test_no_verse_of_the_test_split_is_trained_on_in_any_version(verses):
 
 
 def test_what_is_left_out_is_counted(bible, verses):
-    kept, words = len(bible.table.x), [len(text.split()) for text in verses.texts]
+    kept, words = len(bible.examples.x), [len(text.split()) for text in verses.texts]
     short = [text for text, count in zip(verses.texts, words, strict=True) if 0 < count <= 12]
     assert bible.left_out == {
         "empty": words.count(0),
@@ -123,19 +125,19 @@ def test_what_is_left_out_is_counted(bible, verses):
         "of more than 48 tokens": sum(len(row) > 48 for row in bible.tokenizer.encode(short)),
     }
     assert kept + sum(bible.left_out.values()) == len(verses.texts)
-    assert len(torch.cat(list(bible.table.splits.values())).unique()) == len(bible.table.x)
+    assert len(torch.cat(list(bible.examples.splits.values())).unique()) == len(bible.examples.x)
 
 
 def test_rows_hold_their_verses_styles_and_groups(bible, verses):
     short = [row for row, text in enumerate(verses.texts) if 0 < len(text.split()) <= 12]
     encoded = bible.tokenizer.encode([verses.texts[row] for row in short])
     kept = [row for row, tokens in zip(short, encoded, strict=True) if len(tokens) <= 48]
-    assert bible.tokenizer.decode(bible.table.x) == [verses.texts[row] for row in kept]
+    assert bible.tokenizer.decode(bible.examples.x) == [verses.texts[row] for row in kept]
     values = bible.attributes["style"].values
     assert values == ("bbe", "kjv", "web")
-    assert [values[number] for number in bible.table.fields["style"]] == verses.conditions["style"][kept].tolist()
+    assert [values[number] for number in bible.examples.fields["style"]] == verses.conditions["style"][kept].tolist()
     assert len(bible.groups.unique()) == len({verses.groups[row] for row in kept})
-    assert torch.equal(bible.lengths, (bible.table.x != bible.tokenizer.pad).sum(1))
+    assert torch.equal(bible.lengths, (bible.examples.x != bible.tokenizer.pad).sum(1))
 
 
 def test_hidden_tokens_give_the_style_away(bible):
@@ -147,17 +149,6 @@ def test_hidden_tokens_give_the_style_away(bible):
 
 def test_nothing_is_hidden_unless_asked_for():
     assert TextData().hidden_tokens == []
-
-
-def test_style_tokens_are_those_of_a_ratio_of_smoothed_frequencies():
-    x = torch.tensor([[4, 5, 5, 2]] * 9 + [[4, 6, 6, 2]] * 9)
-    labels = {"style": (torch.tensor([0] * 9 + [1] * 9), 2)}
-    # Token 5: (18 + 1) / (27 + 8) against 1 / (27 + 8).
-    assert style_tokens(x, labels, 8, ratio=18.9, keep=[2]) == [5, 6]
-    assert style_tokens(x, labels, 8, ratio=19.1, keep=[2]) == []
-    assert style_tokens(x, labels, 8, ratio=3.0, keep=[2, 5]) == [6]
-    unknown = {"style": (torch.full((18,), -1), 2)}
-    assert style_tokens(x, unknown, 8, ratio=1.5, keep=[2]) == []
 
 
 # Versions, exemplars
@@ -184,55 +175,92 @@ def verse_names(data, verses):
     return lambda tokens: [names[text] for text in data.tokenizer.decode(tokens)]
 
 
+def versions(data):
+    """The other version of each row: tokens, and its style where the data says it."""
+    examples = data.examples
+    if data.pairs == "sources":
+        return examples.fields["source"], None
+    return examples.x[examples.views], examples.fields["style"][examples.views]
+
+
 @pytest.mark.parametrize("condition", [None, ["style"]])
 @pytest.mark.parametrize("pairs", ["views", "sources"])
 def test_pairs_are_versions_of_one_verse_with_their_own_styles(verses, pairs, condition):
     data = SomeVerses(verses, pairs=pairs, condition=condition)
     name = verse_names(data, verses)
-    fields = data.table.fields
-    for own, other in zip(name(data.table.x), name(fields["source"]), strict=True):
-        assert own & other
-    plain = SomeVerses(verses)
-    style = dict(zip(map(tuple, plain.table.x.tolist()), plain.table.fields["style"].tolist(), strict=True))
-    alike = [
-        style[tuple(row)] == number
-        for row, number in zip(fields["source"].tolist(), fields["source_style"].tolist(), strict=True)
-    ]
-    assert sum(alike) / len(alike) > 0.97  # some verses are the same in two versions
-    groups = {split: set(data.groups[rows].tolist()) for split, rows in data.table.splits.items()}
+    other, styles = versions(data)
+    for own, another in zip(name(data.examples.x), name(other), strict=True):
+        assert own & another
+    assert list(data.examples.fields) == (["style", "source"] if pairs == "sources" else ["style"])
+    assert (data.examples.views is None) == (pairs == "sources")
+    plain = SomeVerses(verses).examples
+    style = dict(zip(map(tuple, plain.x.tolist()), plain.fields["style"].tolist(), strict=True))
+    of_other = torch.tensor([style[tuple(row)] for row in other.tolist()])
+    as_told = of_other == styles if pairs == "views" else of_other != data.examples.fields["style"]
+    assert as_told.float().mean() > 0.97  # some verses are the same in two versions
+    groups = {split: set(data.groups[rows].tolist()) for split, rows in data.examples.splits.items()}
     assert not groups["train"] & groups["test"]
 
 
 def test_views_and_sources_are_other_versions_and_views_are_for_training(verses):
     views, sources, plain = (SomeVerses(verses, pairs=pairs) for pairs in ("views", "sources", "none"))
-    for name, rows in views.table.splits.items():
-        x, fields = views.table.x[rows], views.table.fields
-        own = plain.table.splits[name]
+    style, rows_of = views.examples.fields["style"], views.examples.views
+    for name, rows in views.examples.splits.items():
+        own = plain.examples.splits[name]
         members = plain.groups[own].bincount()
+        assert torch.equal(views.groups[rows_of[rows]], views.groups[rows])
         if name == "train":
             assert len(rows) == (members * (members - 1)).clamp_min(members).sum()
             alone = members[views.groups[rows]] == 1
             assert 0 < alone.sum() < len(rows)
-            assert torch.equal(fields["style"][rows] == fields["source_style"][rows], alone)
+            assert torch.equal(style[rows] == style[rows_of[rows]], alone)
         else:
-            assert torch.equal(fields["source"][rows], x)
-            assert torch.equal(fields["source_style"][rows], fields["style"][rows])
-        assert len(sources.table.splits[name]) == (members * (members - 1)).sum()
-    assert (sources.table.fields["style"] != sources.table.fields["source_style"]).all()
+            assert torch.equal(views.examples.x[rows_of[rows]], views.examples.x[rows])
+            assert torch.equal(style[rows_of[rows]], style[rows])
+        assert len(sources.examples.splits[name]) == (members * (members - 1)).sum()
+
+
+def test_sources_are_all_ordered_pairs_of_the_versions_of_a_verse(verses):
+    sources, plain = SomeVerses(verses, pairs="sources"), SomeVerses(verses)
+    found, alone = sources.examples, plain.examples
+    members, expected = {}, []
+    parts = (plain.groups, alone.fields["style"], alone.x)
+    for group, *version in zip(*(part.tolist() for part in parts), strict=True):
+        members.setdefault(group, []).append(version)
+    for group, own in members.items():
+        expected += [(group, style, x, source) for (style, x), (_, source) in itertools.permutations(own, 2)]
+        assert len({style for style, _ in own}) == len(own)  # so that no source is of its sentence's own style
+    parts = (sources.groups, found.fields["style"], found.x, found.fields["source"])
+    assert sorted(zip(*(part.tolist() for part in parts), strict=True)) == sorted(expected)
+
+
+def test_batches_hold_a_view_in_training_alone(verses):
+    data = SomeVerses(verses, pairs="views")
+    rows, examples, pad = data.examples.splits["train"], data.examples, data.tokenizer.pad
+    alone = data.groups.bincount()[data.groups[rows]] == 1  # verses of which there is one version
+    for batch in data.loader("train", shuffle=True):
+        chosen = examples.views[rows[batch.index]]
+        assert torch.equal(batch.view.x, examples.x[chosen])
+        assert torch.equal(batch.view.condition["style"], examples.fields["style"][chosen])
+        view = data.transform(batch, training=True).view
+        assert view.x.shape == (len(batch), (batch.view.x != pad).sum(1).max())
+        assert torch.equal(view.condition["style"] == batch.condition["style"], alone[batch.index])
+    for split in ("val", "test"):
+        assert all(batch.view is None for batch in data.loader(split))
 
 
 def test_pairs_need_versions(tmp_path):
     (tmp_path / "t.csv").write_text("text,tone\n" + "".join(f"number {n},{'ab'[n % 2]}\n" for n in range(60)))
     with pytest.raises(ValueError, match="no two versions of one thing in val: pairs need data with groups"):
-        _ = TextFiles(tmp_path / "t.csv", vocabulary=300, pairs="sources", shares=(0.2, 0.2)).table
+        _ = TextFiles(tmp_path / "t.csv", vocabulary=300, pairs="sources", shares=(0.2, 0.2)).examples
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_exemplars_are_training_sentences_of_the_same_style(verses, training):
     data = SomeVerses(verses, exemplars=True)
-    train = data.table.splits["train"]
-    styles = {tuple(row): set() for row in data.table.x[train].tolist()}
-    for row, style in zip(data.table.x[train].tolist(), data.table.fields["style"][train].tolist(), strict=True):
+    train = data.examples.splits["train"]
+    styles = {tuple(row): set() for row in data.examples.x[train].tolist()}
+    for row, style in zip(data.examples.x[train].tolist(), data.examples.fields["style"][train].tolist(), strict=True):
         styles[tuple(row)].add(style)
     batch = next(iter(data.loader("test")))
     found, again = (data.transform(batch, training).condition["exemplar"] for _ in range(2))
@@ -271,9 +299,9 @@ def test_style_files_become_data(tmp_path):
         (tmp_path / f"{style}.txt").write_text(lines + "\n" + "word " * 30 + "\n")
     data = TextFiles(tmp_path, vocabulary=300, words=20)
     assert data.attributes == {"style": Categorical(("casual", "formal"))}
-    assert len(data.table.x) == 100
+    assert len(data.examples.x) == 100
     assert data.left_out == {"empty": 2, "of more than 20 words": 2, "of more than 48 tokens": 0}
-    for text, style in zip(data.tokenizer.decode(data.table.x), data.table.fields["style"], strict=True):
+    for text, style in zip(data.tokenizer.decode(data.examples.x), data.examples.fields["style"], strict=True):
         assert text[-1] == "!."[style]
 
 
@@ -282,10 +310,10 @@ def test_sentences_of_too_many_tokens_are_left_out(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(lines))
     data = TextFiles(tmp_path, vocabulary=260, length=9)  # bytes alone: one token a letter
     long = sum(len(line) + 1 > 9 for line in lines)
-    assert data.table.x.shape == (90 - long, 9)
+    assert data.examples.x.shape == (90 - long, 9)
     assert data.left_out["of more than 9 tokens"] == long
     with pytest.raises(ValueError, match=r"no sentence is left; raise data\.words or data\.length"):
-        _ = TextFiles(tmp_path, vocabulary=260, length=2).table
+        _ = TextFiles(tmp_path, vocabulary=260, length=2).examples
 
 
 def test_the_test_split_of_files_is_theirs_and_validation_is_cut_from_train_where_they_have_none(tmp_path):
@@ -294,7 +322,7 @@ def test_the_test_split_of_files_is_theirs_and_validation_is_cut_from_train_wher
             text = "".join(f"{split} {style} {n}\n" for n in range(count))
             (tmp_path / f"{split}.{style}.txt.gz").write_bytes(gzip.compress(text.encode()))
     data = TextFiles(tmp_path, vocabulary=300)
-    texts = {name: data.tokenizer.decode(data.table.x[rows]) for name, rows in data.table.splits.items()}
+    texts = {name: data.tokenizer.decode(data.examples.x[rows]) for name, rows in data.examples.splits.items()}
     assert len(texts["test"]) == 40
     assert all(text.startswith("dev") for text in texts["test"])
     assert all(text.startswith("train") for text in texts["train"] + texts["val"])
@@ -305,7 +333,7 @@ def test_the_test_split_of_files_is_theirs_and_validation_is_cut_from_train_wher
 def test_files_need_a_test_split(tmp_path):
     (tmp_path / "train.a.txt").write_text("text\n")
     with pytest.raises(ValueError, match="needs sentences for train, and for dev or test"):
-        _ = TextFiles(tmp_path).table
+        _ = TextFiles(tmp_path).examples
 
 
 def test_a_table_gives_categories_numbers_and_missing_cells(tmp_path):
@@ -313,10 +341,10 @@ def test_a_table_gives_categories_numbers_and_missing_cells(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["text,tone,age", *rows]))
     data = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2))
     assert data.attributes["tone"] == Categorical(("formal",))
-    assert data.table.fields["tone"].tolist() == [-1, 0] * 30
+    assert data.examples.fields["tone"].tolist() == [-1, 0] * 30
     age = data.attributes["age"]
     assert isinstance(age, Continuous)
-    assert age.mean == pytest.approx(data.table.fields["age"][data.table.splits["train"]].mean().item())
+    assert age.mean == pytest.approx(data.examples.fields["age"][data.examples.splits["train"]].mean().item())
     fewer = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2), condition=["tone"])
     assert list(fewer.attributes) == ["tone"]
 
@@ -324,7 +352,7 @@ def test_a_table_gives_categories_numbers_and_missing_cells(tmp_path):
 def test_texts_that_are_equal_share_a_split(tmp_path):
     (tmp_path / "a.txt").write_text("".join(f"line {n % 40}\n" for n in range(200)))
     data = TextFiles(tmp_path, vocabulary=300, shares=(0.2, 0.2))
-    texts = {name: set(data.tokenizer.decode(data.table.x[rows])) for name, rows in data.table.splits.items()}
+    texts = {name: set(data.tokenizer.decode(data.examples.x[rows])) for name, rows in data.examples.splits.items()}
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["val"]
 
@@ -340,4 +368,4 @@ def test_a_pretrained_tokenizer_takes_the_place_of_a_new_one(tmp_path, bible):
 def test_yelp_is_read_from_the_data_root():
     data = Yelp(words=3, vocabulary=500)
     assert data.attributes == {"style": Categorical(("negative", "positive"))}
-    assert len(data.table.splits["train"]) > 1000
+    assert len(data.examples.splits["train"]) > 1000

@@ -1,6 +1,7 @@
 """Networks from pretrained models: tiny ones with random weights, saved to a folder as transformers does."""
 
 import logging
+import math
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 from tokenizers.pre_tokenizers import ByteLevel
+from torch.distributions import Normal
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
@@ -22,13 +24,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
+from common.conditions.condition import Source
 from common.training.checkpoint import description
 from common.training.module import ConditionalELBO
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.condition import SentenceReader
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks.architectures import Compact, DecoderSizes
-from modalities.text.networks.context import Cache
+from modalities.text.networks.context import KeyValueCache
 from modalities.text.networks.pretrained import Pretrained
 from modalities.text.tokenizer import Tokenizer
 
@@ -94,11 +97,11 @@ def sentences(tokenizer):
 
 
 def knowledge(rows=4, source=False, tokenizer=None):
-    """Arguments of `remember`."""
+    """Arguments of `context`."""
     known = {"z": torch.randn(rows, 2, 3), "c": torch.randn(rows, 5)}
     if source:
         tokens = tokenizer.rows(TEXTS[:rows]).long()
-        known |= {"source": torch.randn(*tokens.shape, 7), "source_tokens": tokens}
+        known["source"] = Source(torch.randn(*tokens.shape, 7), tokens)
     return known
 
 
@@ -110,20 +113,20 @@ def test_padding_changes_no_log_probability(architecture, tokenizer):
     wide = tokenizer.rows(TEXTS, LENGTH)
     torch.testing.assert_close(model.decode(z, c).log_prob(batch.x), model.decode(z, c).log_prob(wide))
     torch.testing.assert_close(model.encode(batch.x, c).mean, model.encode(wide, c).mean)
-    alone = model.decode(z[:, 3:], c[3:]).log_prob(tokenizer.rows(TEXTS[3:]))
+    alone = model.decode(z[:, 3:], model.embed(batch[slice(3, 4)])).log_prob(tokenizer.rows(TEXTS[3:]))
     torch.testing.assert_close(model.decode(z, c).log_prob(batch.x)[:, 3:], alone)
 
 
 @torch.no_grad()
 def test_without_a_memory_it_is_the_pretrained_model_itself(architecture, tokenizer):
     decoder = architecture.decoder(tokenizer, SIZES).eval()
-    tokens, memory = tokenizer.rows(TEXTS).long(), decoder.remember(**knowledge())
-    memory.prefix = [(keys[:, :, :0], values[:, :, :0]) for keys, values in memory.prefix]
+    tokens, context = tokenizer.rows(TEXTS).long(), decoder.context(**knowledge())
+    context.prefix = [(keys[:, :, :0], values[:, :, :0]) for keys, values in context.prefix]
     logits = AutoModelForCausalLM.from_pretrained(architecture.decoder_model)(tokens).logits
     logits[..., tokenizer.special] = float("-inf")  # no sentence holds them
     words = [token for token in range(len(tokenizer)) if token not in tokenizer.special]
     own = logits.log_softmax(-1)[..., words]
-    torch.testing.assert_close(decoder(tokens, memory)[..., words], own, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(decoder(tokens, context)[..., words], own, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -131,14 +134,14 @@ def test_without_a_memory_it_is_the_pretrained_model_itself(architecture, tokeni
 def test_cached_decoding_equals_full_decoding(architecture, tokenizer, source):
     decoder = architecture.decoder(tokenizer, SIZES).eval()
     tokens = tokenizer.rows(TEXTS).long()
-    memory = decoder.remember(**knowledge(source=source, tokenizer=tokenizer))
-    full = decoder(tokens, memory)
+    context = decoder.context(**knowledge(source=source, tokenizer=tokenizer))
+    full = decoder(tokens, context)
     assert full.shape == (*tokens.shape, len(tokenizer))
     assert full.dtype == torch.float32
     torch.testing.assert_close(full.logsumexp(-1), torch.zeros(tokens.shape))
-    cache = Cache()
-    steps = [decoder(tokens[:, :3], memory, cache)]
-    steps += [decoder(tokens[:, t : t + 1], memory, cache) for t in range(3, tokens.shape[1])]
+    cache = KeyValueCache()
+    steps = [decoder(tokens[:, :3], context, cache)]
+    steps += [decoder(tokens[:, t : t + 1], context, cache) for t in range(3, tokens.shape[1])]
     torch.testing.assert_close(torch.cat(steps, 1), full, atol=1e-5, rtol=1e-4)
     assert cache.layers[0][0].shape[2] == tokens.shape[1]  # no prefix among them
 
@@ -147,30 +150,31 @@ def test_cached_decoding_equals_full_decoding(architecture, tokenizer, source):
 def test_a_cache_follows_the_rows_that_a_search_keeps(architecture, tokenizer):
     decoder = architecture.decoder(tokenizer, SIZES).eval()
     tokens, order = tokenizer.rows(TEXTS).long(), torch.tensor([2, 2, 0])
-    memory, cache = decoder.remember(**knowledge()), Cache()
-    decoder(tokens[:, :4], memory, cache)
+    context, cache = decoder.context(**knowledge()), KeyValueCache()
+    decoder(tokens[:, :4], context, cache)
     cache.select(order)
-    step = decoder(tokens[order, 4:5], memory[order], cache)
-    torch.testing.assert_close(step, decoder(tokens[order, :5], memory[order])[:, 4:], atol=1e-5, rtol=1e-4)
-    wide = TokenSequence(decoder, memory, (4,), tokenizer)
+    step = decoder(tokens[order, 4:5], context[order], cache)
+    torch.testing.assert_close(step, decoder(tokens[order, :5], context[order])[:, 4:], atol=1e-5, rtol=1e-4)
+    wide = TokenSequence(decoder, context, (4,), tokenizer)
     assert torch.equal(wide.beam(1), wide.mode)
 
 
 def test_latent_condition_and_source_reach_every_token(architecture, tokenizer):
     decoder = architecture.decoder(tokenizer, SIZES)
     tokens, known = tokenizer.rows(TEXTS).long(), knowledge(source=True, tokenizer=tokenizer)
-    for name in ("z", "c", "source"):
-        known[name].requires_grad_()
-    before = decoder(tokens, decoder.remember(**known))
-    gradients = torch.autograd.grad(before[:, -1, 5].sum(), [known[name] for name in ("z", "c", "source")])
-    real = known["source_tokens"] != tokenizer.pad
+    source = known["source"]
+    reached = [value.requires_grad_() for value in (known["z"], known["c"], source.states)]
+    before = decoder(tokens, decoder.context(**known))
+    gradients = torch.autograd.grad(before[:, -1, 5].sum(), reached)
+    real = source.tokens != tokenizer.pad
     assert all(gradient.flatten(1).any(1).all() for gradient in gradients)
     assert torch.equal(gradients[2].any(-1), real)
     with torch.no_grad():
-        for name in ("z", "c", "source"):
-            after = decoder(tokens, decoder.remember(**{**known, name: known[name] + 1.0}))
+        moved = {"z": known["z"] + 1.0, "c": known["c"] + 1.0, "source": Source(source.states + 1.0, source.tokens)}
+        for name, value in moved.items():
+            after = decoder(tokens, decoder.context(**{**known, name: value}))
             assert (after - before).abs().amax((1, 2)).gt(1e-3).all(), name
-        without = decoder(tokens, decoder.remember(None, known["c"]))
+        without = decoder(tokens, decoder.context(None, known["c"]))
         assert not torch.allclose(without, before)
 
 
@@ -178,14 +182,15 @@ def test_latent_condition_and_source_reach_every_token(architecture, tokenizer):
 def test_padding_of_a_source_changes_nothing(architecture, tokenizer):
     decoder = architecture.decoder(tokenizer, SIZES).eval()
     tokens, known = tokenizer.rows(TEXTS).long(), knowledge(source=True, tokenizer=tokenizer)
-    before = decoder(tokens, decoder.remember(**known))
-    longer = {"source": torch.cat([known["source"], torch.randn(4, 5, 7)], 1)}
-    longer["source_tokens"] = torch.nn.functional.pad(known["source_tokens"], (0, 5), value=tokenizer.pad)
-    torch.testing.assert_close(decoder(tokens, decoder.remember(**known | longer)), before, atol=1e-5, rtol=1e-4)
+    before = decoder(tokens, decoder.context(**known))
+    source = known["source"]
+    padded = torch.nn.functional.pad(source.tokens, (0, 5), value=tokenizer.pad)
+    longer = {"source": Source(torch.cat([source.states, torch.randn(4, 5, 7)], 1), padded)}
+    torch.testing.assert_close(decoder(tokens, decoder.context(**known | longer)), before, atol=1e-5, rtol=1e-4)
     # A source of padding alone is none, and shifts no position.
-    known["source_tokens"].fill_(tokenizer.pad)
-    without = decoder(tokens, decoder.remember(known["z"], known["c"]))
-    torch.testing.assert_close(decoder(tokens, decoder.remember(**known)), without, atol=1e-5, rtol=1e-4)
+    source.tokens.fill_(tokenizer.pad)
+    without = decoder(tokens, decoder.context(known["z"], known["c"]))
+    torch.testing.assert_close(decoder(tokens, decoder.context(**known)), without, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -194,8 +199,8 @@ def test_importance_samples_share_the_source(architecture, tokenizer, compact):
     decoder = (Compact(width=32, dropout=0.0) if compact else architecture).decoder(tokenizer, SIZES).eval()
     known = knowledge(source=True, tokenizer=tokenizer)
     z, tokens = torch.randn(3, 4, 2, 3), tokenizer.rows(TEXTS).long()
-    each = [decoder(tokens, decoder.remember(**known | {"z": sample})) for sample in z]
-    together = decoder.remember(z.flatten(0, 1), known["c"].repeat(3, 1), known["source"], known["source_tokens"])
+    each = [decoder(tokens, decoder.context(**known | {"z": sample})) for sample in z]
+    together = decoder.context(z.flatten(0, 1), known["c"].repeat(3, 1), known["source"])
     torch.testing.assert_close(decoder(tokens.repeat(3, 1), together), torch.cat(each), atol=1e-5, rtol=1e-4)
 
 
@@ -206,9 +211,19 @@ def test_a_translation_is_scored_with_several_importance_samples(architecture, t
     model = TextStyleCVAE(condition, tokenizer, LENGTH, 4, architecture=architecture).eval()
     batch = sentences(tokenizer)
     batch.condition["source"] = batch.x.flip(0)
-    assert model.log_likelihood(batch, 3).isfinite().all()
-    labels = {"style": batch.condition["style"]}
-    assert model.transfer(Batch(batch.x, labels), {"style": 1 - labels["style"]}).shape == (4, LENGTH)
+    samples = model.draws(batch, 3, seed=0)
+    alone = torch.stack([model.decode(z, samples.condition).log_prob(batch.x) for z in samples.z])
+    weights = alone + Normal(0.0, 1.0).log_prob(samples.z).sum(-1) - samples.posterior.log_prob(samples.z)
+    found = model.log_likelihood(batch, 3)
+    torch.testing.assert_close(found, weights.logsumexp(0) - math.log(3), atol=1e-3, rtol=1e-5)
+    words = len(tokenizer) - len(tokenizer.special)  # at random weights, about as likely as any other sentence
+    assert (-found / model.lengths(batch.x)).tolist() == pytest.approx([math.log(words)] * 4, rel=0.3)
+    other = batch.replace(condition={**batch.condition, "source": batch.x})
+    assert (model.log_likelihood(other, 3) - found).abs().min() > 1e-3  # the source counts
+    labels, opposite = {"style": batch.condition["style"]}, {"style": 1 - batch.condition["style"]}
+    translated = model.transfer(Batch(batch.x, labels), opposite)
+    assert translated.shape == (4, LENGTH)
+    assert torch.equal(translated, model.sample({**opposite, "source": batch.x}, temperature=0.0, draw=False)[0])
 
 
 def test_it_learns(architecture, tokenizer):
@@ -299,10 +314,10 @@ def test_another_tokenizer_finds_the_embeddings_of_its_tokens(folder, tokenizer,
 @torch.no_grad()
 def test_a_bidirectional_model_becomes_causal_as_a_decoder(folder, tokenizer):
     decoder = Pretrained(str(folder / "bert"), str(folder / "bert")).decoder(tokenizer, SIZES).eval()
-    tokens, memory = tokenizer.rows(TEXTS).long(), decoder.remember(**knowledge())
+    tokens, context = tokenizer.rows(TEXTS).long(), decoder.context(**knowledge())
     changed = tokens.clone()
     changed[:, 5:] = tokenizer.mask
-    torch.testing.assert_close(decoder(changed, memory)[:, :5], decoder(tokens, memory)[:, :5])
+    torch.testing.assert_close(decoder(changed, context)[:, :5], decoder(tokens, context)[:, :5])
 
 
 def test_models_that_do_not_fit_are_refused_with_a_remedy(folder, tokenizer):

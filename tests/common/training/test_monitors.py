@@ -3,7 +3,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from common.objectives.objectives import ELBO
-from common.training.callbacks import CollapseMonitor, NonFiniteGuard, Throughput
+from common.training.monitors import CollapseMonitor, NonFiniteGuard
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
 
@@ -22,9 +22,9 @@ def model(digits, **options):
 def test_a_latent_that_carries_nothing_is_called_a_collapse_in_plain_words():
     monitor = CollapseMonitor()
     idle = {"kl": torch.full((10,), 0.01), "mean": torch.zeros(10, 4), "kl_per_unit": torch.full((10, 4), 0.0025)}
-    assert "KL 0.010 nats, 0 of 4 units in use" in (monitor.verdict(idle) or "")
+    assert "KL 0.010 nats, 0 of 4 units in use" in (monitor.warning(idle) or "")
     busy = {"kl": torch.full((10,), 8.0), "mean": torch.randn(10, 4), "kl_per_unit": torch.full((10, 4), 2.0)}
-    assert monitor.verdict(busy) is None
+    assert monitor.warning(busy) is None
 
 
 def test_the_collapse_monitor_warns_in_a_training_whose_beta_shuts_the_latent(digits, tmp_path):
@@ -37,7 +37,7 @@ def test_the_collapse_monitor_warns_in_a_training_whose_beta_shuts_the_latent(di
 class Unused(ImageCVAE):
     """A model that leaves z out on purpose, as in a warm start."""
 
-    without_latent = True
+    ignores_latent = True
 
 
 def test_a_latent_left_out_on_purpose_is_no_collapse(digits, tmp_path, recwarn):
@@ -51,13 +51,3 @@ def test_a_loss_that_is_no_number_stops_the_training_and_says_where(digits, tmp_
     torch.nn.init.constant_(broken.decoder.layers[0].weight, float("nan"))
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step 0; .*decoder\.layers\.0\.weight"):
         trainer(tmp_path, NonFiniteGuard(every_n_steps=1), max_epochs=1).fit(broken, digits)
-
-
-def test_throughput_counts_examples_and_survives_a_checkpoint(digits, tmp_path):
-    throughput = Throughput()
-    trainer(tmp_path, throughput, max_epochs=2).fit(model(digits), digits)
-    assert throughput.examples == 2 * 5 * 50
-    assert 0 < throughput.seconds < 100
-    again = Throughput()
-    again.load_state_dict(throughput.state_dict())
-    assert (again.examples, again.seconds) == (throughput.examples, throughput.seconds)

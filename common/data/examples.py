@@ -1,35 +1,38 @@
 """A data set in memory: examples, their raw condition fields and their splits."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from common.batch import Batch
 from common.conditions.attributes import Attribute, Fields
 
 Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
-class Table:
-    """A data set: N examples, their raw condition fields, and who belongs to which split.
+class Examples:
+    """A data set: N examples, their raw condition fields, and the rows of each split.
 
     Attributes:
         x: [N, ...].
         fields: raw values by name, each [N]; -1 or NaN where missing.
-        attributes: what each field is. Statistics in them come from the training split.
+        attributes: type of each field. Statistics in them come from the training split.
         splits: rows of each split.
+        views: row [N] of another version of each example, from which z is inferred in training; or None.
     """
 
     x: Tensor
     fields: Fields
     attributes: dict[str, Attribute]
     splits: dict[Split, Tensor]
+    views: Tensor | None = None
 
-    def restrict(self, names: list[str]) -> "Table":
-        """The table with only some of its attributes; fields that are no attributes stay.
+    def restrict(self, names: list[str]) -> "Examples":
+        """The examples with only some of their attributes; fields that are not attributes remain.
 
         Raises:
             ValueError: for an unknown name.
@@ -39,12 +42,17 @@ class Table:
             raise ValueError(f"no condition named {', '.join(unknown)}; the data has: {', '.join(self.attributes)}")
         others = {name: field for name, field in self.fields.items() if name not in self.attributes}
         fields = {name: self.fields[name] for name in names} | others
-        return Table(self.x, fields, {name: self.attributes[name] for name in names}, self.splits)
+        return replace(self, fields=fields, attributes={name: self.attributes[name] for name in names})
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Some rows with their conditions."""
+        return Batch(self.x[rows], {name: field[rows] for name, field in self.fields.items()})
 
     def fingerprint(self) -> str:
-        """Hash of conditions, splits and up to 10,000 examples spread over the table."""
+        """Hash of conditions, splits and up to 10,000 examples spread over all."""
         digest = hashlib.sha256(repr((self.x.shape, self.attributes)).encode())
         rows = torch.arange(0, len(self.x), max(1, len(self.x) // 10_000))
-        for tensor in [*self.fields.values(), *self.splits.values(), self.x[rows]]:
+        views = [] if self.views is None else [self.views]
+        for tensor in [*self.fields.values(), *self.splits.values(), *views, self.x[rows]]:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]

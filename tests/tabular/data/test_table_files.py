@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modalities.tabular.columns import encode_table, fit_columns
-from modalities.tabular.data.files import MISSING, fill_csv, fill_table, read_table
+from modalities.tabular.data.table_files import MISSING, fill_csv, fill_table, read_table
 
 numbers = st.one_of(
     st.integers(-1000, 1000).map(str),

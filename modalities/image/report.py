@@ -1,119 +1,124 @@
-"""Pictures of an image model, and images as files."""
+"""Judge and pictures of image models."""
 
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
-from common.distributions.noise import prior_draw
-from common.eval_mode import in_evaluation
-from common.evaluation.media import image_grid, labelled
-
-if TYPE_CHECKING:
-    from modalities.image.model import ImageCVAE
+from common.distributions.noise import prior_sample
+from common.eval_mode import eval_mode
+from common.evaluation.media import Media, enlargement, image_grid, labelled
+from common.evaluation.report import Report
+from modalities.image.completion import Completion
+from modalities.image.data import ImageData
+from modalities.image.files import ImageFormat
+from modalities.image.judge import ImageJudge
+from modalities.image.model import ImageCVAE
 
 COLUMNS = 10
 MAX_ROWS = 12
 COMPLETIONS = 6
 
 
+class ImageReport(Report[ImageCVAE, ImageData]):
+    """Reconstructions; completions, or a condition-by-sample grid and a latent traversal."""
+
+    files = ImageFormat()
+
+    def make_judge(self, data: ImageData) -> ImageJudge | None:
+        """A convolutional network; None without attributes, or for completion, which generates no whole images."""
+        if not data.attributes or isinstance(data, Completion):
+            return None
+        return ImageJudge.of(data.whole, data.fingerprint)
+
+    def media(self, model: ImageCVAE, batch: Batch) -> Media:
+        """The pictures, by name."""
+        pictures = {"reconstructions": reconstructions_picture(batch.x, model.reconstruct(batch))}
+        if model.condition.reads_observed:
+            pictures["completions"] = completions_picture(model, batch)
+        else:
+            pictures |= {"conditions": conditions_picture(model), "traversal": traversal_picture(model, batch)}
+        return Media(pictures)
+
+
 def reconstructions_picture(images: Tensor, reconstructed: Tensor) -> Image.Image:
     """Images above their reconstructions."""
     count = min(len(images), COLUMNS)
-    grid = image_grid(torch.cat([images[:count], reconstructed[:count]]), count, _scale(images))
+    grid = image_grid(torch.cat([images[:count], reconstructed[:count]]), count, enlargement(images))
     return labelled(grid, ["image", "reconstruction"], "reconstructions from the posterior mean")
 
 
-def conditions_picture(model: "ImageCVAE", seed: int = 0) -> Image.Image:
-    """What each condition looks like: a row for each combination of categories.
+def conditions_picture(model: ImageCVAE, seed: int = 0) -> Image.Image:
+    """Samples under each condition: one row for each combination of categories.
 
-    Every row shows the same noise from left to right, so that a column differs by its condition alone. Where there is a
-    continuous attribute, the columns sweep its range instead, and each row keeps its own noise.
+    Every row uses the same noise from left to right, so that a column differs by its condition alone. With a continuous
+    attribute, the columns sweep its range instead, and each row has its own noise.
     """
     attributes = model.condition.attributes
     swept = next((name for name, attribute in attributes.items() if isinstance(attribute, Continuous)), None)
     fields, names = _rows({name: attribute for name, attribute in attributes.items() if name != swept})
     if swept is not None or not fields:
-        repeats = max(1, MAX_ROWS // 3 // len(names))  # several kinds of noise for each row of a short grid
+        repeats = max(1, MAX_ROWS // 3 // len(names))  # several noises for each row of a short grid
         fields = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
         names = [name for name in names for _ in range(repeats)]
     values = [None] * COLUMNS if swept is None else _sweep(attributes[swept], COLUMNS)
     noise = _noise(len(names), model.latent_prior.size + 1, swept is not None, bool(fields), seed).to(model.device)
     cells = []
-    with in_evaluation(model):
+    with eval_mode(model):
         for column, value in enumerate(values):
             if swept is not None and value is not None:
                 fields[swept] = torch.full((len(names),), value)
             moved = {name: field.to(model.device) for name, field in fields.items()}
-            c = model.condition(moved).expand(len(names), -1)
-            z = prior_draw(model.prior(c), noise[:, column, 1:], noise[:, column, 0])
+            c = model.condition(moved).expand(len(names))
+            z = prior_sample(model.prior(c), noise[:, column, 1:], noise[:, column, 0])
             cells.append(model.decode(z, c).mean)
     samples = torch.stack(cells, dim=1).flatten(0, 1)
     title = "samples by condition, the same noise in every row"
     if swept is not None:
         title = f"samples, {swept} from left to right at the same noise"
     columns = [] if swept is None else [f"{value:.0f}" for value in values]
-    return labelled(image_grid(samples, COLUMNS, _scale(samples)), names, title, columns)
+    return labelled(image_grid(samples, COLUMNS, enlargement(samples)), names, title, columns)
 
 
 def _noise(rows: int, size: int, by_row: bool, by_column: bool, seed: int) -> Tensor:
-    """Standard normal noise [rows, COLUMNS, size], the same along a row or along a column where asked for."""
+    """Standard normal noise [rows, COLUMNS, size], the same along each row or each column on request."""
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, 1, size) if by_row else (1, COLUMNS, size) if by_column else (rows, COLUMNS, size)
     return torch.randn(shape, generator=generator).expand(rows, COLUMNS, size)
 
 
-def completions_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:
-    """Images, what is observed of them, and several completions, each with its own z: a column an image."""
-    shown = batch[slice(0, COLUMNS)]
-    observed = shown.condition[OBSERVED]
+def completions_picture(model: ImageCVAE, batch: Batch) -> Image.Image:
+    """Images, their observed part and several completions, each with its own z: one column per image."""
+    chosen = batch[slice(0, COLUMNS)]
+    observed = chosen.condition[OBSERVED]
     grey = torch.where(observed.isnan(), 0.5, observed)
-    completed = model.sample(shown.condition, COMPLETIONS).flatten(0, 1)
-    grid = image_grid(torch.cat([shown.x, grey, completed]), len(shown), _scale(completed))
+    completed = model.sample(chosen.condition, COMPLETIONS).flatten(0, 1)
+    grid = image_grid(torch.cat([chosen.x, grey, completed]), len(chosen), enlargement(completed))
     names = ["image", "observed", *(f"z {number}" for number in range(1, COMPLETIONS + 1))]
     return labelled(grid, names, "completions of the observed part, hidden pixels grey")
 
 
-def traversal_picture(model: "ImageCVAE", batch: Batch) -> Image.Image:
-    """One example along its most used latent units: each row moves one unit from -3 to 3."""
+def traversal_picture(model: ImageCVAE, batch: Batch) -> Image.Image:
+    """One example along its most active latent units: each row moves one unit from -3 to 3."""
     one = batch[slice(0, 1)]
-    with in_evaluation(model):
-        everyone = model.encode(batch.x, model.embed(batch)).base_dist
+    with eval_mode(model):
+        posteriors = model.encode(batch.x, model.embed(batch)).base_dist
         c = model.embed(one)
-        units = everyone.loc.var(dim=0).argsort(descending=True)[: MAX_ROWS // 2]
-        path = torch.linspace(-3, 3, COLUMNS, device=c.device)
-        z = everyone.loc[:1].expand(len(units), COLUMNS, -1).clone()
+        units = posteriors.loc.var(dim=0).argsort(descending=True)[: MAX_ROWS // 2]
+        path = torch.linspace(-3, 3, COLUMNS, device=batch.x.device)
+        z = posteriors.loc[:1].expand(len(units), COLUMNS, -1).clone()
         for row, unit in enumerate(units):
             z[row, :, unit] = path
         images = model.decode(z.flatten(0, 1).unsqueeze(1), c).mean.squeeze(1)
-    grid = image_grid(images, COLUMNS, _scale(images))
+    grid = image_grid(images, COLUMNS, enlargement(images))
     return labelled(grid, [f"unit {unit}" for unit in units.tolist()], "one image along its latent units, -3 to 3")
 
 
-def write_images(samples: Tensor, path: Path) -> None:
-    """Images [N, channels, height, width] as a PNG grid, or as an array `samples` in an NPZ file.
-
-    Raises:
-        ValueError: for another suffix.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npz":
-        np.savez_compressed(path, samples=samples.cpu().numpy())
-    elif path.suffix == ".png":
-        columns = min(len(samples), max(4, round(len(samples) ** 0.5)))
-        image_grid(samples, columns, _scale(samples)).save(path)
-    else:
-        raise ValueError(f"{path}: images are written as .png (a grid) or .npz (an array)")
-
-
 def _rows(attributes: dict[str, Attribute]) -> tuple[Fields, list[str]]:
-    """Fields and names of combinations of categories, at most `MAX_ROWS`; without any there is one nameless row."""
+    """Fields and names of combinations of categories, at most `MAX_ROWS`; one unnamed row without categories."""
     categorical = {name: attribute for name, attribute in attributes.items() if isinstance(attribute, Categorical)}
     choices: list[dict[str, int]] = [{}]
     for name, attribute in categorical.items():
@@ -131,8 +136,3 @@ def _sweep(attribute: Attribute, count: int) -> list[float]:
     low = max(attribute.low, attribute.mean - 1.5 * attribute.std)
     high = min(attribute.high, attribute.mean + 2 * attribute.std)
     return torch.linspace(low, high, count).tolist()
-
-
-def _scale(images: Tensor) -> int:
-    """Small images are enlarged."""
-    return max(1, 56 // images.shape[-1])

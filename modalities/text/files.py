@@ -1,4 +1,4 @@
-"""Sentences as files."""
+"""Reading and writing files of sentences."""
 
 import json
 import sys
@@ -7,15 +7,29 @@ from pathlib import Path
 
 from torch import Tensor
 
+from common.model.files import FileFormat
 from modalities.text.data.corpus import lines_of
+from modalities.text.model import TextStyleCVAE
 from modalities.text.tokenizer import Tokenizer, pad_rows
 
 
+class TextFormat(FileFormat[TextStyleCVAE]):
+    """Text or JSONL files with one sentence per line; `-` is the standard input and output."""
+
+    def read(self, model: TextStyleCVAE, path: Path) -> Tensor:
+        """The lines as sentences [N, T]."""
+        return read_texts(path, model.tokenizer, model.length)
+
+    def write(self, model: TextStyleCVAE, samples: Tensor, path: Path) -> None:
+        """Writes sentences [N, T] as text, one per line, or as JSONL."""
+        write_texts(model.texts(samples), path)
+
+
 def write_texts(texts: Sequence[str], path: Path) -> None:
-    """One sentence a line in `.txt`, one object a line in `.jsonl`; `-` is the standard output.
+    """Writes one sentence per line to `.txt`, one object per line to `.jsonl`; `-` is the standard output.
 
     Raises:
-        ValueError: for another suffix.
+        ValueError: for any other suffix.
     """
     if path.suffix == ".jsonl":
         lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
@@ -32,10 +46,10 @@ def write_texts(texts: Sequence[str], path: Path) -> None:
 
 
 def read_texts(path: Path, tokenizer: Tokenizer, length: int) -> Tensor:
-    """Lines of a text file, or the `text` of a JSONL file, gzip or not, or the standard input (`-`), as tokens [N, T].
+    """Lines of a text file, or the `text` of a JSONL file, gzipped or not, or the standard input (`-`): tokens [N, T].
 
     Raises:
-        ValueError: naming the line that is empty, too long, or no object with a text.
+        ValueError: if a line is empty, too long or not an object with a text; the message names the line.
     """
     lines = sys.stdin.read().splitlines() if str(path) == "-" else list(lines_of(path))
     if ".jsonl" in path.suffixes:

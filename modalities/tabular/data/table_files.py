@@ -1,27 +1,34 @@
-"""Tables as files: CSV and Parquet in, and out again with every observed cell as it was."""
+"""CSV and Parquet files: reading tables, and writing them with every observed cell unchanged."""
+
+from __future__ import annotations
 
 import csv
 import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import torch
 from torch import Tensor
 
-from modalities.tabular.columns import Column, encode_table
+from common.lazy import LazyModule
+from modalities.tabular.columns import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # cells of a CSV that count as empty
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file, empty cells as NaN.
+    """The table of a CSV or Parquet file, with NaN for empty cells.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is neither, or cannot be read.
+        ValueError: if the file has another format, or cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give a .csv or .parquet file")
@@ -35,13 +42,8 @@ def read_table(path: Path) -> pd.DataFrame:
     raise ValueError(f"{path}: tables are .csv or .parquet")
 
 
-def read_cells(path: Path, columns: Sequence[Column]) -> Tensor:
-    """A file's rows as x [N, F], NaN where empty."""
-    return torch.from_numpy(encode_table(read_table(path), columns, str(path)))
-
-
 def write_rows(table: pd.DataFrame, path: Path) -> None:
-    """A table as CSV or Parquet, by suffix."""
+    """Writes a table as CSV or Parquet; the suffix decides."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         table.to_parquet(path, index=False)
@@ -52,9 +54,9 @@ def write_rows(table: pd.DataFrame, path: Path) -> None:
 
 
 def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.DataFrame:
-    """A copy of a table with its missing cells from x [N, F]: order, index, dtypes and observed cells stay.
+    """A copy of a table with its missing cells from x [N, F]; order, index, dtypes and observed cells are unchanged.
 
-    A column of integers with missing cells that pandas could only hold as floats stays one of floats.
+    A column of whole numbers that pandas stores as floats, because cells are missing, remains one of floats.
     """
     filled = table.copy()
     for column, values in zip(columns, x.double().cpu().numpy().T, strict=True):
@@ -70,7 +72,7 @@ def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.
 
 
 def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
-    """A filled column in its former dtype."""
+    """A filled column with its original dtype."""
     if pd.api.types.is_integer_dtype(original.dtype):
         return filled.map(int).astype(original.dtype)
     if isinstance(original.dtype, pd.CategoricalDtype) and pd.api.types.is_integer_dtype(original.cat.categories):
@@ -79,7 +81,7 @@ def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
 
 
 def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
-    """The text of a CSV file with its empty cells from x [N, F]; every other character stays as it is.
+    """The text of a CSV file with its empty cells from x [N, F]; every other character is unchanged.
 
     Columns are matched by name, in the file's order.
 
@@ -107,7 +109,7 @@ def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
 
 
 def format_cell(value: object, column: Column) -> str:
-    """An imputed value as a person would write it: whole where the column is, else six significant digits."""
+    """An imputed value as text: a whole number if the column has only those, else six significant digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
@@ -127,7 +129,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _lines_of(text: str) -> list[tuple[list[str], str]]:
-    """Raw cells of each line, quotes included, and the line's ending; line breaks inside of quotes belong to cells."""
+    """Raw cells of each line, quotes included, and the line's ending; line breaks inside quotes belong to cells."""
     lines: list[tuple[list[str], str]] = []
     cells: list[str] = []
     start, quoted = 0, False

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modalities.text.data.files import read_texts, write_texts
+from modalities.text.files import read_texts, write_texts
 from tests.text.models import word_tokenizer
 
 WORDS = word_tokenizer("god", "made", "light")

@@ -1,0 +1,33 @@
+"""What only some models can do, as protocols that a script checks with isinstance."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from common.conditions.attributes import Fields
+
+
+@runtime_checkable
+class InfersConditions(Protocol):
+    """A model that infers the condition of an example."""
+
+    def infer_conditions(self, x: Tensor) -> Fields:
+        """The likeliest condition of each example [B, ...], each field [B]."""
+
+
+@runtime_checkable
+class WritesText(Protocol):
+    """A model whose examples are sentences of tokens."""
+
+    def set_decoding(self, **options: Any) -> None:
+        """Changes how sentences are written; options as in the model's `decoding`."""
+
+    def texts(self, tokens: Tensor) -> list[str]:
+        """Sentences [N, T] as text."""
+
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """Tokens of each sentence [N, T], its end included."""
+
+    def best_of(self, condition: Mapping[str, Any], count: int, num_samples: int = 50, seed: int = 0) -> Tensor:
+        """Of `count` sentences drawn under each condition, the likeliest one under the model, [B, T]."""

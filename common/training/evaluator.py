@@ -1,0 +1,113 @@
+"""Evaluator: the callback that computes figures from what a model's validation and test steps return."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from common.batch import Batch
+from common.data.datamodule import ConditionalDataModule
+from common.evaluation.bounds import Candidates, condition_candidates
+from common.evaluation.columns import CONDITION, Columns, ExampleTable, columns_of
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.information import active_units
+from common.evaluation.report import Report
+from common.model.generation import Generation
+from common.objectives.samples import PosteriorSamples
+from common.results import Measurement
+
+
+class Evaluator(Callback):
+    """Collects the figures of each example from every process, and logs the results.
+
+    Args:
+        evaluation: sample counts and seed.
+        report: the figures that only the modality has; None adds nothing.
+
+    Attributes:
+        validation: columns of the last validation, for monitors.
+        results: figures of the last test by name (`test/...`), with their errors and sample counts.
+        examples: figures of each example of the last test.
+    """
+
+    def __init__(self, evaluation: Evaluation, report: Report | None = None) -> None:
+        self.evaluation = evaluation
+        self.report = report or Report()
+        self.table = ExampleTable()
+        self.candidates: Candidates | None = None
+        self.validation: Columns = {}
+        self.results: dict[str, Measurement] = {}
+        self.examples: dict[str, Tensor] = {}
+
+    @staticmethod
+    def of(trainer: Trainer) -> "Evaluator":
+        """The evaluator of a trainer.
+
+        Raises:
+            ValueError: if it has none, because it has not trained or tested a model of the suite yet.
+        """
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Evaluator):
+                return callback
+        raise ValueError("this trainer has no Evaluator among its callbacks: fit or test a model of the suite first")
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
+    ) -> None:
+        """Stores ELBO and posterior of each example."""
+        self._add(trainer, batch, columns_of(outputs["samples"]))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the ELBO and the active units."""
+        self.validation = self.table.gather()
+        values = {f"val/{name}": self.validation[name].mean().item() for name in ("elbo", "reconstruction", "kl")}
+        values["val/active_units"] = float(active_units(self.validation["mean"]))
+        pl_module.log_dict(values, sync_dist=True, prog_bar=True)
+        data = _data_of(trainer)
+        if data is not None and not trainer.sanity_checking:
+            self.report.after_validation(pl_module, data)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Chooses the conditions of the training split that the condition gain compares with."""
+        assert isinstance(pl_module, Generation)
+        data, used = _data_of(trainer), pl_module.condition.attributes
+        self.candidates = None
+        if data is not None and used:
+            conditions = data.conditions("train")
+            self.candidates = condition_candidates({name: conditions[name] for name in used if name in conditions})
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
+    ) -> None:
+        """Measures each example, under the precision of the test."""
+        assert isinstance(pl_module, Generation)
+        assert isinstance(batch, Batch)
+        samples: PosteriorSamples = outputs["samples"]
+        with trainer.precision_plugin.test_step_context():
+            columns = self.evaluation.columns(pl_module, batch, samples, self.candidates)
+        self._add(trainer, batch, columns)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Computes and logs the test's figures."""
+        assert isinstance(pl_module, Generation)
+        table, data = self.table.gather(), _data_of(trainer)
+        judge = None if data is None else self.report.judge(data)
+        self.results = self.evaluation.measure(pl_module, table, data, judge, self.candidates)
+        if data is not None:
+            self.results |= self.report.figures(pl_module, data, self.evaluation, table)
+        self.examples = {name: column for name, column in table.items() if column.dim() == 1 and CONDITION not in name}
+        pl_module.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Names the modality's report and file format, so that scripts find them."""
+        for name, part in (("report", self.report), ("files", self.report.files)):
+            checkpoint[name] = f"{type(part).__module__}.{type(part).__qualname__}"
+
+    def _add(self, trainer: Trainer, batch: Batch, columns: Columns) -> None:
+        data = _data_of(trainer)
+        self.table.add(batch, columns, () if data is None else data.attributes)
+
+
+def _data_of(trainer: Trainer) -> ConditionalDataModule | None:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return data if isinstance(data, ConditionalDataModule) else None

@@ -1,0 +1,82 @@
+"""Pictures, texts and sounds of a model in training, as files and in W&B."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from PIL import Image
+
+from common.batch import Batch
+from common.conditions.attributes import Attribute, Categorical
+from common.data.datamodule import ConditionalDataModule
+from common.eval_mode import eval_mode
+from common.evaluation.media import latent_map
+from common.evaluation.report import Report
+from common.training.module import ConditionalELBO
+
+
+class SampleLogger(Callback):
+    """Logs media as files in `samples/` and in W&B: the modality's pictures, texts and sounds, and latent maps.
+
+    Args:
+        every_n_epochs: epochs between logs during training; the test of the best checkpoint logs once more.
+        examples: validation examples for the media.
+        map_examples: validation examples in the latent maps.
+    """
+
+    def __init__(self, every_n_epochs: int = 5, examples: int = 64, map_examples: int = 1000) -> None:
+        self.every_n_epochs = every_n_epochs
+        self.examples = examples
+        self.map_examples = map_examples
+        self.folder = Path("samples")
+        self.report: Report = Report()
+
+    # At the start of the epoch, because weight averaging inserts its weights before and removes them at the end.
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Media of the present weights."""
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
+            self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Media of the tested weights."""
+        self.show(trainer, pl_module, "test")
+
+    def show(self, trainer: Trainer, pl_module: LightningModule, when: str) -> None:
+        """Makes, saves and logs the media."""
+        if not trainer.is_global_zero or trainer.datamodule is None:  # type: ignore[attr-defined]
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(pl_module, ConditionalELBO)
+        assert isinstance(data, ConditionalDataModule)
+        media = self.report.media(pl_module, data.batch("val", self.examples).to(pl_module.device))
+        maps = self._latent_maps(pl_module, data.batch("val", self.map_examples).to(pl_module.device), data.attributes)
+        pictures = media.pictures | maps
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            picture.save(self.folder / f"{when}-{name}.png")
+        for name, table in media.tables.items():
+            table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
+        for name, sound in media.sounds.items():
+            sound.save(self.folder / f"{when}-{name}.wav")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for name, picture in pictures.items():
+                    logger.log_image(f"media/{name}", [picture], caption=[when])
+                for name, table in media.tables.items():
+                    logger.log_table(f"media/{name}", dataframe=table)
+                for name in media.sounds:
+                    logger.log_audio(f"media/{name}", [str(self.folder / f"{when}-{name}.wav")], caption=[when])
+
+    def _latent_maps(
+        self, model: ConditionalELBO, batch: Batch, attributes: dict[str, Attribute]
+    ) -> dict[str, Image.Image]:
+        with eval_mode(model):
+            means = model.encode(batch.x, model.embed(batch)).base_dist.loc.cpu()
+        maps = {}
+        for name, attribute in list(attributes.items())[:3]:
+            values = attribute.values if isinstance(attribute, Categorical) else None
+            maps[f"latent-map-{name}"] = latent_map(means, batch.condition[name].cpu(), name, values)
+        return maps

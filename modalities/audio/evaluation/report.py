@@ -1,0 +1,122 @@
+"""Report of an audio model: test figures beyond those of all modalities, spectrograms and sounds."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions.attributes import Categorical, Fields
+from common.evaluation.columns import Columns
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media
+from common.evaluation.report import Report
+from common.results import Measurement
+from common.seeding import seeded
+from modalities.audio.data import AudioData
+from modalities.audio.evaluation.clip_evaluation import STRETCHED, ClipEvaluation, Figures
+from modalities.audio.evaluation.judge import AudioJudge
+from modalities.audio.evaluation.metrics import chroma, content_correlation, self_similarity
+from modalities.audio.evaluation.pictures import audio_media
+from modalities.audio.files import SoundFormat
+from modalities.audio.model import AudioGenreCVAE
+from modalities.audio.signal.onsets import onset_strength
+from modalities.audio.signal.vocoder import ROWS
+
+
+class AudioReport(Report[AudioGenreCVAE, AudioData]):
+    """Control before and after the vocoder, spread, tempo and transfer; spectrograms, and clips to listen to."""
+
+    files = SoundFormat()
+
+    def make_judge(self, data: AudioData) -> AudioJudge | None:
+        """A convolutional network; None if no field is categorical."""
+        return AudioJudge.of(data.whole, data.features, data.fingerprint)
+
+    def figures(
+        self, model: AudioGenreCVAE, data: AudioData, evaluation: Evaluation, table: Columns
+    ) -> dict[str, Measurement]:
+        """NLL per bin, control accuracy before and after the vocoder, spread, tempo, and transfer."""
+        nll, bins = table["nll"][~table["nll"].isnan()], model.features.mels * model.features.frames
+        how = f"importance sampling, {evaluation.num_samples} samples; standardised features"
+        figures = {"test/nll_per_bin": Measurement.mean(nll / bins, "nats", how)}
+        batch, guidance = data.batch("test", evaluation.control_samples), evaluation.guidance
+        judge = self.judge(data)
+        with seeded(evaluation.seed):
+            generated = _by_parts(model, lambda part: model.sample(part.condition, guidance=guidance)[0], batch)
+            reconstructed = _by_parts(model, model.reconstruct, batch)
+            how = f"{model.sampled} with z ~ p(z|c)"
+            clips = ClipEvaluation(data, judge, batch, generated, reconstructed, how, model.vocoder)
+            figures |= clips.figures()
+            for name in clips.fields:
+                figures |= transfer_figures(model, clips, name)
+        return figures
+
+    def media(self, model: AudioGenreCVAE, batch: Batch) -> Media:
+        """Spectrograms of reconstructions and of samples by condition, and some of them as sound."""
+        return audio_media(model, batch)
+
+
+def _by_parts(model: AudioGenreCVAE, apply: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    parts = [batch[slice(start, start + ROWS)] for start in range(0, len(batch), ROWS)]
+    return torch.cat([apply(part.to(model.device)).cpu() for part in parts])
+
+
+def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) -> Figures:
+    """Figures of transferring test clips to another value of a field: judge accuracy, and preservation of the melody.
+
+    The melody is compared by chroma and by onsets, with the source and with another test clip of the new value.
+    If the new value may change the tempo, both take the best of many uniform stretches of time; if not,
+    self-similarity, which does not depend on the instrument, is compared as well.
+    """
+    attribute = clips.fields[name]
+    assert isinstance(attribute, Categorical)
+    batch = clips.batch[slice(0, model.transfers)]
+    count = len(attribute.values)
+    own = batch.condition[name]
+    fields: Fields = {name: (own + torch.randint(1, count, own.shape)) % count}
+    target = fields[name]
+    requested = batch.replace(condition={**batch.condition, "target": target})
+
+    def change(part: Batch) -> Tensor:
+        source = {key: value for key, value in part.condition.items() if key != "target"}
+        return model.transfer(part.replace(condition=source), {name: part.condition["target"]})
+
+    changed = clips.vocoder.round_trip(_by_parts(model, change, requested), clips.features)
+    expected = {**batch.condition, **fields}
+    figures: Figures = {}
+    for prefix, judge in clips.judges.items():
+        predicted = judge.read(changed)
+        for field in clips.fields:
+            how = f"{'second' if prefix else 'frozen'} judge, test clips with another {name}, through sound"
+            hits = predicted[field] == expected[field]
+            figures[f"test/{prefix}transfer/{name}/accuracy/{field}"] = Measurement.accuracy(hits, how)
+    stretch = name == STRETCHED
+    curves: dict[str, Callable[[Tensor], Tensor]] = {
+        "chroma": lambda x: chroma(x, clips.features),
+        "onset": lambda x: onset_strength(x).unsqueeze(1),
+    }
+    if not stretch:
+        curves["self_similarity"] = self_similarity
+    others = _others(clips, target, name, len(batch))
+    for kind, curve in curves.items():
+        outcome = curve(clips.features.restore(changed))
+        for suffix, x in (("", batch.x), ("_random", others)):
+            how = "correlation over time of the outcome with " + ("another test clip" if suffix else "its source")
+            how += ", best of 33 stretches" if stretch else ""
+            value = content_correlation(curve(clips.features.restore(x)), outcome, stretch)
+            figures[f"test/transfer/{name}/{kind}{suffix}"] = Measurement.mean(value, "correlation", how)
+    return figures
+
+
+def _others(clips: ClipEvaluation, target: Tensor, name: str, count: int) -> Tensor:
+    """A real test clip of each target value; any test clip if none has it."""
+    table = clips.data.examples
+    rows = table.splits["test"]
+    values = table.fields[name][rows]
+    chosen = []
+    for position, value in enumerate(target[:count].tolist()):
+        pool = rows[values == value]
+        pool = pool if len(pool) else rows
+        chosen.append(int(pool[(position * 7919 + 13) % len(pool)]))
+    return clips.features.standardise(table.x[chosen])

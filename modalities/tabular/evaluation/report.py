@@ -1,0 +1,163 @@
+"""Report of a tabular model: test figures beyond those of all modalities, pictures and completed rows."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions.attributes import OBSERVED
+from common.eval_mode import eval_mode
+from common.evaluation.columns import Columns
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media, render
+from common.evaluation.report import Report
+from common.results import Measurement
+from modalities.tabular.data import TabularData
+from modalities.tabular.evaluation.metrics import imputation_metrics
+from modalities.tabular.files import TableFormat, as_frame
+from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
+from modalities.tabular.imputation.sampling import impute_rows, interval_factor, masked_log_likelihood
+from modalities.tabular.model import TabularCVAE
+
+COVERAGE = 0.9  # nominal coverage of the intervals
+PROPOSALS = 100
+DRAWS = 200
+LIKELIHOOD_SAMPLES = 200
+CALIBRATION_ROWS = 300
+SHOWN_ROWS = 20
+
+
+class TabularReport(Report[TabularCVAE, TabularData]):
+    """Errors on hidden cells, coverage and width of intervals, log-likelihood of hidden cells; pictures and rows."""
+
+    files = TableFormat()
+
+    def figures(
+        self, model: TabularCVAE, data: TabularData, evaluation: Evaluation, table: Columns
+    ) -> dict[str, Measurement]:
+        """`test/mse`, `nrmse`, `pfc`, `coverage`, `width`, `masked_log_likelihood` and so on, of hidden test cells.
+
+        Intervals are widened by one factor so that they cover the hidden cells of the validation rows.
+        """
+        rows = data.examples.splits["test"]
+        x, observed = data.examples.x[rows], data.examples.fields[OBSERVED][rows]
+        start = time.perf_counter()
+        with eval_mode(model):
+            imputation = impute_rows([model], observed.to(model.device), PROPOSALS, DRAWS, evaluation.seed)
+        seconds = time.perf_counter() - start
+        factor = float(model.widening)
+        ends = imputation.interval(COVERAGE, model.columns, factor)
+        points = (decoded(part.cpu().double().numpy(), model.columns) for part in (imputation.point, *ends))
+        point, low, high = points
+        filled = Filled(point, low, high, lambda _, cells: _log_likelihoods(model, data, cells, evaluation.seed))
+        truth = decoded(x.double().numpy(), model.columns)
+        hidden = (observed.isnan() & ~x.isnan()).numpy()
+        figures = imputation_metrics(filled, truth, hidden, model.columns, COVERAGE)
+        how = "widening that covers validation cells"
+        figures["interval_factor"] = Measurement(factor, None, len(rows), "ratio", how)
+        how = f"{PROPOSALS} samples of z, {DRAWS} imputations of {len(rows)} rows"
+        figures["imputation_seconds"] = Measurement(seconds, None, len(rows), "s", how)
+        if model.condition.reads_observed:
+            figures["condition_gain"] = _gain(model, data, evaluation)
+        return {f"test/{name}": figure for name, figure in figures.items()}
+
+    def media(self, model: TabularCVAE, batch: Batch) -> Media:
+        """True against imputed numbers, a map of completed rows, and the rows themselves."""
+        with eval_mode(model):
+            return _media(model, batch)
+
+    def after_validation(self, model: TabularCVAE, data: TabularData) -> None:
+        """Sets the factor by which 90 % intervals cover the hidden cells of the first validation rows."""
+        with eval_mode(model):
+            model.widening.fill_(_widening(model, data))
+
+
+def _gain(model: TabularCVAE, data: TabularData, evaluation: Evaluation) -> Measurement:
+    """log p(hidden | observed) - log p(hidden), both of the same model: what the observed cells are worth in nats."""
+    batch: Batch = data.batch("test", evaluation.gain_examples).to(model.device)
+    observed = batch.condition[OBSERVED]
+    assert batch.mask is not None
+    unconditional = batch.replace(
+        condition={**batch.condition, OBSERVED: torch.full_like(observed, float("nan"))},
+        mask=batch.mask & observed.isnan(),
+    )
+    parts = (batch, unconditional)
+    given, alone = (model.log_likelihood(part, evaluation.gain_samples, evaluation.seed) for part in parts)
+    how = f"importance sampling, {evaluation.gain_samples} samples, against the same model told nothing"
+    return Measurement.mean((given - alone).cpu(), "nats", how)
+
+
+def _widening(model: TabularCVAE, data: TabularData) -> float:
+    """The widening factor for `Imputation.interval`, from hidden validation cells."""
+    rows = data.examples.splits["val"][:CALIBRATION_ROWS]
+    x, observed = data.examples.x[rows].to(model.device), data.examples.fields[OBSERVED][rows].to(model.device)
+    numbers = torch.tensor([not column.discrete for column in model.columns], device=model.device)
+    cells = observed.isnan() & ~x.isnan() & numbers
+    if not cells.any():
+        return 1.0
+    draws = impute_rows([model], observed, PROPOSALS, DRAWS, model.evaluation.seed).draws
+    return interval_factor(draws, x.nan_to_num(), cells, COVERAGE)
+
+
+def _log_likelihoods(model: TabularCVAE, data: TabularData, cells: np.ndarray, seed: int) -> np.ndarray:
+    batch: Batch = data.batch("test", len(cells)).to(model.device)
+    nats = masked_log_likelihood(model, batch, LIKELIHOOD_SAMPLES, seed)
+    return in_table_units(nats.cpu().double().numpy(), cells, model.columns)
+
+
+def _media(model: TabularCVAE, batch: Batch) -> Media:
+    assert batch.mask is not None
+    observed = batch.condition[OBSERVED]
+    imputation = impute_rows([model], observed, PROPOSALS, 20, model.evaluation.seed)
+    truth = batch.shown(float("nan")).x
+    pictures = {"scatter": _scatter(model, truth, observed, imputation.point)}
+    pictures["completed"] = _heat_map(model, truth, observed, imputation.point)
+    rows = slice(0, SHOWN_ROWS)
+    frame = as_frame(model, imputation.point[rows])
+    marks = observed[rows].isnan().cpu().numpy()
+    text = frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
+    return Media(pictures, {"completed": text.where(~marks, "[" + text + "]")})
+
+
+def _scatter(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Any:
+    """True against imputed, in the standardised units of the features, a panel for each of up to 12 columns."""
+    layout = model.features
+    true, known = (part.cpu() for part in layout(truth))
+    filled = layout(point)[0].cpu()
+    hidden = observed.isnan()[:, layout.column].cpu() & known
+    slices = layout.slices()
+    numbers = [i for i, column in enumerate(model.columns) if column.kind != "categorical"][:12]
+    columns = min(4, max(1, len(numbers)))
+    rows = max(1, -(-len(numbers) // columns))
+    figure = Figure(figsize=(2.6 * columns, 2.6 * rows), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel, number in zip(panels, numbers, strict=False):
+        own = slices[number].start
+        cells = hidden[:, own]
+        panel.scatter(true[cells, own], filled[cells, own], s=6, alpha=0.6)
+        panel.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+        panel.set_title(model.columns[number].name, fontsize=8)
+    figure.supxlabel("true, standardised", fontsize=8)
+    figure.supylabel("imputed", fontsize=8)
+    return render(figure)
+
+
+def _heat_map(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Any:
+    """Observed, completed and true rows, in the standardised units of the features."""
+    layout = model.features
+    parts = {"observed": observed, "completed": point, "true": truth}
+    figure = Figure(figsize=(11, 5), dpi=100, layout="constrained")
+    for panel, (name, cells) in zip(figure.subplots(1, 3), parts.items(), strict=True):
+        values, known = (part[:SHOWN_ROWS].cpu() for part in layout(cells))
+        values = values.masked_fill(~known, float("nan"))
+        image = panel.imshow(values.numpy(), vmin=-2.5, vmax=2.5, cmap="RdBu_r", aspect="auto", interpolation="nearest")
+        panel.set_facecolor("lightgrey")
+        starts = [own.start for own in layout.slices()]
+        panel.set_xticks(starts, [column.name for column in model.columns], rotation=90, fontsize=6)
+        panel.set_title(name, fontsize=9)
+    figure.colorbar(image, label="standardised")
+    return render(figure)

@@ -1,0 +1,169 @@
+"""Metrics of text models beyond the shared ones, and tables of sentences."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.batch import Batch
+from common.conditions.attributes import SOURCE, Categorical
+from common.conditions.classifier import Judge
+from common.evaluation.columns import Columns
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.media import Media, table_picture
+from common.evaluation.report import Report
+from common.lazy import LazyModule
+from common.results import Measurement
+from common.seeding import seeded
+from modalities.text.data import TextData
+from modalities.text.evaluation.judge import TextJudge, can_judge
+from modalities.text.evaluation.metrics import NgramModel, distinct, rows_of, self_bleu
+from modalities.text.evaluation.rewriting import judged_under, rewrite_rows, rewriting_figures
+from modalities.text.files import TextFormat
+from modalities.text.model import TextStyleCVAE
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
+SAMPLES = 300  # sentences for diversity and fluency
+
+
+class TextReport(Report[TextStyleCVAE, TextData]):
+    """Perplexity, diversity and fluency, rewriting between all pairs of styles; tables of sentences."""
+
+    files = TextFormat()
+
+    def judge(self, data: TextData) -> TextJudge | None:
+        """As in the base."""
+        judge = super().judge(data)
+        assert judge is None or isinstance(judge, TextJudge)
+        return judge
+
+    def make_judge(self, data: TextData) -> TextJudge | None:
+        """A logistic regression on words; None without a label of several categories."""
+        if not any(can_judge(attribute) for attribute in data.attributes.values()):
+            return None
+        return TextJudge.of(data.whole, data.tokenizer)
+
+    def figures(
+        self, model: TextStyleCVAE, data: TextData, evaluation: Evaluation, table: Columns
+    ) -> dict[str, Measurement]:
+        """Perplexity per token, diversity and fluency of samples, and rewriting between all pairs of styles."""
+        judge, rows = self.judge(data), data.examples.splits["test"]
+        figures = perplexity(table["nll"], data.lengths[rows[table["index"]]], evaluation.num_samples)
+        with seeded(evaluation.seed):
+            conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
+            written = model.sample(conditions, guidance=evaluation.guidance)[0].cpu()
+            texts, real = model.texts(written), model.texts(data.examples.x[rows[:SAMPLES]])
+            for n in (1, 2):
+                figures[f"test/distinct_{n}"] = distinct(texts, n)
+                figures[f"test/distinct_{n}_real"] = distinct(real, n)
+            pad = model.tokenizer.pad
+            ngrams = NgramModel(rows_of(data.examples.x[data.examples.splits["train"]], pad), len(model.tokenizer))
+            figures["test/fluency"] = ngrams.perplexity(rows_of(written, pad))
+            figures["test/fluency_real"] = ngrams.perplexity(rows_of(data.examples.x[rows[:SAMPLES]], pad))
+            if judge is not None:
+                figures |= _control_by_value(model, data, evaluation, judge)
+            if SOURCE in conditions and model.condition.reads_source:
+                figures |= _renderings(model, conditions)
+            labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
+            rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
+            figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, judged)
+        return figures
+
+    def media(self, model: TextStyleCVAE, batch: Batch) -> Media:
+        """Sentences with their reconstructions and rewritings, and samples under every style."""
+        tables = text_tables(model, batch)
+        return Media({name: table_picture(table, name) for name, table in tables.items()}, tables)
+
+
+def _control_by_value(
+    model: TextStyleCVAE, data: TextData, evaluation: Evaluation, judge: Judge
+) -> dict[str, Measurement]:
+    """The judge's accuracy on samples of each value of each label, beside that on real test sentences of the value.
+
+    Other conditions of a sample are those of a test sentence of that value.
+    """
+    figures = {}
+    conditions = data.conditions("test")
+    for name, attribute in judge.attributes.items():
+        assert isinstance(attribute, Categorical)
+        count = max(1, evaluation.control_samples // len(attribute.values))
+        for number, value in enumerate(attribute.values):
+            rows = (conditions[name] == number).nonzero()[:, 0]
+            if len(rows) == 0:
+                continue
+            chosen = rows.repeat(-(-count // len(rows)))[:count]
+            requested = {field: values[chosen] for field, values in conditions.items()}
+            written = model.sample(requested, guidance=evaluation.guidance)[0].cpu()
+            hits = judge.read(written)[name] == number
+            figures[f"test/control_accuracy/{name}/{value}"] = Measurement.accuracy(
+                hits, f"frozen judge, {model.sampled}, guidance {evaluation.guidance:g}"
+            )
+            known = conditions[name][conditions[name] >= 0]  # the judge's scores leave out unlabelled sentences
+            real = judge.real.scores[name][known == number]
+            figures[f"test/judge_accuracy/{name}/{value}"] = Measurement.accuracy(real, "frozen judge, real test data")
+    return figures
+
+
+def _renderings(
+    model: TextStyleCVAE, conditions: dict[str, Tensor], sources: int = 100, draws: int = 5
+) -> dict[str, Measurement]:
+    """Diversity of several translations of one sentence: with only z sampled, and with the tokens sampled as well."""
+    fields = {name: field[:sources] for name, field in conditions.items()}
+    figures = {}
+    for name, draw in (("z", False), ("z_and_tokens", True)):
+        written = model.sample(fields, draws, draw=draw)
+        renderings = list(zip(*(model.texts(sentences) for sentences in written), strict=True))
+        for n in (1, 2):
+            share = torch.tensor([distinct(texts, n).value for texts in renderings])
+            how = f"different {n}-grams of words among {draws} translations of a sentence, {name} drawn"
+            figures[f"test/renderings/{name}/distinct_{n}"] = Measurement.mean(share, "share", how)
+        figures[f"test/renderings/{name}/self_bleu"] = self_bleu(renderings)
+    return figures
+
+
+def perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> dict[str, Measurement]:
+    """The perplexity of sentences of `lengths` tokens from their NLL, both [N]; an NLL of NaN was not measured.
+
+    Left out where it overflows, as for an autoencoder, whose z lies where the prior has no mass.
+    """
+    known = ~nll.isnan()
+    value = float(torch.exp(nll[known].double().sum() / lengths[known].sum()))
+    how = f"exp(NLL / tokens), importance sampling, {num_samples} samples"
+    measured = Measurement(value, None, int(known.sum()), "perplexity", how)
+    return {"test/perplexity": measured} if math.isfinite(value) else {}
+
+
+def text_tables(model: TextStyleCVAE, batch: Batch, rows: int = 8, samples: int = 4) -> dict[str, pd.DataFrame]:
+    """Tables of text: `rewritings` of some sentences under every style, and `samples` of every style."""
+    labels = {
+        name: attribute.values
+        for name, attribute in model.condition.attributes.items()
+        if isinstance(attribute, Categorical)
+    }
+    chosen = batch[slice(0, rows)]
+    own = {name: [values[int(v)] if v >= 0 else "" for v in chosen.condition[name]] for name, values in labels.items()}
+    rewritings = pd.DataFrame(
+        {**own, "text": model.texts(chosen.x), "reconstruction": model.texts(model.reconstruct(chosen))}
+    )
+    alone = chosen.replace(condition={name: chosen.condition[name] for name in labels})  # each is its own source
+    for name, values in list(labels.items())[:1]:
+        for number, value in enumerate(values):
+            rewritings[f"as {value}"] = model.texts(model.transfer(alone, {name: number}, model.decoding.guidance))
+    lines = []
+    names = list(labels)
+    for numbers in list(product(*(range(len(values)) for values in labels.values())))[:12]:
+        condition = {name: torch.tensor([number]) for name, number in zip(names, numbers, strict=True)}
+        if SOURCE in chosen.condition:
+            condition[SOURCE] = chosen.condition[SOURCE][:1]
+        for text in model.texts(model.sample(condition, samples)[:, 0]):
+            lines.append({**{n: labels[n][i] for n, i in zip(names, numbers, strict=True)}, "text": text})
+    return {"rewritings": rewritings, "samples": pd.DataFrame(lines)}

@@ -1,0 +1,28 @@
+"""The build of an editable install, and of nothing else.
+
+A wheel would put the packages `common`, `modalities` and `scripts` beside everybody else's of those names, and leave the
+configurations out.
+"""
+
+from typing import NoReturn
+
+from setuptools.build_meta import (
+    build_editable,
+    get_requires_for_build_editable,
+    prepare_metadata_for_build_editable,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "prepare_metadata_for_build_editable",
+]
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise SystemExit("cvae-suite runs from a checkout, not from a wheel: pip install --editable '.[dev]', or make venv")
+
+
+build_wheel = build_sdist = _refuse
