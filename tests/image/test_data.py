@@ -151,6 +151,7 @@ def test_a_name_that_is_not_utkface_is_refused():
         UTKFace.parse("holiday.jpg")
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(not (data_root() / "mnist").exists(), reason="full MNIST is not in the data root")
 def test_full_mnist_is_read_from_the_data_root():
     data = MNIST(validation=5000, download=False)
@@ -162,6 +163,7 @@ def test_full_mnist_is_read_from_the_data_root():
     assert data.examples.fields["digit"][data.examples.splits["test"]].bincount()[0] == 980
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(not (data_root() / "utkface").exists(), reason="UTKFace is not in the data root")
 def test_utkface_is_read_from_the_data_root():
     data = UTKFace(size=16, condition=["age", "gender"])

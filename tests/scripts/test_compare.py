@@ -161,8 +161,9 @@ def test_the_tables_of_readme_and_docs_are_those_of_the_committed_results():
     assert main(["check"]) == 0
 
 
+@pytest.mark.extras
 def test_a_ray_cluster_of_two_workers_runs_a_table(tmp_path, capsys):
-    ray = pytest.importorskip("ray", reason="the extra cvae-suite[ray] is not installed")
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     table = write_table(tmp_path, {"a": 1.0, "bad": -1.0, "c": 3.0}, seeds=[0, 1], seconds=0.5)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:

@@ -138,6 +138,7 @@ def test_any_column_of_numbers_has_a_kind_and_comes_back(cells):
     assert np.asarray(back, dtype=float) == pytest.approx(series[known].to_numpy(), rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.extras
 def test_the_installed_tables_are_understood():
     assert [column.kind for column in fit_columns(scikit_table("breast_cancer", target=True))][-1] == "binary"
     pytest.importorskip("sklego")

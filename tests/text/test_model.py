@@ -276,6 +276,7 @@ class DrawsOf:
 
     def __init__(self, z, encoder_input):
         self.z, self.encoder_input = z, encoder_input
+        self.condition = self.encoder_condition = Condition(torch.zeros(len(encoder_input), 64))
 
 
 def test_without_a_weight_or_a_latent_there_is_no_bag_of_words():

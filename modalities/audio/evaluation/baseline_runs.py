@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
-from common.comparison.baseline_runs import baseline_run
 from common.conditions.attributes import Fields
 from common.conditions.classifier import Judge
 from common.results import Measurement, Results
+from common.training.baseline_run import baseline_run
 from modalities.audio.data import AudioData
 from modalities.audio.evaluation.baselines import COMPONENTS, ClassGaussians, nearest
 from modalities.audio.evaluation.clip_evaluation import ClipEvaluation, Figures

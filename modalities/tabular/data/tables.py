@@ -43,7 +43,7 @@ def _module(name: str, package: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        message = f"this table comes with {package}: pip install 'cvae-suite[tables]'"
+        message = f"this table comes with {package}: pip install --editable '.[tables]'"
         raise ModuleNotFoundError(message) from error
 
 

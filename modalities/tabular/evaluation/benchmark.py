@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.comparison.baseline_runs import baseline_run
 from common.lazy import LazyModule
 from common.results import Measurement, Results
+from common.training.baseline_run import baseline_run
 from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
 from modalities.tabular.data.masks import Mechanism, hide
 from modalities.tabular.data.tables import CONTINUOUS, TABLES

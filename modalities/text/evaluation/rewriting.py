@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.batch import Batch
-from common.comparison.baseline_runs import baseline_run
 from common.conditions.attributes import Categorical
 from common.results import Measurement, Results
+from common.training.baseline_run import baseline_run
 from modalities.text.data import TextData
 from modalities.text.evaluation.baselines import copy, retrieve
 from modalities.text.evaluation.judge import TextJudge

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from common.batch import Batch
 from common.conditions.attributes import Categorical, Continuous
 from common.conditions.condition import Condition
 from common.conditions.encoders import Composition, ConditionEncoder, FieldEmbeddings
@@ -21,7 +22,7 @@ class Embedding(ConditionEncoder):
         self.dim = dim * len(attributes)
 
     def forward(self, fields):
-        return Condition(self.embeddings(self.drop(fields)))
+        return Condition(self.embeddings(fields))
 
 
 def both(**arguments):
@@ -126,9 +127,14 @@ def test_an_unconditional_encoder_knows_no_name():
 COUNT = 20_000
 
 
+def drop(encoder, given):
+    """Raw fields as a training step sees them."""
+    return encoder.drop(Batch(torch.zeros(len(next(iter(given.values()))), 1), given)).condition
+
+
 def dropped(encoder):
     """Which examples lose which field, [COUNT, 2]."""
-    marked = encoder.drop(fields(COUNT))
+    marked = drop(encoder, fields(COUNT))
     return torch.stack([encoder.attributes[name].missing(marked[name]) for name in ("kind", "age")], dim=1).float()
 
 
@@ -156,16 +162,34 @@ def test_both_dropouts_add_up():
 
 def test_dropout_leaves_the_other_values_and_the_given_fields_alone():
     given = fields(100)
-    marked = both(dropout=0.5).drop(given)
+    marked = drop(both(dropout=0.5), given)
     for name in given:
         kept = ~(marked[name].isnan() | (marked[name] == -1))
         assert torch.equal(marked[name][kept], given[name][kept])
         assert torch.equal(given[name], fields(100)[name])
 
 
-def test_nothing_is_dropped_in_evaluation():
-    encoder = both(dropout=0.9, field_dropout=0.9).eval()
+def test_an_embedding_drops_nothing():
+    encoder = both(dropout=0.9, field_dropout=0.9)
     assert torch.equal(encoder(fields(50)).vector, encoder.embeddings(fields(50)))
+
+
+def test_a_view_loses_what_its_example_loses():
+    encoder = both(dropout=0.3, field_dropout=0.3)
+    other = {"kind": torch.zeros(COUNT, dtype=torch.int64), "age": torch.full((COUNT,), 30.0)}
+    x = torch.zeros(COUNT, 1)
+    marked = encoder.drop(Batch(x, fields(COUNT), view=Batch(x, other)))
+    for name, attribute in encoder.attributes.items():
+        lost = attribute.missing(marked.condition[name])
+        assert 0.4 < lost.float().mean() < 0.6
+        assert torch.equal(attribute.missing(marked.view.condition[name]), lost)
+        assert torch.equal(marked.view.condition[name][~lost], other[name][~lost])
+
+
+def test_what_is_no_attribute_is_never_dropped():
+    encoder = both(dropout=1.0)
+    given = {**fields(4), "source": torch.ones(4, 3, dtype=torch.int64)}
+    assert torch.equal(drop(encoder, given)["source"], given["source"])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +203,7 @@ def test_nothing_is_dropped_in_evaluation():
 )
 def test_a_dropped_field_is_missing_whatever_its_type(attribute, field):
     encoder = Embedding({"name": attribute}, dropout=1.0)
-    marked = encoder.drop({"name": field})["name"]
+    marked = drop(encoder, {"name": field})["name"]
     assert attribute.missing(marked).all()
     assert torch.equal(encoder.embeddings({"name": marked}), encoder({}).vector.expand(2, -1))
 
@@ -205,7 +229,8 @@ def test_a_composition_mixes_present_and_absent_fields():
 
 def test_the_parts_of_a_composition_drop_on_their_own():
     parts = [Embedding({"kind": KIND}, dropout=1.0), Embedding({"age": AGE})]
-    found, null = Composition(parts)(fields(5)).vector, Composition(parts)({}).vector
+    whole = Composition(parts)
+    found, null = whole(drop(whole, fields(5))).vector, whole({}).vector
     assert torch.equal(found[:, :4], null[:, :4].expand(5, -1))
     assert not torch.allclose(found[:, 4:], null[:, 4:].expand(5, -1), atol=1e-2)
 

@@ -3,7 +3,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
+from common.conditions.attributes import Categorical
 from common.conditions.condition import Condition
+from common.conditions.encoders import ConditionEncoder
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.report import Report
 from common.model.files import FileFormat
@@ -18,13 +20,18 @@ from tests.common.models import PointCVAE
 from tests.common.test_new_modality import BlobCVAE
 
 
-class Foreign(nn.Module):
-    """A condition encoder that a checkpoint cannot hold."""
+class Foreign(ConditionEncoder):
+    """A condition encoder that a checkpoint cannot hold: it is made with a function."""
 
     dim = 3
 
+    def __init__(self, embed=lambda cluster: nn.functional.one_hot(cluster, 3).float()):
+        super().__init__({"cluster": Categorical("abc")})
+        self.embed = embed
+        self.__dict__["_init_args"] = {"embed": embed}
+
     def forward(self, fields):
-        return Condition(nn.functional.one_hot(fields["cluster"], 3).float())
+        return Condition(self.embed(fields["cluster"]))
 
 
 def save(model, path):
@@ -34,12 +41,17 @@ def save(model, path):
 
 def test_a_foreign_encoder_trains_and_is_asked_for_when_its_model_is_loaded(tmp_path):
     path = save(BlobCVAE(Foreign()), tmp_path / "foreign.ckpt")
-    with pytest.raises(ValueError, match=r"Foreign cannot be stored .* own class"):
+    with pytest.raises(ValueError, match=r"function cannot be stored .* own class"):
         BlobCVAE.load_from_checkpoint(path)
     with pytest.raises(ValueError, match="own class"):
         ConditionalELBO.load_from_checkpoint(path)
     model = BlobCVAE.load_from_checkpoint(path, condition=Foreign())
     assert model.sample({"cluster": torch.tensor([0, 1])}).shape == (1, 2, 2)
+
+
+def test_a_condition_encoder_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match=r"condition must be a common\.conditions\.encoders\.ConditionEncoder"):
+        BlobCVAE(nn.Linear(1, 3))
 
 
 def test_another_file_is_refused_by_name(tmp_path):

@@ -364,6 +364,7 @@ def test_a_pretrained_tokenizer_takes_the_place_of_a_new_one(tmp_path, bible):
     assert data.tokenizer.encode(["unto us"]) == bible.tokenizer.encode(["unto us"])
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(not (data_root() / "yelp").exists(), reason="Yelp is not in the data root")
 def test_yelp_is_read_from_the_data_root():
     data = Yelp(words=3, vocabulary=500)
