@@ -1,7 +1,7 @@
-"""Draws docs/architecture.svg: the rooms of the suite, floor by floor, and which of them imports which.
+"""Draws docs/architecture.svg: the packages of the suite, layer by layer, and their imports.
 
-The floors are those of the contracts in pyproject.toml, the arrows are today's imports. An import that follows from a way
-through other rooms has no arrow of its own.
+The layers are those of the contracts in pyproject.toml, the arrows are the current imports. An import that is implied
+by a path through other packages has no arrow of its own.
 """
 
 import argparse
@@ -22,7 +22,7 @@ MODALITIES = ("image", "text", "audio", "tabular")
 
 
 def floors() -> list[tuple[str, list[str]]]:
-    """Rows of rooms from the top: scripts, the modalities, and the floors of `common` by its contract."""
+    """Rows of packages from the top: scripts, the modalities, and the layers of `common` by its contract."""
     contracts = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     common = next(contract for contract in contracts if contract["name"] == "floors of common")
     rows = [("scripts", ["scripts"]), ("modalities", [f"modalities.{name}" for name in MODALITIES])]
@@ -32,7 +32,7 @@ def floors() -> list[tuple[str, list[str]]]:
 
 
 def imports(rooms: list[str]) -> set[tuple[str, str]]:
-    """Which room imports which; an arrow that follows from a way through other rooms is left out."""
+    """Imports between packages, without those that are implied by a path through other packages."""
     import grimp
 
     sys.path.insert(0, "")  # the packages of the checkout
@@ -56,9 +56,9 @@ def _room(module: str, rooms: list[str]) -> str | None:
 
 
 def drawing() -> str:
-    """The picture as SVG; the same for the same imports."""
+    """The diagram as SVG; deterministic for the same imports."""
     rows = floors()
-    places: dict[str, tuple[float, float, float]] = {}  # centre, top and width of each room
+    places: dict[str, tuple[float, float, float]] = {}  # centre, top and width of each package
     for number, (_, rooms) in enumerate(rows):
         step = (WIDTH - MARGIN) / len(rooms)
         for position, room in enumerate(rooms):
@@ -89,9 +89,9 @@ def drawing() -> str:
 
 
 def main() -> int:
-    """Draws the picture, or compares it with the one that is there; 1 if they differ."""
+    """Draws the diagram, or with --check compares it with the existing one; 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="is the picture that of today's imports?")
+    parser.add_argument("--check", action="store_true", help="check that the diagram shows the current imports")
     arguments = parser.parse_args()
     picture = drawing()
     if not arguments.check:

@@ -1,7 +1,7 @@
-"""The build of an editable install, and of nothing else.
+"""Build backend that supports editable installs only.
 
-A wheel would put the packages `common`, `modalities` and `scripts` beside everybody else's of those names, and leave the
-configurations out.
+A wheel would install packages with the general names `common`, `modalities` and `scripts`, and leave out the
+configurations.
 """
 
 from typing import NoReturn

@@ -72,7 +72,7 @@ def nll(arguments: argparse.Namespace) -> None:
     from common.eval_mode import eval_mode
     from common.evaluation import bounds
     from common.results import Measurement
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
 
     data = data_of_run(arguments.ckpt, arguments.config)
     model = restore(arguments.ckpt, arguments.device).model
@@ -103,7 +103,7 @@ def score(arguments: argparse.Namespace) -> None:
     from common.model.abilities import WritesText
     from common.model.files import condition_fields
     from common.results import Measurement
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
 
     restored = restore(arguments.ckpt, arguments.device)
     model, condition = restored.model, condition_fields(restored.model, arguments.condition)
@@ -131,7 +131,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     from common.batch import Batch
     from common.data.from_config import data_of_run
     from common.model.files import condition_fields
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
     from common.training.run_report import print_rows
     from modalities.text import TextStyleCVAE
     from modalities.text.data import TextData

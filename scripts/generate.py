@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from common.conditions.attributes import Fields
     from common.model.abilities import WritesText
     from common.model.generation import Generation
-    from common.training.checkpoint import Restored
+    from common.training.restore import Restored
 
 EPILOG = """examples:
   generate.py --ckpt best.ckpt --condition digit=5 --num 16 --out samples.png
@@ -102,7 +102,7 @@ def generate(arguments: argparse.Namespace) -> None:
 
     from common.model.abilities import InfersConditions
     from common.model.files import condition_fields
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
 
     torch.manual_seed(arguments.seed)
     restored = restore(arguments.ckpt)

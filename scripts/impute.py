@@ -47,7 +47,7 @@ def impute(arguments: argparse.Namespace) -> None:
     """
     import torch
 
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
     from modalities.tabular import TabularCVAE
     from modalities.tabular.columns import encode_table
     from modalities.tabular.data.table_files import read_table, write_rows

@@ -6,7 +6,6 @@ import time
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +15,7 @@ from common.conditions.attributes import Categorical
 from common.configurable import from_config, to_config
 from common.eval_mode import eval_mode
 from common.process_memory import peak_memory_mb, resident_memory_mb
+from common.training.module import ConditionalELBO
 
 CATEGORIES = 10  # of each artificial condition
 
@@ -42,7 +42,7 @@ class Cost:
     evaluation: dict[int, float]
 
 
-def with_conditions(model: Any, count: int) -> Any:
+def with_conditions(model: ConditionalELBO, count: int) -> ConditionalELBO:
     """An untrained copy of a model with `count` artificial categorical conditions; 0 is unconditional.
 
     Raises:
@@ -58,7 +58,7 @@ def with_conditions(model: Any, count: int) -> Any:
     return from_config(config)
 
 
-def random_conditions(batch: Batch, model: Any) -> Batch:
+def random_conditions(batch: Batch, model: ConditionalELBO) -> Batch:
     """The batch with a random category of every condition of the model."""
     generator = torch.Generator().manual_seed(0)
     fields = {
@@ -67,7 +67,7 @@ def random_conditions(batch: Batch, model: Any) -> Batch:
     return batch.replace(condition={**batch.condition, **fields})
 
 
-def cost(model: Any, batch: Batch, samples: list[int], steps: int) -> Cost:
+def cost(model: ConditionalELBO, batch: Batch, samples: list[int], steps: int) -> Cost:
     """Measures a model in this process, with its present number of threads."""
     batch = random_conditions(batch, model)
     before = resident_memory_mb()
@@ -102,7 +102,7 @@ def cost(model: Any, batch: Batch, samples: list[int], steps: int) -> Cost:
 
 
 def _measure(checkpoint: Path, batch: Batch, conditions: int, samples: list[int], steps: int, threads: int) -> Cost:
-    from common.training.checkpoint import restore
+    from common.training.restore import restore
 
     torch.set_num_threads(threads)
     model = with_conditions(restore(checkpoint).model, conditions)

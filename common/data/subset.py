@@ -1,12 +1,12 @@
 """A part of a data set for training, and permuted conditions as a control: what studies vary."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
+from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 
 Combination = dict[str, str]  # field -> value
@@ -48,7 +48,7 @@ class Subset:
                 raise ValueError(f"the subset leaves no example for {name}: hold out less, or raise subset.examples")
         return replace(examples, splits=splits, fields=self._permuted(examples))
 
-    def take_from(self, data: Any) -> None:
+    def take_from(self, data: ConditionalDataModule) -> None:
         """Restricts a DataModule to this part of its training data; a part that keeps everything changes nothing."""
         if self != Subset(seed=self.seed):
             data.take(self, self.held_out(data.whole) if self.hold_out else None)

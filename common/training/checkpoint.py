@@ -1,19 +1,13 @@
 """Checkpoints that rebuild their model: what is stored beside the weights, and how the model is restored."""
 
-import importlib
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from common.configurable import from_config, import_class, to_config
-from common.evaluation.report import Report
-from common.model.files import FileFormat
 from common.model.generation import Generation
 
-Part = TypeVar("Part", FileFormat, Report)
 FORMAT = 1  # version of what is stored; checkpoints of another version are refused
 
 
@@ -57,10 +51,11 @@ def rebuild(cls: type, path: Path, map_location: Any, arguments: dict[str, Any])
     Raises:
         ValueError: if the file is not a checkpoint of the suite, or lacks what rebuilds the model.
     """
-    return _model_of(read_checkpoint(path, map_location), cls, path, map_location, arguments)
+    return model_of(read_checkpoint(path, map_location), cls, path, map_location, arguments)
 
 
-def _model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: Any, arguments: dict[str, Any]) -> Any:
+def model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: Any, arguments: dict[str, Any]) -> Any:
+    """The model of a checkpoint's contents; arguments and errors as in `rebuild`."""
     stored: Any = checkpoint.get("model")
     if stored is None and not arguments:
         raise ValueError(
@@ -75,51 +70,3 @@ def _model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: A
         model.build_prior(checkpoint["latent_dim"])
     model.load_state_dict(checkpoint["state_dict"])
     return model.to(map_location).eval()
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A checkpoint with all that scripts need.
-
-    Attributes:
-        model: the model, in evaluation mode.
-        parts: class paths by name: `files`, the modality's file format, and `report`.
-    """
-
-    model: Any
-    parts: dict[str, str]
-
-    @cached_property
-    def files(self) -> FileFormat:
-        """How examples are read from files and written to them."""
-        return self._part("files", FileFormat)
-
-    @cached_property
-    def report(self) -> Report:
-        """The figures and media that only the modality has."""
-        return self._part("report", Report)
-
-    def _part(self, name: str, base: type[Part]) -> Part:
-        """An instance of the class that the checkpoint names, or of the base where a plain `Trainer` wrote it.
-
-        Raises:
-            TypeError: if the class is of another kind.
-        """
-        if name not in self.parts:
-            return base()
-        module, _, attribute = self.parts[name].rpartition(".")
-        cls = getattr(importlib.import_module(module), attribute)
-        if not (isinstance(cls, type) and issubclass(cls, base)):
-            raise TypeError(f"{self.parts[name]} is no {base.__name__}: refused to build it from a checkpoint")
-        return cls()
-
-
-def restore(path: Path, map_location: Any = "cpu") -> Restored:
-    """Model, file format and report of a checkpoint.
-
-    Raises:
-        ValueError: as `rebuild`.
-    """
-    checkpoint = read_checkpoint(path, map_location)
-    model = _model_of(checkpoint, Generation, path, map_location, {})
-    return Restored(model, {name: checkpoint[name] for name in ("files", "report") if name in checkpoint})

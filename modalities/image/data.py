@@ -4,7 +4,7 @@ import gzip
 import re
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -27,21 +27,13 @@ class ImageData(ConditionalDataModule):
     """Base of the image DataModules.
 
     Args:
-        batch_size: images per batch and process.
         binarize: "dynamic" draws each pixel from Bernoulli(grey value), anew in every epoch of training and always the
             same in evaluation, "static" thresholds at one half, "none" keeps grey values or colours.
-        seed: seed of splits, shuffling and of the evaluation's binarisation.
-        condition: names of the condition fields to keep; None keeps all.
+        base: as in `ConditionalDataModule`.
     """
 
-    def __init__(
-        self,
-        batch_size: int = 128,
-        binarize: Literal["none", "static", "dynamic"] = "none",
-        seed: int = 0,
-        condition: list[str] | None = None,
-    ) -> None:
-        super().__init__(batch_size, seed, condition)
+    def __init__(self, binarize: Literal["none", "static", "dynamic"] = "none", **base: Any) -> None:
+        super().__init__(**base)
         self.binarize = binarize
 
     def transform(self, batch: Batch, training: bool) -> Batch:
@@ -81,26 +73,14 @@ class TorchvisionImages(ImageData):
         root: folder of torchvision's files; None is the data set's folder below the data root.
         download: lets torchvision download what is missing.
         validation: number of training images set aside.
-        batch_size: images per batch and process.
-        binarize: as in `ImageData`.
-        seed: as in `ImageData`.
-        condition: as in `ImageData`.
+        base: as in `ImageData`.
     """
 
     folder: str
     field: str
 
-    def __init__(
-        self,
-        root: Path | None = None,
-        download: bool = True,
-        validation: int = 5000,
-        batch_size: int = 128,
-        binarize: Literal["none", "static", "dynamic"] = "none",
-        seed: int = 0,
-        condition: list[str] | None = None,
-    ) -> None:
-        super().__init__(batch_size, binarize, seed, condition)
+    def __init__(self, root: Path | None = None, download: bool = True, validation: int = 5000, **base: Any) -> None:
+        super().__init__(**base)
         self.root = root
         self.download = download
         self.validation = validation
@@ -179,11 +159,8 @@ class ImageFiles(ImageData):
         root: folder of the images.
         size: side of the square images after a central crop; a multiple of 4.
         channels: 1 (grey) or 3 (colour).
-        shares: shares of validation and test, where the data defines no splits.
-        batch_size: images per batch and process.
-        binarize: as in `ImageData`.
-        seed: as in `ImageData`.
-        condition: as in `ImageData`.
+        shares: shares of validation and test, by a hash of the file name, where the data defines no splits.
+        base: as in `ImageData`.
     """
 
     def __init__(
@@ -192,12 +169,9 @@ class ImageFiles(ImageData):
         size: int = 64,
         channels: Literal[1, 3] = 3,
         shares: tuple[float, float] = (0.1, 0.1),
-        batch_size: int = 128,
-        binarize: Literal["none", "static", "dynamic"] = "none",
-        seed: int = 0,
-        condition: list[str] | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(batch_size, binarize, seed, condition)
+        super().__init__(**base)
         if size % 4:
             raise ValueError(f"size must be a multiple of 4; got {size}")
         self.root = Path(root)
@@ -215,29 +189,15 @@ class UTKFace(ImageFiles):
 
     Args:
         root: folder of the images; None is `utkface` below the data root.
-        size: side of the square images.
-        channels: 1 (grey) or 3 (colour).
-        shares: shares of validation and test, by a hash of the file name.
-        batch_size: images per batch and process.
-        seed: seed of shuffling.
-        condition: names of the fields to keep, of age, gender and race.
+        base: as in `ImageFiles`. The fields are age, gender and race.
     """
 
     GENDER = Categorical(("male", "female"))
     RACE = Categorical(("white", "black", "asian", "indian", "other"))
     NAME = re.compile(r"(?P<age>\d{1,3})_(?:(?P<gender>\d)_)?(?:(?P<race>\d?)_)?\d{8,}")
 
-    def __init__(
-        self,
-        root: Path | None = None,
-        size: int = 64,
-        channels: Literal[1, 3] = 3,
-        shares: tuple[float, float] = (0.1, 0.1),
-        batch_size: int = 128,
-        seed: int = 0,
-        condition: list[str] | None = None,
-    ) -> None:
-        super().__init__(root or data_root() / "utkface", size, channels, shares, batch_size, "none", seed, condition)
+    def __init__(self, root: Path | None = None, **base: Any) -> None:
+        super().__init__(root or data_root() / "utkface", **base)
 
     @classmethod
     def parse(cls, name: str) -> tuple[float, int, int]:
@@ -278,22 +238,11 @@ class CelebA(ImageFiles):
     Args:
         root: folder that holds torchvision's `celeba`; None is the data root.
         download: lets torchvision download what is missing.
-        size: side of the square images, after cropping the central 178 pixels.
-        batch_size: images per batch and process.
-        seed: seed of shuffling.
-        condition: names of the attributes to keep (Smiling, Male, ...); None keeps all 40.
+        base: as in `ImageFiles`. The attributes are Smiling, Male and so on.
     """
 
-    def __init__(
-        self,
-        root: Path | None = None,
-        download: bool = False,
-        size: int = 64,
-        batch_size: int = 128,
-        seed: int = 0,
-        condition: list[str] | None = None,
-    ) -> None:
-        super().__init__(root or data_root(), size, 3, (0.1, 0.1), batch_size, "none", seed, condition)
+    def __init__(self, root: Path | None = None, download: bool = False, **base: Any) -> None:
+        super().__init__(root or data_root(), channels=3, shares=(0.0, 0.0), **base)  # it has a split of its own
         self.download = download
 
     def load(self) -> Examples:
@@ -320,29 +269,13 @@ class ImageFolder(ImageFiles):
         attributes: CSV whose first column names an image file below `root`; every other column is an attribute.
             Text, and whole numbers with at most 20 different values, are categories; other numbers are continuous.
         continuous: columns that are continuous whatever their values.
-        size: side of the square images after a central crop; a multiple of 4.
-        channels: 1 (grey) or 3 (colour).
-        shares: shares of validation and test, by a hash of the file name.
-        batch_size: images per batch and process.
-        binarize: as in `ImageData`.
-        seed: seed of shuffling.
-        condition: names of the conditions to keep; None keeps all.
+        base: as in `ImageFiles`.
     """
 
     def __init__(
-        self,
-        root: Path,
-        attributes: Path | None = None,
-        continuous: list[str] | None = None,
-        size: int = 64,
-        channels: Literal[1, 3] = 3,
-        shares: tuple[float, float] = (0.1, 0.1),
-        batch_size: int = 128,
-        binarize: Literal["none", "static", "dynamic"] = "none",
-        seed: int = 0,
-        condition: list[str] | None = None,
+        self, root: Path, attributes: Path | None = None, continuous: list[str] | None = None, **base: Any
     ) -> None:
-        super().__init__(root, size, channels, shares, batch_size, binarize, seed, condition)
+        super().__init__(root, **base)
         self.csv = attributes
         self.continuous = continuous or []
 

@@ -10,8 +10,8 @@ import torch
 
 from common.model.files import condition_fields
 from common.results import Results
-from common.training.checkpoint import restore
 from common.training.module import ConditionalELBO
+from common.training.restore import restore
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.evaluation.judge import AudioJudge
 from scripts.generate import generate, parser

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
@@ -38,18 +38,16 @@ class AudioData(ConditionalDataModule):
     Args:
         features: parameters of the log-mel features; their mean and deviation are taken from the training clips.
         batch_size: clips per batch and process.
-        seed: seed of shuffling.
-        condition: names of the condition fields to keep; None keeps all.
+        base: as in `ConditionalDataModule`.
     """
 
     def __init__(
         self,
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
         batch_size: int = 64,
-        seed: int = 0,
-        condition: list[str] | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(batch_size, seed, condition)
+        super().__init__(batch_size, **base)
         self.settings = features
 
     @cached_property
@@ -84,10 +82,7 @@ class Tunes(AudioData):
         views: in training z is inferred from the same clip on a random instrument, so that it does not depend on the
             instrument.
         shares: shares of validation and test tunes.
-        features: as in `AudioData`.
-        batch_size: as in `AudioData`.
-        seed: as in `AudioData`.
-        condition: as in `AudioData`.
+        base: as in `AudioData`.
     """
 
     def __init__(
@@ -98,12 +93,9 @@ class Tunes(AudioData):
         limit: int | None = None,
         views: bool = False,
         shares: tuple[float, float] = (0.1, 0.1),
-        features: LogMel = LogMel(),  # noqa: B008 (frozen)
-        batch_size: int = 64,
-        seed: int = 0,
-        condition: list[str] | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(features, batch_size, seed, condition)
+        super().__init__(**base)
         unknown = [name for name in instruments if name not in PROGRAMS]
         if unknown or not instruments:
             raise ValueError(f"instruments {', '.join(unknown) or 'none'}: there are {', '.join(PROGRAMS)}")
@@ -180,10 +172,7 @@ class RecordedAudio(AudioData):
         cut: "time" cuts clips back to back, "onset" starts each clip at an onset.
         faulty: "raise" stops at files that are silent, truncated or unreadable, and names them; "skip" warns instead.
         shares: shares of validation and test, if the collection has no split of its own.
-        features: as in `AudioData`.
-        batch_size: as in `AudioData`.
-        seed: as in `AudioData`.
-        condition: as in `AudioData`.
+        base: as in `AudioData`.
     """
 
     def __init__(
@@ -192,12 +181,9 @@ class RecordedAudio(AudioData):
         cut: Literal["time", "onset"] = "time",
         faulty: Literal["raise", "skip"] = "raise",
         shares: tuple[float, float] = (0.1, 0.1),
-        features: LogMel = LogMel(),  # noqa: B008 (frozen)
-        batch_size: int = 64,
-        seed: int = 0,
-        condition: list[str] | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(features, batch_size, seed, condition)
+        super().__init__(**base)
         self.root = Path(root)
         self.cut, self.faulty, self.shares = cut, faulty, shares
         self.continuous: list[str] = []
@@ -250,7 +236,7 @@ class AudioFiles(RecordedAudio):
         pattern: pattern of the file names, as in `<digit>_<speaker>_<index>`; `condition` selects among its parts.
         group: column or part, such as an artist, whose recordings stay together in the split.
         continuous: columns that are continuous even if their values look like categories.
-        arguments: as in `RecordedAudio`.
+        base: as in `RecordedAudio`.
     """
 
     def __init__(
@@ -260,9 +246,9 @@ class AudioFiles(RecordedAudio):
         pattern: str | None = None,
         group: str | None = None,
         continuous: list[str] | None = None,
-        **arguments: object,
+        **base: Any,
     ) -> None:
-        super().__init__(root, **arguments)  # type: ignore[arg-type]
+        super().__init__(root, **base)
         if attributes is not None and pattern is not None:
             raise ValueError("data.attributes and data.pattern both define the conditions: choose one")
         self.csv, self.pattern, self.group = attributes, pattern, group
@@ -284,7 +270,7 @@ class GTZAN(RecordedAudio):
         root: folder that holds torchaudio's `genres`; None is `gtzan` below the data root.
         download: lets torchaudio download what is missing.
         faulty: as in `RecordedAudio`.
-        arguments: as in `RecordedAudio`.
+        base: as in `RecordedAudio`.
     """
 
     def __init__(
@@ -292,9 +278,9 @@ class GTZAN(RecordedAudio):
         root: Path | None = None,
         download: bool = False,
         faulty: Literal["raise", "skip"] = "skip",
-        **arguments: object,
+        **base: Any,
     ) -> None:
-        super().__init__(root or data_root() / "gtzan", faulty=faulty, **arguments)  # type: ignore[arg-type]
+        super().__init__(root or data_root() / "gtzan", faulty=faulty, **base)
         self.download = download
 
     def recordings(self) -> Recordings:
@@ -308,11 +294,11 @@ class SPEECHCOMMANDS(RecordedAudio):
     Args:
         root: folder that holds torchaudio's `SpeechCommands`; None is the data root.
         download: lets torchaudio download what is missing.
-        arguments: as in `RecordedAudio`.
+        base: as in `RecordedAudio`.
     """
 
-    def __init__(self, root: Path | None = None, download: bool = False, **arguments: object) -> None:
-        super().__init__(root or data_root(), **arguments)  # type: ignore[arg-type]
+    def __init__(self, root: Path | None = None, download: bool = False, **base: Any) -> None:
+        super().__init__(root or data_root(), **base)
         self.download = download
 
     def recordings(self) -> Recordings:

@@ -54,7 +54,9 @@ def clips(
     with _open(file) as sound:
         rate = sound.samplerate
         length = round(features.samples * rate / features.sample_rate)
-        starts = _onset_starts(sound, features, length) if cut == "onset" else range(0, max(sound.frames, 1), length)
+        starts = (
+            _onset_starts(sound, file, features, length) if cut == "onset" else range(0, max(sound.frames, 1), length)
+        )
         count = 0
         for start in starts:
             sound.seek(min(start, sound.frames))
@@ -143,13 +145,13 @@ def _missing_bytes(file: Path) -> int:
     return 0
 
 
-def _onset_starts(sound: soundfile.SoundFile, features: LogMel, length: int) -> Iterator[int]:
+def _onset_starts(sound: soundfile.SoundFile, file: Path, features: LogMel, length: int) -> Iterator[int]:
     """First frames, at the file's sample rate, of clips that begin at onsets and do not overlap."""
     step = round(BLOCK_SECONDS * sound.samplerate)
     onsets: list[int] = []
     for start in range(0, sound.frames, step):
         sound.seek(start)
-        block = torch.from_numpy(sound.read(step, dtype="float32", always_2d=True)).mean(1)
+        block = torch.from_numpy(_read(sound, step, file)).mean(1)
         strength = onset_strength(
             features.log_mel(resample(block, sound.samplerate, features.sample_rate))[None, None]
         )[0]

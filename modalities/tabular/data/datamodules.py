@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -184,14 +184,8 @@ class TableFile(TabularData):
         drop: columns to leave out, such as identifiers.
         schema: YAML file that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical),
             or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns are inferred.
-        batch_size: as in `TabularData`.
-        mechanism: as in `TabularData`.
-        rate: as in `TabularData`.
-        protocol: as in `TabularData`.
-        statistics: as in `TabularData`.
-        shares: as in `TabularData`.
-        held_out: as in `TabularData`.
-        seed: as in `TabularData`.
+        rate: share of cells to hide.
+        base: as in `TabularData`.
     """
 
     def __init__(
@@ -200,16 +194,10 @@ class TableFile(TabularData):
         target: list[str] | None = None,
         drop: list[str] | None = None,
         schema: Path | None = None,
-        batch_size: int = 64,
-        mechanism: Mechanism = "mcar",
         rate: float = 0.3,
-        protocol: EvaluationProtocol = "rows",
-        statistics: Literal["observed", "all"] = "observed",
-        shares: tuple[float, float] = (0.1, 0.2),
-        held_out: float = 0.1,
-        seed: int = 0,
+        **base: Any,
     ) -> None:
-        super().__init__(batch_size, mechanism, rate, protocol, statistics, shares, held_out, schema, seed)
+        super().__init__(rate=rate, schema=schema, **base)
         self.root = Path(root)
         self.target = target or []
         self.drop = drop or []

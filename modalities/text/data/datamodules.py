@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
@@ -106,8 +106,7 @@ class TextData(ConditionalDataModule):
         hide: masks tokens in the encoder's input that are at least so many times likelier in one style than in the
             others; None masks none.
         shares: shares of validation and test, where the data defines no splits.
-        seed: seed of shuffling.
-        condition: names of the condition fields to keep; None keeps all.
+        base: as in `ConditionalDataModule`.
     """
 
     def __init__(
@@ -121,10 +120,9 @@ class TextData(ConditionalDataModule):
         exemplars: bool = False,
         hide: float | None = None,
         shares: tuple[float, float] = (0.05, 0.05),
-        seed: int = 0,
-        condition: list[str] | None = None,
+        **base: Any,
     ) -> None:
-        super().__init__(batch_tokens, seed, condition)
+        super().__init__(batch_size=batch_tokens, **base)
         self.vocabulary, self.pretrained, self.length, self.words = vocabulary, tokenizer, length, words
         self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
         self.shares = shares
@@ -322,11 +320,11 @@ class Yelp(TextData):
 
     Args:
         root: folder of the files; None is `yelp` below the data root.
-        arguments: as in `TextData`.
+        base: as in `TextData`.
     """
 
-    def __init__(self, root: Path | None = None, **arguments: object) -> None:
-        super().__init__(**arguments)  # type: ignore[arg-type]
+    def __init__(self, root: Path | None = None, **base: Any) -> None:
+        super().__init__(**base)
         self.root = root
 
     def corpus(self) -> Corpus:
@@ -341,11 +339,11 @@ class TextFiles(TextData):
         root: the folder (`<style>.txt`, or `<split>.<style>.txt`), or the table.
         text: name of the text column of a table.
         group: column of group names of a table: texts of one group are versions of the same text.
-        arguments: as in `TextData`.
+        base: as in `TextData`.
     """
 
-    def __init__(self, root: Path, text: str = "text", group: str | None = None, **arguments: object) -> None:
-        super().__init__(**arguments)  # type: ignore[arg-type]
+    def __init__(self, root: Path, text: str = "text", group: str | None = None, **base: Any) -> None:
+        super().__init__(**base)
         self.root, self.text, self.group = Path(root), text, group
 
     def corpus(self) -> Corpus:

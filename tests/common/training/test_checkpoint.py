@@ -9,9 +9,10 @@ from common.conditions.encoders import ConditionEncoder
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.report import Report
 from common.model.files import FileFormat
-from common.training.checkpoint import FORMAT, description, restore
+from common.training.checkpoint import FORMAT, description
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
+from common.training.restore import restore
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.files import ImageFormat
 from modalities.image.networks import MLP
