@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
-from common.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
+from common.lazy import pd
 
 MAX_CATEGORIES = 20
 

@@ -1,6 +1,6 @@
 """Report: the figures and media that only one modality has. A model does not depend on it."""
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from common.batch import Batch
@@ -10,9 +10,10 @@ from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
 from common.model.files import FileFormat
+from common.model.generation import Generation
 from common.results import Measurement
 
-Model = TypeVar("Model", bound=Any)  # the modality's model
+Model = TypeVar("Model", bound=Generation)  # the modality's model
 Data = TypeVar("Data", bound=ConditionalDataModule)  # the base of its DataModules
 
 

@@ -1,7 +1,7 @@
 """Conversion of a user's files and condition texts to model inputs, and of samples to files."""
 
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from common.batch import Batch
 from common.conditions.attributes import Fields
 from common.model.latent_model import LatentModel
 
-Model = TypeVar("Model", bound=Any)  # the modality's model, whose sizes and settings decide how a file is read
+Model = TypeVar("Model", bound=LatentModel)  # the modality's model, whose sizes and settings decide how a file is read
 
 
 class FileFormat(Generic[Model]):

@@ -40,13 +40,20 @@ class WeightedLatents:
 class Generation(LatentModel):
     """A latent model with methods for generation, for all modalities; constructor as in `LatentModel`."""
 
+    draws_samples: bool = False  # whether `sample` draws x by default, because the mean is no typical x
+
+    @property
+    def sampled(self) -> str:
+        """What `sample` returns by default, in words."""
+        return "draws from p(x|z,c)" if self.draws_samples else "means of p(x|z,c)"
+
     def sample(
         self,
         condition: Mapping[str, Any],
         num_samples: int = 1,
         temperature: float = 1.0,
         guidance: float = 1.0,
-        draw: bool = False,
+        draw: bool | None = None,
     ) -> Tensor:
         """x from p(z | c) and p(x | z, c), [num_samples, B, ...].
 
@@ -55,8 +62,9 @@ class Generation(LatentModel):
             num_samples: samples for each of the B conditions.
             temperature: scale of z around the prior's mean; below 1 gives more typical samples.
             guidance: weight of p(x | z, c) against p(x | z, null), see `guidance.extrapolate`; 1 is none.
-            draw: draws x from p(x | z, c) instead of taking its mean.
+            draw: draws x from p(x | z, c) instead of taking its mean; None does what `draws_samples` says.
         """
+        draw = self.draws_samples if draw is None else draw
         with eval_mode(self):
             fields = as_fields(condition, self._where)
             c: Condition = self.condition(fields)

@@ -28,7 +28,6 @@ class LatentModel(Configurable, nn.Module):
     """
 
     missing_value: float = 0.0  # what `encode` reads in place of an unobserved value
-    sampled = "means of p(x|z,c)"  # what `sample` returns by default, in words
 
     def __init__(
         self,

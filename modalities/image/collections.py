@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,13 +13,8 @@ from tqdm import tqdm
 
 from common.conditions.attributes import Attribute, Fields
 from common.conditions.columns import condition_columns
-from common.lazy import LazyModule
+from common.lazy import pd
 from common.paths import cache_root, made_once
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 

@@ -87,7 +87,7 @@ class Completion(ImageData):
     def __init__(
         self, data: ImageData, hiding: Hiding = Quadrants(), coding: Literal["as_target", "grey"] = "as_target"
     ) -> None:
-        super().__init__(data.binarize, batch_size=data.batch_size, seed=data.seed, condition=data.condition)
+        super().__init__(data.batch_size, data.binarize, seed=data.seed, condition=data.condition)
         self.data, self.hiding, self.coding = data, hiding, coding
 
     def load(self) -> Examples:

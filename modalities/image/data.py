@@ -27,13 +27,16 @@ class ImageData(ConditionalDataModule):
     """Base of the image DataModules.
 
     Args:
+        batch_size: images per batch and process.
         binarize: "dynamic" draws each pixel from Bernoulli(grey value), anew in every epoch of training and always the
             same in evaluation, "static" thresholds at one half, "none" keeps grey values or colours.
         base: as in `ConditionalDataModule`.
     """
 
-    def __init__(self, binarize: Literal["none", "static", "dynamic"] = "none", **base: Any) -> None:
-        super().__init__(**base)
+    def __init__(
+        self, batch_size: int = 128, binarize: Literal["none", "static", "dynamic"] = "none", **base: Any
+    ) -> None:
+        super().__init__(batch_size, **base)
         self.binarize = binarize
 
     def transform(self, batch: Batch, training: bool) -> Batch:

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
 from scipy.stats import skew
 
 from common.configurable import Configurable
-from common.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
+from common.lazy import pd
 
 Kind = Literal["continuous", "positive", "count", "ordinal", "binary", "categorical"]
 Family = Literal["gaussian", "student_t", "log_normal", "poisson", "negative_binomial", "ordinal", "categorical"]

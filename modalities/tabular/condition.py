@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,14 +11,9 @@ from torch import nn
 from common.conditions.attributes import OBSERVED, Fields
 from common.conditions.condition import Condition
 from common.conditions.encoders import ConditionEncoder
-from common.lazy import LazyModule
+from common.lazy import pd
 from modalities.tabular.columns import Column
 from modalities.tabular.networks.features import Features
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 
 class ObservedCellsEncoder(ConditionEncoder):

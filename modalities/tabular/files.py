@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.lazy import LazyModule
+from common.lazy import pd
 from common.model.files import FileFormat
 from modalities.tabular.columns import encode_table
 from modalities.tabular.data.table_files import read_table, write_rows
 from modalities.tabular.model import TabularCVAE
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 
 class TableFormat(FileFormat[TabularCVAE]):

@@ -74,7 +74,7 @@ class TextStyleCVAE(ConditionalELBO):
         invariance: penalises the style's information in z.
     """
 
-    sampled = "draws from p(x|z,c)"
+    draws_samples = True  # the most probable sentence is a poor sample
     condition: StyleEncoder
     encoder: Any
     hidden: Tensor
@@ -182,17 +182,6 @@ class TextStyleCVAE(ConditionalELBO):
             return super().transfer(batch, condition, guidance, draw)
         fields = {**batch.condition, **condition, SOURCE: batch.x}
         return self.sample(fields, 1, 1.0 if draw else 0.0, guidance, draw)[0]
-
-    def sample(
-        self,
-        condition: Mapping[str, Any],
-        num_samples: int = 1,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        draw: bool = True,
-    ) -> Tensor:
-        """As in the base, but x is sampled by default: the most probable sentence is a poor sample."""
-        return super().sample(condition, num_samples, temperature, guidance, draw)
 
     def best_of(self, condition: Mapping[str, Any], count: int, num_samples: int = 50, seed: int = 0) -> Tensor:
         """The most probable of `count` sentences sampled under each condition, [B, T].

@@ -154,7 +154,7 @@ def test_help_explains_and_print_config_prints(run_script):
     for option in ("--model.latent_dim", "--run.name", "--wandb.mode", "--samples.every_n_epochs"):
         assert option in text
     assert "size of z" in text  # what docstrings say is what --help says
-    assert "offline keeps all in the run folder" in text
+    assert "offline stores logs in the run folder" in text
     printed = run_script("scripts/train_image.py", "fit", *QUICK, "--print_config").stdout
     assert yaml.safe_load(printed)["model"]["latent_dim"] == 32
 

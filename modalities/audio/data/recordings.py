@@ -6,18 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torchaudio
 
 from common.data.examples import Split
-from common.lazy import LazyModule
+from common.lazy import pd
 from modalities.audio.signal.audio_files import sound_files
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 AGREE = "the file names and the labels have to agree"
 

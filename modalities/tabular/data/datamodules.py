@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -13,16 +13,11 @@ from common.conditions.attributes import OBSERVED
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.splits import random_split
-from common.lazy import LazyModule
+from common.lazy import pd
 from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema, schema_of
 from modalities.tabular.data.masks import Mechanism, hide, randomly_masked
 from modalities.tabular.data.table_files import read_table
 from modalities.tabular.data.tables import scikit_table, synthetic
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 EvaluationProtocol = Literal["rows", "cells"]
 

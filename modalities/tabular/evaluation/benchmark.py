@@ -7,13 +7,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.lazy import LazyModule
+from common.lazy import pd
 from common.results import Measurement, Results
 from common.training.baseline_run import baseline_run
 from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
@@ -22,11 +22,6 @@ from modalities.tabular.data.tables import CONTINUOUS, TABLES
 from modalities.tabular.evaluation.baselines import METHODS
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.imputation.filled import decoded
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 
 def run_protocol(

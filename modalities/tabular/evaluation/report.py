@@ -156,6 +156,7 @@ def _heat_map(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor
         values = values.masked_fill(~known, float("nan"))
         image = panel.imshow(values.numpy(), vmin=-2.5, vmax=2.5, cmap="RdBu_r", aspect="auto", interpolation="nearest")
         panel.set_facecolor("lightgrey")
+        panel.set_yticks(range(0, SHOWN_ROWS, 5))
         starts = [own.start for own in layout.slices()]
         panel.set_xticks(starts, [column.name for column in model.columns], rotation=90, fontsize=6)
         panel.set_title(name, fontsize=9)

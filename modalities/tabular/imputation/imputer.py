@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.distributions.noise import example_noise
 from common.distributions.priors import ConditionalNormal
-from common.lazy import LazyModule
+from common.lazy import pd
 from common.objectives.objectives import ELBO, IWAE
 from common.seeding import seeded
 from modalities.tabular.columns import encode_table, fit_columns
@@ -30,11 +30,6 @@ from modalities.tabular.imputation.sampling import Imputation, impute_rows, inte
 from modalities.tabular.model import TabularCVAE
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
 
 CHOICE_ROWS = 5_000  # most rows from which the latent size is chosen
 START_ROWS = 20_000  # most rows of the factor analysis that initialises a member

@@ -9,15 +9,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common.lazy import LazyModule
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
-
+from common.lazy import pd
 
 VERSIONS = {"k": "kjv", "3": "bbe", "4": "web"}
 TABLES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, table_picture
 from common.evaluation.report import Report
-from common.lazy import LazyModule
+from common.lazy import pd
 from common.results import Measurement
 from common.seeding import seeded
 from modalities.text.data import TextData
@@ -27,11 +26,7 @@ from modalities.text.evaluation.rewriting import judged_under, rewrite_rows, rew
 from modalities.text.files import TextFormat
 from modalities.text.model import TextStyleCVAE
 
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = LazyModule("pandas")
-
+COLUMNS = 4  # conditions in the picture of samples
 SAMPLES = 300  # sentences for diversity and fluency
 
 
@@ -81,7 +76,15 @@ class TextReport(Report[TextStyleCVAE, TextData]):
     def media(self, model: TextStyleCVAE, batch: Batch) -> Media:
         """Sentences with their reconstructions and rewritings, and samples under every style."""
         tables = text_tables(model, batch)
-        return Media({name: table_picture(table, name) for name, table in tables.items()}, tables)
+        samples = tables["samples"]
+        labels = [" ".join(map(str, samples.iloc[row].drop("text"))) for row in range(len(samples))]
+        by_label = {label: samples.text[[own == label for own in labels]] for label in dict.fromkeys(labels)}
+        side_by_side = pd.DataFrame({label: list(by_label[label]) for label in list(by_label)[:COLUMNS]})
+        pictures = {
+            "rewritings": table_picture(tables["rewritings"], "sentences, reconstructed and rewritten"),
+            "samples": table_picture(side_by_side, "samples by condition"),
+        }
+        return Media(pictures, tables)
 
 
 def _control_by_value(

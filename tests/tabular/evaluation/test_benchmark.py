@@ -70,5 +70,5 @@ def test_results_keep_every_table_and_the_means_over_them():
 def test_a_table_of_a_package_that_is_not_installed_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklego", None)
     monkeypatch.setitem(sys.modules, "sklego.datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"scikit-lego: pip install 'cvae-suite\[tables\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"scikit-lego: pip install --editable '.\[tables\]'"):
         abalone()
