@@ -1,5 +1,7 @@
 """Small models that several tests of audio share."""
 
+from typing import Any
+
 import torch
 
 from common.conditions.attributes import Categorical
@@ -14,9 +16,9 @@ ATTRIBUTES = {"genre": Categorical(("reel", "jig", "clog")), "instrument": Categ
 
 def small_model(features=FEATURES, attributes=ATTRIBUTES, **options):
     """A model of clips of about a second, 32 frames of 16 bands."""
-    options = {"latent_dim": 32, "architecture": SMALL} | options
+    sizes: dict[str, Any] = {"latent_dim": 32, "architecture": SMALL}
     encoder = GenreEncoder(attributes, dim=8, field_dropout=0.1)
-    return AudioGenreCVAE(encoder, features, **options)
+    return AudioGenreCVAE(encoder, features, **(sizes | options))
 
 
 def perturb(model, scale=0.3):
