@@ -102,7 +102,7 @@ class TextStyleCVAE(ConditionalELBO):
             raise ValueError(f"latent_dim ({latent_dim}) must be a multiple of vectors ({vectors})")
         if not latent:  # without z, one importance sample is exact
             evaluation = replace(evaluation, num_samples=1, gain_samples=1)
-        super().__init__(condition, latent_dim=latent_dim, evaluation=evaluation, **base)
+        super().__init__(condition, latent_dim=latent_dim, shape=None, evaluation=evaluation, **base)
         self.tokenizer, self.length, self.vectors = tokenizer, length, vectors
         self.latent, self.stride, self.word_dropout, self.decoding = latent, stride, word_dropout, decoding
         self.bag_of_words, self.language_model_steps = bag_of_words, language_model_steps

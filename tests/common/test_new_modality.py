@@ -17,8 +17,8 @@ from common.data.splits import random_split
 from common.distributions.likelihoods import Gaussian
 from common.distributions.posterior import diagonal_normal
 from common.nn.film import concatenate
+from common.training import ConditionalELBO
 from common.training.evaluator import Evaluator
-from common.training.module import ConditionalELBO
 
 # --- what the user writes
 
