@@ -54,7 +54,8 @@ def sizes_plot(title: str, sizes: Sequence[int], results: TableResults) -> Image
         axes.minorticks_off()
         axes.set_xlabel("training examples of each combination")
         axes.set_ylabel(name)
-        axes.legend(fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     return render(figure)
 

@@ -87,7 +87,7 @@ def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Imag
         title: above the table.
         width: characters of a line within a cell.
     """
-    cells = [[textwrap.fill(str(value), width) for value in row] for row in table.itertuples(index=False)]
+    cells = [[textwrap.fill(_drawable(str(value)), width) for value in row] for row in table.itertuples(index=False)]
     lines = [max((cell.count("\n") + 1 for cell in row), default=1) for row in cells]
     size = (0.35 + 0.085 * width * len(table.columns), 0.9 + 0.19 * (sum(lines) + 2 * len(lines)))
     figure = Figure(figsize=size, dpi=100)
@@ -105,6 +105,11 @@ def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Imag
         cell.get_text().set_parse_math(False)  # a dollar in a text is a dollar
     figure.suptitle(title, y=0.99, va="top", fontsize=10)
     return render(figure)
+
+
+def _drawable(text: str) -> str:
+    """The text with a dot for each control character, which has no glyph."""
+    return "".join(letter if letter.isprintable() or letter in "\t\n" else "·" for letter in text)
 
 
 def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | None) -> Image.Image:
