@@ -67,6 +67,9 @@ def read_texts(path: Path, tokenizer: Tokenizer, length: int) -> Tensor:
 
 def _text_of(path: Path, number: int, line: str) -> str:
     try:
-        return str(json.loads(line)["text"])
+        text = json.loads(line)["text"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f'{path}, line {number} is no object with a "text"') from None
+        text = None
+    if not isinstance(text, str):
+        raise ValueError(f'{path}, line {number} is no object with a "text" in quotation marks')
+    return text

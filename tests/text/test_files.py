@@ -51,3 +51,11 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, content, message):
     (tmp_path / "in.txt").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_texts(tmp_path / "in.txt", WORDS, 4)
+
+
+@pytest.mark.parametrize("line", ["god made", '{"words": "god"}', '["god"]', '{"text": null}', '{"text": 3}', ""])
+def test_a_line_of_jsonl_that_holds_no_text_is_named(tmp_path, line):
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "god made light"}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"texts\.jsonl, line 2"):
+        read_texts(file, WORDS, 4)

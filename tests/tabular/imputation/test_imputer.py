@@ -38,6 +38,16 @@ def test_a_data_frame_comes_back_filled_with_its_dtypes_order_index_and_observed
     assert set(filled["grade"]) <= {"low", "fair", "good", "best"}
 
 
+def test_the_names_of_its_columns_are_those_of_the_input(fitted):
+    imputer, table = fitted
+    assert list(imputer.get_feature_names_out()) == list(table.columns)
+    assert list(imputer.get_feature_names_out(table.columns)) == list(table.columns)
+    with pytest.raises(ValueError, match="not equal to feature_names_in_"):
+        imputer.get_feature_names_out(table.columns[::-1])
+    imputer.set_output(transform="pandas")
+    assert list(imputer.transform(table).columns) == list(table.columns)
+
+
 def test_a_row_is_filled_alike_alone_and_among_others(fitted):
     imputer, table = fitted
     together = imputer.transform(table)
