@@ -111,7 +111,8 @@ def parse_tune(text: str, name: str) -> Tune:
     if genre not in GENRES:
         raise ValueError(f"{name}: another kind of dance")
     try:
-        score = symusic.Score.from_abc(clean(text))
+        with _own_temporary_folder():
+            score = symusic.Score.from_abc(clean(text))
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{name}: not readable as ABC ({error})") from None
     if not score.tracks or not score.time_signatures:
@@ -217,6 +218,25 @@ def split_tunes(tunes: Sequence[Tune], groups: Sequence[int], shares: tuple[floa
             parts[split] += rows
             taken += len(rows)
     return {name: torch.tensor(sorted(rows)) for name, rows in parts.items()}
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Lets C code put its temporary files where no other process does.
+
+    The parser passes each tune through a file that it names by an unseeded rand(), so two processes that read at once
+    take the same names, and lose tunes or take each other's.
+    """
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import os
 import re
 from collections import Counter
 
@@ -35,6 +36,25 @@ K:D
 def few():
     """Every twentieth of the embedded tunes."""
     return tunes.read_tunes(tune_files()[::20])[0]
+
+
+def test_the_parser_writes_its_files_where_no_other_process_does(monkeypatch):
+    import symusic
+
+    folders = []
+    real = symusic.Score.from_abc
+
+    def spy(text):
+        folders.append(os.environ["TMPDIR"])
+        return real(text)
+
+    monkeypatch.setattr(symusic, "Score", type("Score", (), {"from_abc": staticmethod(spy)}))
+    before = os.environ.get("TMPDIR")
+    tunes.read_tunes(tune_files()[:8])
+    assert len(set(folders)) == len(folders) > 4
+    assert before not in folders
+    assert os.environ.get("TMPDIR") == before
+    assert not any(os.path.exists(folder) for folder in folders)
 
 
 def test_there_are_1059_files_and_the_usable_ones_are_of_five_dances(few, capfd):
