@@ -17,11 +17,12 @@ venv: $(STAMP) ## set-up alone: .venv with the suite and its tools
 train: venv ## train the image CVAE on the embedded digits, test it, draw pictures, print the results
 	$(BIN)/python scripts/train_image.py fit --config configs/image/digits.yaml
 
+# xdist would begin with the files of most tests, and end with one process waiting for the long tests of the scripts.
 test: venv ## the default tests, JOBS=2 processes of one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 coverage: venv ## the default tests, and the lines that none of them runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
 		--cov=common --cov=modalities --cov=scripts --cov-report=term-missing:skip-covered
 
 EXTRAS := .venv/extras
