@@ -14,23 +14,14 @@ from tqdm import tqdm
 from common.conditions.attributes import Attribute, Fields
 from common.conditions.columns import condition_columns
 from common.lazy import pd
-from common.paths import cache_root, made_once
+from common.paths import cache_root, files_below, made_once
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def image_files(root: Path) -> list[Path]:
-    """All image files below a folder, sorted.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist or holds no image.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"no image below {root} (suffixes {', '.join(sorted(SUFFIXES))})")
-    return files
+    """All images below a folder, as in `files_below`."""
+    return files_below(root, SUFFIXES, "image")
 
 
 def decode_images(files: list[Path], size: int, channels: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
+from common.paths import files_below
 from modalities.audio.signal.features import LogMel, levelled
 from modalities.audio.signal.onsets import onset_strength
 
@@ -21,17 +22,8 @@ BLOCK_SECONDS = 20.0  # length of the blocks in which a file is read
 
 
 def sound_files(root: Path) -> list[Path]:
-    """All sound files below a folder, sorted.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist or holds no sound file.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"no sound file below {root} (suffixes {', '.join(sorted(SUFFIXES))})")
-    return files
+    """All sound files below a folder, as in `files_below`."""
+    return files_below(root, SUFFIXES, "sound file")
 
 
 def clips(
