@@ -8,16 +8,16 @@ from modalities.audio.data import Tunes
 from modalities.audio.evaluation.judge import AudioJudge
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _audio_cache(tmp_path_factory):
-    """A cache of the tests' own, and judges of few steps."""
+    """A cache of the tests' own, and judges of few steps, for the tests of audio alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUITE_CACHE", str(tmp_path_factory.mktemp("audio-cache")))
         patch.setattr(AudioJudge.fit, "__defaults__", (60, 32, 0))
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tunes():
     """Some of the embedded tunes on two instruments."""
     return Tunes(limit=60, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=16)
