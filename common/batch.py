@@ -1,7 +1,8 @@
 """Batch: what a DataModule passes to a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,3 +59,29 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device."""
         return self.map(lambda tensor: tensor.to(device))
+
+
+def as_batch(batch: Any, names: Sequence[str]) -> Batch:
+    """A batch of a plain DataLoader: x, (x, y) or (x, y1, y2 ...), in which y may be a dictionary or a column a name.
+
+    Args:
+        batch: what the loader made.
+        names: names of the model's conditions.
+
+    Raises:
+        TypeError: if it is none of these.
+        ValueError: if it has another number of conditions.
+    """
+    parts: list[Any] = list(batch) if isinstance(batch, list | tuple) else [batch]
+    if not parts or not isinstance(parts[0], Tensor):
+        raise TypeError(f"a batch is a Batch, x, or (x, y) of tensors; got {type(batch).__name__}")
+    x, *conditions = parts
+    if len(conditions) == 1 and isinstance(conditions[0], dict):
+        return Batch(x, conditions[0])
+    if len(conditions) == 1 and conditions[0].dim() == 2 and len(names) == conditions[0].shape[1]:
+        conditions = list(conditions[0].unbind(1))
+    if names and len(conditions) != len(names):
+        raise ValueError(
+            f"the model's conditions are {', '.join(names)}; a batch of the DataLoader has {len(conditions)}"
+        )
+    return Batch(x, dict(zip(names, conditions, strict=False)))

@@ -15,9 +15,19 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of decoded data and trained judges: $SUITE_CACHE, or `~/.cache/cvae-suite`."""
+    """Folder of decoded data and trained judges: $SUITE_CACHE, or `~/.cache/cvae-suite`.
+
+    Raises:
+        PermissionError: if it cannot be made or written.
+    """
     path = Path(os.environ.get("SUITE_CACHE", Path.home() / ".cache" / "cvae-suite"))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise PermissionError(f"the cache {path} cannot be written: set $SUITE_CACHE to a folder that can be")
     return path
 
 

@@ -1,6 +1,7 @@
 """Memory of this process."""
 
 import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -11,7 +12,17 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     # On Linux a process inherits the peak of getrusage from its parent; its own peak is in /proc.
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, other systems kilobytes
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def restart_peak_memory() -> bool:
+    """Sets the peak of resident memory to its present value; false where the system (not Linux) cannot."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def resident_memory_mb() -> float:

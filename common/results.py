@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.paths import written_whole
 
+TESTS = "tests"  # folder in a run's folder, of tests on other data, of a part of them or of another checkpoint
 EXAMPLES = "examples.npz"  # the figures of each test example, beside results.json
 
 
@@ -34,6 +35,11 @@ class Measurement:
     unit: str
     estimator: str
 
+    @property
+    def finite(self) -> bool:
+        """Whether value and standard error are finite."""
+        return math.isfinite(self.value) and (self.stderr is None or math.isfinite(self.stderr))
+
     @staticmethod
     def mean(values: Tensor, unit: str, estimator: str) -> "Measurement":
         """Mean over examples [N] with its standard error."""
@@ -49,7 +55,28 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The run that a result comes from."""
+    """The run that a result comes from.
+
+    Attributes:
+        id: its id, the name of its folder.
+        name: name of the experiment.
+        modality: modality of its model.
+        seed: seed of the training.
+        git: revision of the code.
+        config_hash: hash of its configuration.
+        data_fingerprint: hash of the data that were tested on.
+        started: date and time of the command that tested.
+        seconds: seconds of training.
+        device: device of the test.
+        peak_memory_mb: peak memory of the process.
+        parameters: number of weights.
+        checkpoint: the tested checkpoint.
+        parent: the checkpoint whose weights the training started from.
+        precision: precision of the trainer.
+        processes: number of processes.
+        threads: threads of each.
+        versions: versions of Python and of the main packages.
+    """
 
     id: str
     name: str
@@ -63,19 +90,42 @@ class RunInfo:
     device: str
     peak_memory_mb: float
     parameters: int
+    checkpoint: str | None = None
+    parent: str | None = None
+    precision: str | None = None
+    processes: int = 1
+    threads: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Results:
-    """A run and its measurements by name (`test/nll`, ...)."""
+    """A run and its measurements.
+
+    Attributes:
+        run: the run.
+        metrics: measurements by name (`test/nll`, ...).
+        failed: reasons why others are missing, by kind of figure or by name.
+    """
 
     run: RunInfo
     metrics: dict[str, Measurement]
+    failed: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Writes results.json atomically: no reader sees half a file."""
+        """Writes results.json atomically: no reader sees half a file.
+
+        A figure that is not finite, which JSON does not know, is missing there, and `failed` says why.
+        """
+        broken = {name: figure for name, figure in self.metrics.items() if not figure.finite}
+        failed = {
+            name: f"not finite: {figure.value}, standard error {figure.stderr} ({figure.estimator}, n = {figure.n})"
+            for name, figure in broken.items()
+        }
+        metrics = {name: figure for name, figure in self.metrics.items() if name not in broken}
+        content = asdict(replace(self, metrics=metrics, failed=self.failed | failed))
         with written_whole(path) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+            partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @staticmethod
     def read(path: Path) -> "Results":
@@ -87,38 +137,76 @@ class Results:
         try:
             raw: dict[str, Any] = json.loads(path.read_text())
             metrics = {name: Measurement(**metric) for name, metric in raw["metrics"].items()}
-            return Results(RunInfo(**raw["run"]), metrics)
+            return Results(RunInfo(**raw["run"]), metrics, raw.get("failed", {}))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} is not a valid results.json ({error}); repeat the run or delete it") from error
 
 
-def find(root: Path) -> list[Results]:
-    """All results below a folder, oldest run first; an unreadable results.json raises ValueError."""
-    results = [Results.read(path) for path in sorted(root.rglob("results.json"))]
-    return sorted(results, key=lambda result: result.run.started)
+def find(root: Path) -> dict[Path, Results]:
+    """Results by run folder, oldest run first, of every results.json below a folder.
+
+    The results of further tests of a run, in its folder `tests`, are none of them.
+
+    Raises:
+        ValueError: if a results.json cannot be read.
+    """
+    paths = [path for path in sorted(root.rglob("results.json")) if path.parent.parent.name != TESTS]
+    results = {path.parent: Results.read(path) for path in paths}
+    return dict(sorted(results.items(), key=lambda item: item[1].run.started))
+
+
+@dataclass(frozen=True)
+class Group:
+    """What runs have in common that differ in nothing but their seed; only over such runs is a mean taken."""
+
+    modality: str
+    name: str
+    config_hash: str
+    data_fingerprint: str
+
+    @staticmethod
+    def of(run: RunInfo) -> "Group":
+        """The group of a run."""
+        return Group(run.modality, run.name, run.config_hash, run.data_fingerprint)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation of a figure over runs (seeds)."""
+    """Mean and sample standard deviation of a figure over runs.
+
+    Attributes:
+        mean: the mean.
+        std: the sample standard deviation; 0 for one run.
+        runs: number of runs.
+        seeds: number of different seeds among them: fewer than runs where a run was repeated.
+    """
 
     mean: float
     std: float
     runs: int
+    seeds: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g} ± {self.std:.2g} ({self.runs})" if self.runs > 1 else f"{self.mean:.4g}"
+        if self.runs == 1:
+            return f"{self.mean:.4g}"
+        repeated = f" runs, {self.seeds} {'seed' if self.seeds == 1 else 'seeds'}" if self.seeds < self.runs else ""
+        return f"{self.mean:.4g} ± {self.std:.2g} ({self.runs}{repeated})"
 
 
-def aggregate(results: Iterable[Results]) -> dict[str, dict[str, Summary]]:
-    """Run name -> metric -> summary over the runs of that name."""
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def aggregate(results: Iterable[Results]) -> dict[Group, dict[str, Summary]]:
+    """Group -> metric -> summary over the runs of that group. Runs that share no more than a name are kept apart."""
+    groups: dict[Group, list[Results]] = defaultdict(list)
     for result in results:
-        for metric, measurement in result.metrics.items():
-            values[result.run.name][metric].append(measurement.value)
-    return {name: {metric: _summarise(figures) for metric, figures in row.items()} for name, row in values.items()}
+        groups[Group.of(result.run)].append(result)
+    return {group: _summarise(runs) for group, runs in groups.items()}
 
 
-def _summarise(figures: list[float]) -> Summary:
-    tensor = torch.tensor(figures, dtype=torch.float64)
-    return Summary(tensor.mean().item(), tensor.std().item() if len(figures) > 1 else 0.0, len(figures))
+def _summarise(runs: list[Results]) -> dict[str, Summary]:
+    summaries = {}
+    for metric in dict.fromkeys(metric for result in runs for metric in result.metrics):
+        measured = [result for result in runs if metric in result.metrics]
+        values = torch.tensor([result.metrics[metric].value for result in measured], dtype=torch.float64)
+        std = values.std().item() if len(values) > 1 else 0.0
+        seeds = len({result.run.seed for result in measured})
+        summaries[metric] = Summary(values.mean().item(), std, len(values), seeds)
+    return summaries

@@ -80,7 +80,7 @@ def decoding(arguments: argparse.Namespace) -> None:
     for write in writers.values():
         write()
     seconds: dict[str, list[float]] = {name: [] for name in writers}
-    for _ in trange(arguments.rounds, desc="timing", unit="round", leave=False):
+    for _ in trange(arguments.rounds, desc="timing", unit="round", leave=False, disable=None):
         for name, write in writers.items():
             start = time.perf_counter()
             write()
@@ -110,7 +110,7 @@ def sound(arguments: argparse.Namespace) -> None:
     log_mel = features.log_mel(clip)[None]
     vocoder(log_mel, features)
     seconds = []
-    for _ in trange(arguments.rounds, desc="timing", unit="clip", leave=False):
+    for _ in trange(arguments.rounds, desc="timing", unit="clip", leave=False, disable=None):
         start = time.perf_counter()
         vocoder(log_mel, features)
         seconds.append(time.perf_counter() - start)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.command_line import Parser, file_to_read, folder_to_write, real, run_script, whole
+
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
     from common.comparison.specification import Table
@@ -19,26 +21,30 @@ COMPACT = Path("docs/tables")
 BLOCK = r"(<!-- table ([\w-]+) (\w+) -->\n)(.*?)(<!-- end of table -->)"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    result = argparse.ArgumentParser(description=__doc__)
+    result = Parser("compare.py", description=__doc__)
     verbs = result.add_subparsers(dest="verb", required=True)
     help_table = "name of a specification in configs/tables, or its path"
 
     run = verbs.add_parser("run", help="run what is missing for a table, and print it")
     run.add_argument("table", help=help_table)
     run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
-    run.add_argument("--max-parallel", type=int, default=1, metavar="N", help="runs in parallel (default: 1)")
+    run.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
     run.add_argument("--executor", choices=["local", "ray"], default="local",
                      help="runs on this machine or on a Ray cluster (default: local)")  # fmt: skip
     run.add_argument("--ray-address", help="address of an existing cluster (default: start Ray on this machine)")
-    run.add_argument("--cpus", type=float, default=1, help="CPU cores for each Ray task (default: 1)")
-    run.add_argument("--gpus", type=float, default=0, help="GPUs for each Ray task (default: 0)")
+    run.add_argument("--cpus", type=real(0), default=1, help="CPU cores for each Ray task (default: 1)")
+    run.add_argument("--gpus", type=real(0), default=0, help="GPUs for each Ray task (default: 0)")
     run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
-        "--root", type=Path, default=Path("runs/tables"), help="folder of all tables' runs (default: runs/tables)"
+        "--root",
+        type=folder_to_write,
+        default=Path("runs/tables"),
+        help="folder of all tables' runs (default: runs/tables)",
     )
-    run.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
+    run.add_argument("--out", type=folder_to_write, default=COMPACT,
+                     help="folder of the compact results (default: docs/tables)")  # fmt: skip
 
     show = verbs.add_parser("show", help="print a table from its compact results")
     show.add_argument("table", help=help_table)
@@ -47,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
     check = verbs.add_parser("check", help="check that the tables in README and docs are what `show` prints")
-    check.add_argument("files", nargs="*", type=Path, help="Markdown files (default: README.md and docs/*.md)")
+    check.add_argument("files", nargs="*", type=file_to_read, help="Markdown files (default: README.md and docs/*.md)")
     check.add_argument("--write", action="store_true", help="replace tables that differ")
     check.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
     return result
@@ -104,7 +110,10 @@ def check_tables(arguments: argparse.Namespace) -> int:
 
     wrong = 0
     for file in arguments.files or [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
-        text = file.read_text()
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is no text: {error.reason}") from error
 
         def current(block: re.Match[str]) -> str:
             name, table = find_table(block[2])
@@ -123,15 +132,14 @@ def check_tables(arguments: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
+def work(arguments: argparse.Namespace) -> int:
+    """Does what the verb says; returns the exit status."""
+    return {"run": run_table, "show": show_table, "check": check_tables}[arguments.verb](arguments)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the script and returns its exit status."""
-    arguments = parser().parse_args(words)
-    verb = {"run": run_table, "show": show_table, "check": check_tables}[arguments.verb]
-    try:
-        return verb(arguments)
-    except (ValueError, ModuleNotFoundError) as error:
-        print(f"compare.py: {error}", file=sys.stderr)
-        return 2
+    return run_script(parser(), work, words)
 
 
 if __name__ == "__main__":

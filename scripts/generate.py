@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from common.command_line import Parser, file_to_read, place_to_write, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -28,11 +31,10 @@ EPILOG = """examples:
 Conditions may be left out if the model was trained with condition dropout."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    result = Parser("generate.py", description=__doc__, epilog=EPILOG, formatter_class=raw)
     result.add_argument(
         "verb", nargs="?", default="sample", choices=["sample", "reconstruct", "interpolate", "transfer"],
         help="what to do (default: sample)",
@@ -42,18 +44,25 @@ def parser() -> argparse.ArgumentParser:
                         help="condition of what is generated")  # fmt: skip
     result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE",
                         help="condition of the input files; an audio model infers what is not given")  # fmt: skip
-    result.add_argument("--in", dest="inputs", nargs="+", type=Path, default=[], metavar="FILE", help="input files")
-    result.add_argument("--num", type=int, default=16, help="samples, or steps of an interpolation (default: 16)")
-    result.add_argument("--out", type=Path, required=True, help="file or folder to write; a suffix chooses the format")
-    result.add_argument("--temperature", type=float, default=1.0, help="scale of the noise in z (default: 1)")
-    result.add_argument("--guidance", type=float, default=1.0, help="above 1 exaggerates the condition (default: 1)")
+    result.add_argument("--in", dest="inputs", nargs="+", type=file_to_read, default=[], metavar="FILE",
+                        help="input files")  # fmt: skip
+    result.add_argument("--num", type=whole(1), default=16, help="samples, or steps of an interpolation (default: 16)")
+    result.add_argument(
+        "--out", type=place_to_write, required=True, help="file or folder to write; a suffix chooses the format"
+    )
+    result.add_argument("--temperature", type=real(0), default=1.0, help="scale of the noise in z (default: 1)")
+    result.add_argument("--guidance", type=real(), default=1.0, help="above 1 exaggerates the condition (default: 1)")
     result.add_argument("--draw", action="store_true", help="draw from the likelihood instead of taking its mean")
     text = result.add_argument_group("text", "sentences are read from text files, one per line; - is standard input")
-    text.add_argument("--token-temperature", type=float, help="sampling temperature; below 1 prefers likelier tokens")
-    text.add_argument("--top-p", type=float, help="sample from the fewest tokens that together have this probability")
-    text.add_argument("--beams", type=int, help="width of the beam search instead of sampling; 1 is greedy")
-    text.add_argument("--best-of", type=int, metavar="N", help="keep the likeliest of N samples, by the model's NLL")
-    result.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
+    text.add_argument("--token-temperature", type=real(0, above=True),
+                      help="sampling temperature; below 1 prefers likelier tokens")  # fmt: skip
+    text.add_argument("--top-p", type=real(0, 1, above=True),
+                      help="sample from the fewest tokens that together have this probability")  # fmt: skip
+    text.add_argument("--beams", type=whole(1), help="width of the beam search instead of sampling; 1 is greedy")
+    text.add_argument(
+        "--best-of", type=whole(1), metavar="N", help="keep the likeliest of N samples, by the model's NLL"
+    )
+    result.add_argument("--seed", type=whole(), default=0, help="seed of all noise (default: 0)")
     return result
 
 
@@ -85,7 +94,10 @@ def read_inputs(restored: Restored, arguments: argparse.Namespace, paths: list[P
 
     model = restored.model
     given = condition_fields(model, arguments.source) if arguments.source else condition
-    batch = restored.files.read_batch(model, paths, given)
+    try:
+        batch = restored.files.read_batch(model, paths, given)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{', '.join(map(str, paths))} cannot be read: {error}") from error
     if not isinstance(model, InfersConditions):
         return batch
     unknown = arguments.verb == "transfer" and not arguments.source
@@ -98,6 +110,11 @@ def generate(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: for an invalid condition or file; the message lists what is valid.
     """
+    from common.training.checkpoint_file import checkpoint_file
+
+    checkpoint_file(arguments.ckpt)  # before torch is imported, which takes seconds
+    if arguments.verb == "sample" and arguments.inputs:
+        raise ValueError("--in needs a verb: reconstruct, interpolate or transfer")
     import torch
 
     from common.model.abilities import InfersConditions
@@ -138,8 +155,10 @@ def generate(arguments: argparse.Namespace) -> None:
     print(f"{len(x)} written to {arguments.out}", file=sys.stderr if str(arguments.out) == "-" else sys.stdout)
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the script and returns its exit status."""
+    return run_script(parser(), generate, words)
+
+
 if __name__ == "__main__":
-    try:
-        generate(parser().parse_args())
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"generate.py: {error}")
+    sys.exit(main())

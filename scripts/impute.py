@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common.command_line import Parser, device, file_to_read, file_to_write, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -24,18 +27,23 @@ any observed cell is filled from the distribution of all rows, and reported. A t
 table (an additional or missing column, an unknown value, text among numbers) is an error that names the cause."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=raw)
+    result = Parser("impute.py", description=__doc__, epilog=EPILOG, formatter_class=raw)
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
-    result.add_argument("--in", dest="table", type=Path, required=True, metavar="TABLE", help=".csv or .parquet")
-    result.add_argument("--out", type=Path, required=True, metavar="FILLED", help="file to write, of the same format")
-    result.add_argument("--num", type=int, default=0, help="number of multiple imputations to write (default: 0)")
-    result.add_argument("--intervals", type=float, metavar="LEVEL", help="write intervals of this level, such as 0.9")
-    result.add_argument("--proposals", type=int, default=200, help="importance samples of z per row (default: 200)")
-    result.add_argument("--seed", type=int, default=0, help="seed of all noise (default: 0)")
-    result.add_argument("--device", default="cpu", help="cpu, cuda ... (default: cpu)")
+    result.add_argument("--in", dest="table", type=file_to_read, required=True, metavar="TABLE",
+                        help=".csv or .parquet")  # fmt: skip
+    result.add_argument("--out", type=file_to_write, required=True, metavar="FILLED",
+                        help="file to write, of the same format")  # fmt: skip
+    result.add_argument("--num", type=whole(), default=0, help="number of multiple imputations to write (default: 0)")
+    result.add_argument("--intervals", type=real(), metavar="LEVEL",
+                        help="write intervals of this level, such as 0.9")  # fmt: skip
+    result.add_argument(
+        "--proposals", type=whole(1), default=200, help="importance samples of z per row (default: 200)"
+    )
+    result.add_argument("--seed", type=whole(), default=0, help="seed of all noise (default: 0)")
+    result.add_argument("--device", type=device, default="cpu", help="cpu, cuda ... (default: cpu)")
     return result
 
 
@@ -45,6 +53,9 @@ def impute(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: for a table that does not match the model, or invalid options.
     """
+    from common.training.checkpoint_file import checkpoint_file
+
+    checkpoint_file(arguments.ckpt)  # before torch is imported, which takes seconds
     import torch
 
     from common.training.restore import restore
@@ -54,6 +65,8 @@ def impute(arguments: argparse.Namespace) -> None:
     from modalities.tabular.imputation.sampling import impute_rows
 
     source, target = arguments.table, arguments.out
+    if source.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{source}: tables are .csv or .parquet")
     if source.suffix != target.suffix:
         raise ValueError(f"{target} must be a {source.suffix} file as {source} is: cells are kept as they are written")
     if arguments.intervals is not None and not 0 < arguments.intervals < 1:
@@ -116,8 +129,10 @@ def interval_table(
     return pd.DataFrame(lines, columns=["row", "column", "value", "low", "high", "probability"])
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the script and returns its exit status."""
+    return run_script(parser(), impute, words)
+
+
 if __name__ == "__main__":
-    try:
-        impute(parser().parse_args())
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"impute.py: {error}")
+    sys.exit(main())

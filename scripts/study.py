@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.command_line import Parser, folder_to_write, run_script, whole
+
 SPECIFICATIONS = Path("configs/studies")
 EPILOG = """examples:
   study.py conditions digits    # ranked by nats, with a negative control
@@ -14,17 +16,18 @@ EPILOG = """examples:
 A study writes its results (.json), a table (.md) and a plot (.png) to --out. Finished runs are not run again."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    result = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=raw)
+    result = Parser("study.py", description=__doc__, epilog=EPILOG, formatter_class=raw)
     verbs = result.add_subparsers(dest="verb", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--out", type=Path, default=Path("docs/studies"), help="folder of results, table and plot")
-    runs = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
+    shared.add_argument("--out", type=folder_to_write, default=Path("docs/studies"),
+                        help="folder of results, table and plot")  # fmt: skip
+    runs = Parser(add_help=False)
     runs.add_argument("study", help="name of a specification in configs/studies, or its path")
-    runs.add_argument("--root", type=Path, default=Path("runs/studies"), help="folder of the runs")
-    runs.add_argument("--max-parallel", type=int, default=1, metavar="N", help="runs in parallel (default: 1)")
+    runs.add_argument("--root", type=folder_to_write, default=Path("runs/studies"), help="folder of the runs")
+    runs.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
     runs.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
 
     verbs.add_parser("conditions", parents=[shared, runs], help="rank candidate conditions by nats gained")
@@ -32,12 +35,12 @@ def parser() -> argparse.ArgumentParser:
     complexity = verbs.add_parser("complexity", parents=[shared], help="costs against the number of conditions")
     complexity.add_argument("--ckpt", type=Path, required=True, help="checkpoint of any run, inside its run folder")
     complexity.add_argument("--name", default="complexity", help="name of the files (default: complexity)")
-    complexity.add_argument("--conditions", nargs="+", type=int, default=[0, 1, 2, 4, 8, 16], metavar="N",
+    complexity.add_argument("--conditions", nargs="+", type=whole(), default=[0, 1, 2, 4, 8, 16], metavar="N",
                             help="numbers of conditions (default: 0 1 2 4 8 16)")  # fmt: skip
-    complexity.add_argument("--samples", nargs="+", type=int, default=[1, 10, 100, 1000], metavar="K",
+    complexity.add_argument("--samples", nargs="+", type=whole(1), default=[1, 10, 100, 1000], metavar="K",
                             help="numbers of importance samples (default: 1 10 100 1000)")  # fmt: skip
-    complexity.add_argument("--batch-size", type=int, default=64, help="examples per training step (default: 64)")
-    complexity.add_argument("--steps", type=int, default=40, help="training steps that are timed (default: 40)")
+    complexity.add_argument("--batch-size", type=whole(1), default=64, help="examples per training step (default: 64)")
+    complexity.add_argument("--steps", type=whole(2), default=40, help="training steps that are timed (default: 40)")
 
     verbs.add_parser("check", parents=[shared], help="check that the tables match their results")
     return result
@@ -48,29 +51,28 @@ def specification(name: str) -> Path:
     return Path(name) if name.endswith(".yaml") else SPECIFICATIONS / f"{name}.yaml"
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Does what the command line asks for; false if a run failed or a table does not match its results."""
+def run(arguments: argparse.Namespace) -> int:
+    """Does what the command line asks for; 1 if a run failed or a table does not match its results."""
+    if arguments.verb == "complexity":
+        from common.training.checkpoint_file import checkpoint_file
+
+        checkpoint_file(arguments.ckpt)
     from common.comparison import study_runs  # here, so that the command line is parsed before torch is imported
 
     if arguments.verb == "check":
-        return study_runs.check_studies(arguments.out)
+        return int(not study_runs.check_studies(arguments.out))
     if arguments.verb == "complexity":
         sizes = arguments.conditions, arguments.samples, arguments.batch_size, arguments.steps
         study_runs.complexity_study(arguments.ckpt, arguments.out, arguments.name, *sizes)
-        return True
+        return 0
     study = study_runs.conditions_study if arguments.verb == "conditions" else study_runs.data_study
     path = specification(arguments.study)
-    return study(path, arguments.root, arguments.out, arguments.max_parallel, arguments.fresh)
+    return int(not study(path, arguments.root, arguments.out, arguments.max_parallel, arguments.fresh))
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the script and returns its exit status."""
-    arguments = parser().parse_args(words)
-    try:
-        return 0 if run(arguments) else 1
-    except (ValueError, FileNotFoundError) as error:
-        print(f"study.py: {error}", file=sys.stderr)
-        return 2
+    return run_script(parser(), run, words)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Trains, validates, tests or applies an audio-genre CVAE. Start from configs/audio/*.yaml."""
 
+from common.command_line import run_training
 from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.data import AudioData
@@ -14,4 +15,4 @@ def main(args: list[str] | None = None) -> SuiteCLI:
 
 
 if __name__ == "__main__":
-    main()
+    run_training("train_audio.py", main)

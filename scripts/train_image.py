@@ -1,5 +1,6 @@
 """Trains, validates, tests or applies an image CVAE. Start from configs/image/*.yaml."""
 
+from common.command_line import run_training
 from common.training.cli import SuiteCLI
 from modalities.image import ImageCVAE
 from modalities.image.data import ImageData
@@ -14,4 +15,4 @@ def main(args: list[str] | None = None) -> SuiteCLI:
 
 
 if __name__ == "__main__":
-    main()
+    run_training("train_image.py", main)

@@ -1,5 +1,6 @@
 """Trains, validates, tests or applies a tabular CVAE. Start from configs/tabular/*.yaml."""
 
+from common.command_line import run_training
 from common.training.cli import SuiteCLI
 from modalities.tabular import TabularCVAE
 from modalities.tabular.data import TabularData
@@ -14,4 +15,4 @@ def main(args: list[str] | None = None) -> SuiteCLI:
 
 
 if __name__ == "__main__":
-    main()
+    run_training("train_tabular.py", main)

@@ -1,5 +1,6 @@
 """Trains, validates, tests or applies a text-style CVAE. Start from configs/text/*.yaml."""
 
+from common.command_line import run_training
 from common.training.cli import SuiteCLI
 from modalities.text import TextStyleCVAE
 from modalities.text.data import TextData
@@ -21,4 +22,4 @@ def main(args: list[str] | None = None) -> SuiteCLI:
 
 
 if __name__ == "__main__":
-    main()
+    run_training("train_text.py", main)

@@ -99,7 +99,8 @@ def test_every_training_command_parses(line, monkeypatch):
     from common.training.cli import SuiteCLI
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(SuiteCLI, "instantiate_classes", lambda self: None)
+    for stage in ("before_instantiate_classes", "instantiate_classes", "after_instantiate_classes"):
+        monkeypatch.setattr(SuiteCLI, stage, lambda self: None)
     monkeypatch.setattr(SuiteCLI, "_run_subcommand", lambda self, subcommand: None)
     script, *words = [word.replace("RUN/config.yaml", "configs/image/digits.yaml") for word in TRAININGS[line]]
     main = importlib.import_module(f"scripts.{Path(script).stem}").main
@@ -107,8 +108,14 @@ def test_every_training_command_parses(line, monkeypatch):
 
 
 @pytest.mark.parametrize("line", OTHERS)
-def test_every_other_command_is_understood(line):
+def test_every_other_command_is_understood(line, tmp_path, monkeypatch):
     script, *words = OTHERS[line]
+    for word in words:  # a command line is refused where a file to read does not exist
+        if Path(word).suffix and not (ROOT / word).exists():
+            (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / word).touch()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"scripts.{Path(script).stem}")
     arguments = module.parser().parse_args(words)
     for name, folder in (("table", "configs/tables"), ("study", "configs/studies")):

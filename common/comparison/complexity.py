@@ -14,7 +14,7 @@ from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.configurable import from_config, to_config
 from common.eval_mode import eval_mode
-from common.process_memory import peak_memory_mb, resident_memory_mb
+from common.process_memory import peak_memory_mb, resident_memory_mb, restart_peak_memory
 from common.training.module import ConditionalELBO
 
 CATEGORIES = 10  # of each artificial condition
@@ -30,7 +30,8 @@ class Cost:
         flops: FLOPs of one forward pass per example (encoder, prior and decoder; torch's counter, which counts matrix
             products, convolutions and attention).
         step: median seconds of a training step, including the optimiser's step.
-        peak_memory: peak of those steps above the memory that the process held before, MB of 2^20 bytes.
+        peak_memory: peak resident memory of the process during those steps, above what it held before the model's first
+            pass, MB of 2^20 bytes. Where the system cannot set the peak back (not Linux), that since its start.
         evaluation: importance samples -> median seconds of the NLL of one example.
     """
 
@@ -77,6 +78,7 @@ def cost(model: ConditionalELBO, batch: Batch, samples: list[int], steps: int) -
     flops = counter.get_total_flops() / len(batch)
     optimizer = torch.optim.Adam(model.parameters())
     model.train()
+    restart_peak_memory()
     times = []
     for _ in range(steps):
         start = time.perf_counter()

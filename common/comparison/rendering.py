@@ -65,7 +65,7 @@ def _measured_cell(column: MetricColumn, row: RowResults, best: bool) -> TextCel
     if figure is None:
         if row.runs:
             return TextCell(NOT_MEASURED)
-        return TextCell(FAILED if any("not run" not in problem for problem in row.problems) else NOT_RUN)
+        return TextCell(FAILED if row.problems else NOT_RUN)
     spread = "" if figure.spread is None else f" ± {figure.spread:.{column.digits}f}"
     return TextCell(f"{figure.mean:,.{column.digits}f}{spread}", best)
 
@@ -96,9 +96,7 @@ def _notes(table: Table, results: TableResults) -> list[str]:
             notes.append(f"{name}: {published.differences}")
     notes += _revisions(by_title)
     for title in table.rows:
-        for problem in results.rows.get(title, RowResults()).problems:
-            if "not run" not in problem:
-                notes.append(f"{title}, {problem}")
+        notes += [f"{title}, {problem}" for problem in results.rows.get(title, RowResults()).problems]
     return notes
 
 

@@ -4,6 +4,7 @@ The file is small enough to commit, so that a table can be rendered and checked 
 """
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,14 @@ class RowResults:
     Attributes:
         runs: id, seed, revision, data fingerprint and hash of each finished run.
         figures: metric -> figure.
-        problems: reasons for seeds without a finished run.
+        problems: reasons for seeds whose run failed.
+        missing: number of seeds that have not been run.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,7 @@ class TableResults:
     def of(raw: dict[str, Any]) -> "TableResults":
         """The inverse of `dataclasses.asdict`."""
         rows = {
-            title: RowResults(
-                row["runs"], {name: Figure(**figure) for name, figure in row["figures"].items()}, row["problems"]
-            )
+            title: RowResults(**{**row, "figures": {name: Figure(**figure) for name, figure in row["figures"].items()}})
             for title, row in raw["rows"].items()
         }
         return TableResults(raw["budget"], rows, raw["best"], raw["tests"])
@@ -113,12 +114,14 @@ class TableResults:
 
 def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResults:
     """The compact form of a table's runs."""
-    rows: dict[str, RowResults] = {title: RowResults() for title in table.rows}
+    missing = Counter(cell.row for cell, state in states.items() if state.status == "missing")
+    rows = {title: RowResults(missing=missing[title]) for title in table.rows}
     finished: dict[str, dict[int, Cell]] = {title: {} for title in table.rows}
     for cell, state in states.items():
         row = rows[cell.row]
         if state.results is None:
-            row.problems.append(f"seed {cell.seed}: {state.reason or 'not run'}")
+            if state.status != "missing":
+                row.problems.append(f"seed {cell.seed}: {state.reason}")
             continue
         finished[cell.row][cell.seed] = cell
         run = state.results.run

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import torch
 
 from common.comparison.specification import Cell
 from common.data.from_config import data_from_options
-from common.results import Results
+from common.results import EXAMPLES, Results
 
 LOG = "log.txt"
 FAILURE = "failure.json"
@@ -78,16 +79,23 @@ def run(cell: Cell, threads: int) -> State:
         cell: the cell to run.
         threads: CPU threads that it may use.
     """
+    with _locked(cell) as lock:
+        present = state(cell)
+        return present if present.status == "finished" else run_alone(cell, threads, lock)
+
+
+@contextmanager
+def _locked(cell: Cell) -> Iterator[int]:
+    """The descriptor of the lock of a cell's folder, which one process has at a time; the others wait."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     with (cell.folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        present = state(cell)
-        return present if present.status == "finished" else run_alone(cell, threads, lock.fileno())
+        yield lock.fileno()
 
 
 def run_alone(cell: Cell, threads: int, lock: int) -> State:
     """Runs a cell whose folder is locked. Its process inherits the lock and holds it even if this one is killed."""
-    for name in (FAILURE, "results.json"):
+    for name in (FAILURE, "results.json", EXAMPLES):
         (cell.folder / name).unlink(missing_ok=True)
     command = [sys.executable, *cell.command]
     last = cell.folder / "checkpoints" / "last.ckpt"
@@ -109,8 +117,15 @@ def run_alone(cell: Cell, threads: int, lock: int) -> State:
 
 
 def delete_run(cell: Cell) -> None:
-    """Deletes a cell's folder."""
-    shutil.rmtree(cell.folder, ignore_errors=True)
+    """Deletes what is in a cell's folder but its lock; where another process is running the cell, this waits for it."""
+    if not cell.folder.exists():
+        return
+    with _locked(cell):
+        for path in cell.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
 
 Executor = Callable[[list[Cell]], Iterator[tuple[Cell, State]]]

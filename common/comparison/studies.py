@@ -3,7 +3,7 @@
 A study is a comparison table (`specification`) with generated rows, and a conclusion in numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from common.comparison.results import examples
+from common.comparison.runner import State
 from common.comparison.specification import Budget, Cell, MetricColumn, Plain, Row, Table, read_specification
 from common.data.subset import Combination
 
@@ -108,22 +109,24 @@ def paired_gain(base: np.ndarray, other: np.ndarray, level: float = 0.95) -> Gai
     return Gain(float(difference.mean()), float(interval.low), float(interval.high), len(difference))
 
 
-def condition_gains(cells: Sequence[Cell], metric: str = "test/nll") -> dict[str, Gain]:
-    """Gain of every finished row over the row without conditions, averaged over seeds, best first.
+def condition_gains(states: Mapping[Cell, State], metric: str = "test/nll") -> dict[str, Gain]:
+    """Gain of every row over the row without conditions, averaged over the seeds that both have finished, best first.
 
     Args:
-        cells: the cells of a condition table.
+        states: the states of the cells of a condition table.
         metric: metric whose figures of each test example the runs have stored.
     """
-    values: dict[str, list[np.ndarray]] = {}
-    for cell in cells:
-        stored = examples(cell.folder, metric)
+    values: dict[str, dict[int, np.ndarray]] = {}
+    for cell, state in states.items():
+        stored = examples(cell.folder, metric) if state.status == "finished" else None
         if stored is not None:
-            values.setdefault(cell.row, []).append(stored)
-    if NONE not in values:
-        return {}
-    means = {row: np.mean(of_seeds, axis=0) for row, of_seeds in values.items()}
-    gains = {row: paired_gain(means[NONE], mean) for row, mean in means.items() if row != NONE}
+            values.setdefault(cell.row, {})[cell.seed] = stored
+    base, gains = values.pop(NONE, {}), {}
+    for row, of_seeds in values.items():
+        seeds = base.keys() & of_seeds.keys()
+        if seeds:
+            without, given = (np.mean([figures[seed] for seed in seeds], axis=0) for figures in (base, of_seeds))
+            gains[row] = paired_gain(without, given)
     return dict(sorted(gains.items(), key=lambda item: -item[1].mean))
 
 

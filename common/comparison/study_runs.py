@@ -10,17 +10,17 @@ from common.comparison.complexity import Cost, costs
 from common.comparison.plots import costs_plot, gains_plot, sizes_plot
 from common.comparison.rendering import markdown, markdown_rows, sheet
 from common.comparison.results import TableResults, collect
-from common.comparison.runner import local, run_missing
+from common.comparison.runner import State, local, run_missing
 from common.comparison.specification import Cell, Table, cells
 from common.comparison.studies import Gain, conclusion, condition_gains, condition_table, data_table, read_study
-from common.data.from_config import data_of_run
+from common.training.restore import restore
 
 
-def _run(table: Table, root: Path, parallel: int, fresh: bool) -> tuple[list[Cell], TableResults, bool]:
-    """Runs the missing cells of a study's table; returns cells, results, and whether all runs finished."""
+def _run(table: Table, root: Path, parallel: int, fresh: bool) -> tuple[dict[Cell, State], TableResults, bool]:
+    """Runs the missing cells of a study's table; returns their states, results, and whether all runs finished."""
     todo = cells(table, "study", root)
     states = run_missing(todo, local(parallel), fresh, log=lambda line: print(line, flush=True))
-    return todo, collect(table, "study", states), all(state.status == "finished" for state in states.values())
+    return states, collect(table, "study", states), all(state.status == "finished" for state in states.values())
 
 
 def conditions_study(path: Path, root: Path, out: Path, parallel: int = 1, fresh: bool = False) -> bool:
@@ -34,8 +34,8 @@ def conditions_study(path: Path, root: Path, out: Path, parallel: int = 1, fresh
         fresh: deletes finished runs and repeats them.
     """
     study = read_study(path)
-    todo, results, finished = _run(condition_table(study), root / path.stem, parallel, fresh)
-    gains = condition_gains(todo)
+    states, results, finished = _run(condition_table(study), root / path.stem, parallel, fresh)
+    gains = condition_gains(states)
     record = {"kind": "conditions", "study": str(path), "results": asdict(results)}
     record["gains"] = {row: asdict(gain) for row, gain in gains.items()}
     name = f"{path.stem}-conditions"
@@ -78,7 +78,7 @@ def complexity_study(
         batch_size: examples of a training step.
         steps: training steps; the first one is not timed.
     """
-    batch = data_of_run(checkpoint).batch("train", batch_size)
+    batch = restore(checkpoint).data().batch("train", batch_size)
     measured = costs(checkpoint, batch, sorted({0, *conditions}), list(samples), steps)
     setting = {"kind": "complexity", "batch_size": batch_size, "steps": steps}
     _write(out, name, {**setting, "costs": [asdict(cost) for cost in measured]})

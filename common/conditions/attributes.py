@@ -3,7 +3,7 @@
 A missing value is -1 for a category and NaN for a number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,9 @@ class Attribute(Configurable):
         """True where a raw value is missing."""
         raise NotImplementedError
 
+    def check(self, field: Tensor) -> None:
+        """Raises ValueError where a raw value [B] cannot be one; the message lists the valid ones."""
+
     def without(self, field: Tensor, rows: Tensor) -> Tensor:
         """The raw values [B], missing where `rows` [B] is true."""
         raise NotImplementedError
@@ -60,6 +63,15 @@ class Categorical(Attribute):
     def missing(self, field: Tensor) -> Tensor:
         """True at -1."""
         return field < 0
+
+    def check(self, field: Tensor) -> None:
+        """Refuses what is neither a position nor -1."""
+        wrong = field[~((field.long() == field) & (field >= -1) & (field < len(self.values)))]
+        if len(wrong):
+            raise ValueError(
+                f"{wrong[0].item():g} is no position (0 to {len(self.values) - 1}; -1 is missing) among "
+                f"{', '.join(self.values)}"
+            )
 
     def without(self, field: Tensor, rows: Tensor) -> Tensor:
         """-1 in the rows."""
@@ -104,9 +116,32 @@ class Continuous(Attribute):
         return Continuous(known.mean().item(), std, known.min().item(), known.max().item())
 
 
-def as_fields(condition: Mapping[str, object], device: torch.device) -> Fields:
-    """Raw fields as tensors of one length on a device, from numbers, lists or tensors; a single one is repeated."""
-    fields = {name: torch.as_tensor(value, device=device) for name, value in condition.items()}
-    fields = {name: field.unsqueeze(0) if field.dim() == 0 else field for name, field in fields.items()}
-    size = max(map(len, fields.values()), default=1)
-    return {name: field.expand(size, *field.shape[1:]) for name, field in fields.items()}
+def as_field(value: object) -> Tensor:
+    """A raw field [B, ...] from a number, a list of numbers or a tensor; a single one becomes [1].
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        field = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{value!r} is neither text nor a number, nor a list of one of them, nor a tensor") from None
+    return field.unsqueeze(0) if field.dim() == 0 else field
+
+
+def as_fields(fields: Fields, device: torch.device, size: int | None = None) -> Fields:
+    """Raw fields of one length on a device; a single one is repeated.
+
+    Args:
+        fields: each [1, ...] or [B, ...].
+        device: the device.
+        size: B; None takes that of the longest field.
+
+    Raises:
+        ValueError: if the fields differ in length.
+    """
+    size = max(map(len, fields.values()), default=1) if size is None else size
+    for name, field in fields.items():
+        if len(field) not in (1, size):
+            raise ValueError(f"condition {name} has {len(field)} values, for {size} examples: give one, or {size}")
+    return {name: field.to(device).expand(size, *field.shape[1:]) for name, field in fields.items()}

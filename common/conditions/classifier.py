@@ -44,12 +44,12 @@ def train(judge: nn.Module, loss: Callable[[], Tensor], steps: int, seed: int, w
     """
     with seeded(seed), torch.enable_grad():
         for module in judge.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
-                module.reset_parameters()
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
         optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
         judge.train()
-        for _ in trange(steps, desc="training the judge on real data", unit="step", leave=False):
+        for _ in trange(steps, desc="training the judge on real data", unit="step", leave=False, disable=None):
             value = loss()
             optimizer.zero_grad()
             value.backward()

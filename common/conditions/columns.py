@@ -13,6 +13,22 @@ from common.lazy import pd
 MAX_CATEGORIES = 20
 
 
+def read_csv(file: Path, text: Iterable[str] = ()) -> pd.DataFrame:
+    """A user's CSV as it is written: an empty cell alone is missing, so that `None` and `NA` are names.
+
+    Args:
+        file: the CSV, gzipped or not.
+        text: columns of text, in which digits stay text.
+
+    Raises:
+        ValueError: if it cannot be read; the message names it.
+    """
+    try:
+        return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, "str"))
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as CSV: {error}") from error
+
+
 def condition_columns(
     table: pd.DataFrame, names: Iterable[str], file: Path, continuous: list[str]
 ) -> tuple[Fields, dict[str, Attribute]]:

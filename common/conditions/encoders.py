@@ -4,15 +4,17 @@ A missing value is -1 for a category and NaN for a number. Dropping a condition 
 so that the null embedding is learned and any part of the condition can be left out at generation time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.batch import Batch
-from common.conditions.attributes import OBSERVED, SOURCE, Attribute, Categorical, Continuous, Fields
+from common.conditions.attributes import OBSERVED, SOURCE, Attribute, Categorical, Continuous, Fields, as_field
 from common.conditions.condition import Condition
 from common.configurable import Configurable
+from common.nn.transplant import taken
 
 
 class ConditionEncoder(Configurable, nn.Module):
@@ -60,22 +62,60 @@ class ConditionEncoder(Configurable, nn.Module):
         view = None if batch.view is None else batch.view.replace(condition=without(batch.view.condition))
         return batch.replace(condition=without(batch.condition), view=view)
 
-    def parse(self, texts: Mapping[str, str]) -> Fields:
-        """Raw fields, each [1], from a user's `name=value` texts.
+    @property
+    def names(self) -> list[str]:
+        """Names of the fields that a user can give."""
+        further = {OBSERVED: self.reads_observed, SOURCE: self.reads_source}
+        return [*self.attributes, *(name for name, reads in further.items() if reads)]
+
+    def example(self) -> str:
+        """A condition that the encoder knows, as a person writes it, `name=value`; empty without attributes."""
+        for name, attribute in self.attributes.items():
+            if isinstance(attribute, Categorical):
+                return f"{name}={attribute.values[-1]}"
+            if isinstance(attribute, Continuous):
+                return f"{name}={attribute.mean:.3g}"
+        return ""
+
+    def parse(self, condition: Mapping[str, Any], further: Container[str] = ()) -> Fields:
+        """Raw fields, each [1, ...] or [B, ...], from a user's values.
+
+        Args:
+            condition: values by name. A text names one, `"circle"`; a number or a tensor is a raw value; lists of
+                texts or of numbers, and tensors [B, ...], are values of several examples.
+            further: names of fields that may be there, as tensors, without being read: a batch has all of the data's.
 
         Raises:
             ValueError: for an unknown name or value; the message lists the valid ones.
         """
-        fields = {}
-        for name, text in texts.items():
-            if name not in self.attributes:
-                known = ", ".join(self.attributes) or "none: the model is unconditional"
+        self.check_names(condition, further)
+        return {name: self._field(name, value) for name, value in condition.items()}
+
+    def parse_texts(self, name: str, texts: Sequence[str]) -> Tensor:
+        """The raw field [B, ...] of B texts. Raises ValueError for an unknown value, and lists the valid ones."""
+        if name not in self.attributes:
+            raise ValueError("is given as a tensor, not as text")
+        attribute = self.attributes[name]
+        return attribute.tensor([attribute.parse(text) for text in texts])
+
+    def check_names(self, condition: Mapping[str, Any], further: Container[str] = ()) -> None:
+        """Raises ValueError for an unknown name among a user's values, as `parse`; the message lists the valid ones."""
+        for name, value in condition.items():
+            if name not in self.names and not (isinstance(value, Tensor) and name in further):
+                known = ", ".join(self.names) or "none: the model is unconditional"
                 raise ValueError(f"unknown condition {name!r}; this model knows: {known}")
-            try:
-                fields[name] = self.attributes[name].tensor([self.attributes[name].parse(text)])
-            except ValueError as error:
-                raise ValueError(f"condition {name}: {error}") from None
-        return fields
+
+    def _field(self, name: str, value: Any) -> Tensor:
+        texts = [value] if isinstance(value, str) else value
+        try:
+            if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts):
+                return self.parse_texts(name, texts)
+            field = as_field(value)
+            if name in self.attributes:
+                self.attributes[name].check(field)
+            return field
+        except ValueError as error:
+            raise ValueError(f"condition {name}: {error}") from None
 
 
 class CategoricalEmbedding(nn.Module):
@@ -83,11 +123,17 @@ class CategoricalEmbedding(nn.Module):
 
     def __init__(self, attribute: Categorical, dim: int) -> None:
         super().__init__()
+        self.values = list(attribute.values)
         self.table = nn.Embedding(len(attribute.values) + 1, dim)
 
     def forward(self, field: Tensor) -> Tensor:
         """[B] positions (-1 for missing) -> [B, dim]."""
         return self.table(field.long() + 1)
+
+    def adapted(self, old: "CategoricalEmbedding") -> dict[str, Tensor]:
+        """The embeddings of the values that an older module has. See `common.nn.transplant`."""
+        rows = {row + 1: old.values.index(value) + 1 for row, value in enumerate(self.values) if value in old.values}
+        return {"table.weight": taken(self.table.weight, old.table.weight, {0: 0, **rows})}
 
 
 class ContinuousEmbedding(nn.Module):
@@ -137,6 +183,20 @@ class FieldEmbeddings(nn.Module):
             parts.append(embedding(fields.get(name, torch.full((size,), absent, device=device))))
         return torch.cat(parts, dim=-1)
 
+    def adapted(self, old: "FieldEmbeddings") -> dict[str, Tensor]:
+        """The embeddings of the attributes that older ones have, by name. See `common.nn.transplant`."""
+        before = dict(zip(old.attributes, old.embeddings, strict=True))
+        result: dict[str, Tensor] = {}
+        for number, (name, embedding) in enumerate(zip(self.attributes, self.embeddings, strict=True)):
+            weights = {key: value.clone() for key, value in embedding.state_dict().items()}
+            other = before.get(name)
+            if isinstance(embedding, CategoricalEmbedding) and isinstance(other, CategoricalEmbedding):
+                weights = embedding.adapted(other)
+            elif type(other) is type(embedding) and self.dim == old.dim:
+                weights = other.state_dict()
+            result |= {f"embeddings.{number}.{key}": value for key, value in weights.items()}
+        return result
+
 
 class FieldEncoder(ConditionEncoder):
     """Categorical, binary and continuous fields, each optional at generation time, mixed into one embedding.
@@ -176,6 +236,17 @@ class FieldEncoder(ConditionEncoder):
         """The attributes among some fields as vectors, [B, dim]; [1, dim] without any."""
         return self.mix(self.constant if self.embeddings is None else self.embeddings(fields))
 
+    def adapted(self, old: "FieldEncoder") -> dict[str, Tensor]:
+        """The part that each attribute of an older encoder has in the mixture. See `common.nn.transplant`."""
+        mine, theirs = ([] if e.embeddings is None else list(e.embeddings.attributes) for e in (self, old))
+        mix, before = (encoder.mix[0] for encoder in (self, old))
+        assert isinstance(mix, nn.Linear)
+        assert isinstance(before, nn.Linear)
+        width = mix.out_features
+        shared = {mine.index(name): theirs.index(name) for name in mine if name in theirs}
+        units = {new * width + unit: place * width + unit for new, place in shared.items() for unit in range(width)}
+        return {"mix.0.weight": taken(mix.weight, before.weight, units, dim=1)}
+
 
 class Composition(ConditionEncoder):
     """Several condition encoders side by side: their vectors are concatenated.
@@ -192,10 +263,27 @@ class Composition(ConditionEncoder):
         self.reads_observed = any(encoder.reads_observed for encoder in encoders)
         self.reads_source = any(encoder.reads_source for encoder in encoders)
 
+    @property
+    def names(self) -> list[str]:
+        """Those of all parts."""
+        return list(dict.fromkeys(name for encoder in self._parts for name in encoder.names))
+
+    def parse(self, condition: Mapping[str, Any], further: Container[str] = ()) -> Fields:
+        """Each part reads its own fields."""
+        self.check_names(condition, further)
+        fields = {name: value for name, value in condition.items() if name not in self.names}
+        for encoder in self._parts:
+            own = encoder.names
+            fields |= encoder.parse({name: value for name, value in condition.items() if name in own})
+        return fields
+
+    @property
+    def _parts(self) -> list[ConditionEncoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, ConditionEncoder)]
+
     def drop(self, batch: Batch) -> Batch:
         """Each part drops its own attributes."""
-        for encoder in self.encoders:
-            assert isinstance(encoder, ConditionEncoder)
+        for encoder in self._parts:
             batch = encoder.drop(batch)
         return batch
 

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Fields
-from common.data.examples import Examples, Split
+from common.configurable import to_config
+from common.data.examples import Examples
 from common.data.loader import TensorLoader
+from common.data.splits import Split, everything, hashed_split
+from common.data.terms import Terms, name_map, renamed
 from common.paths import cache_root, locked
 
 
@@ -24,14 +29,58 @@ class ConditionalDataModule(LightningDataModule):
         batch_size: examples per batch and process.
         seed: seed of splits and shuffling.
         condition: names of the condition fields to keep; None keeps all that the data has.
+        map: other names for conditions and categories, `old=new` or a list of these: `Yes=yes`, or `answer:Yes=yes`
+            where several conditions have the category. Categories that get one name become one.
+        limit: most examples to read, spread over all, for a trial; None reads all.
+
+    Attributes:
+        learned: names of what is learned from the training data, which a checkpoint stores for its model.
+        terms: a checkpoint's terms, in which the data are read; None learns them from the training data.
+        limits_itself: whether `load` reads no more than `limit`, so that the rest costs nothing.
+        scores_all: whether every example is scored, so that the data need no splits.
     """
 
-    def __init__(self, batch_size: int = 128, seed: int = 0, condition: list[str] | None = None) -> None:
+    learned: tuple[str, ...] = ("attributes",)
+    limits_itself: bool = False
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        seed: int = 0,
+        condition: list[str] | None = None,
+        map: list[str] | str | None = None,
+        limit: int | None = None,
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
         self.condition = condition
+        self.names = name_map(map)
+        if limit is not None and limit < 3:
+            raise ValueError(f"data.limit {limit} leaves nothing to train, validate and test on: give at least 3")
+        self.limit = limit
+        self.terms: Terms | None = None
+        self.scores_all = False
         self.unseen_rows: Tensor | None = None
+
+    def adopt(self, terms: Terms) -> None:
+        """Reads the data in a checkpoint's terms. It precedes the first use of the data.
+
+        Raises:
+            RuntimeError: if the data were loaded before.
+        """
+        if "whole" in self.__dict__:
+            raise RuntimeError("adopt(terms) must be called before the data are loaded")
+        self.terms = terms
+
+    def known(self, name: str) -> Any:
+        """What the checkpoint's model learned under a name of `learned`; None without a checkpoint."""
+        return None if self.terms is None else self.terms.learned.get(name)
+
+    def describe(self) -> dict[str, Any]:
+        """What the data taught the model, and the data's fingerprint, as plain data for a checkpoint."""
+        learned = {name: to_config(getattr(self, name)) for name in self.learned}
+        return {"fingerprint": self.fingerprint, "learned": learned}
 
     def load(self) -> Examples:
         """The whole data set. Called once per process, by one process at a time."""
@@ -46,7 +95,21 @@ class ConditionalDataModule(LightningDataModule):
         """All of the data, loaded when first used."""
         with locked(cache_root() / f"load-{type(self).__name__}"):
             examples = self.load()
-        return examples if self.condition is None else examples.restrict(self.condition)
+        if self.limit is not None and not self.limits_itself:
+            examples = examples.few(self.limit)
+        if self.names:
+            examples = renamed(examples, self.names)
+        if self.condition is not None:
+            examples = examples.restrict(self.condition)
+        if self.terms is not None:
+            examples, notes = self.terms.applied(examples)
+            for note in notes:
+                rank_zero_info(f"data in the checkpoint's terms: {note}")
+        return examples
+
+    def split(self, names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
+        """Rows of train, val and test by a hash of each name; where everything is scored, all rows are test rows."""
+        return everything(len(names)) if self.scores_all else hashed_split(names, shares)
 
     @cached_property
     def examples(self) -> Examples:
@@ -87,6 +150,10 @@ class ConditionalDataModule(LightningDataModule):
         """Hash of the whole data and its splits."""
         return self.whole.fingerprint()
 
+    def details(self) -> list[str]:
+        """What else was read, or left out and why, a line each."""
+        return []
+
     def conditions(self, split: Split) -> Fields:
         """Raw condition fields of a split."""
         rows = self.examples.splits[split]
@@ -115,9 +182,15 @@ class ConditionalDataModule(LightningDataModule):
         """Test batches."""
         return self.loader("test")
 
+    @cached_property
+    def scored(self) -> Tensor:
+        """Rows of all examples, ascending."""
+        return torch.cat(list(self.examples.splits.values())).unique()
+
     def predict_dataloader(self) -> TensorLoader:
-        """Test batches."""
-        return self.loader("test")
+        """Batches of all examples, in their order."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return TensorLoader(self.examples, self.scored, self.batch_size, False, self.seed, rank, world)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Lightning's hook: `transform` on the device."""

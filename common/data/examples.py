@@ -1,16 +1,16 @@
 """A data set in memory: examples, their raw condition fields and their splits."""
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Fields
-
-Split = Literal["train", "val", "test"]
+from common.data.splits import Split, few
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Examples:
         attributes: type of each field. Statistics in them come from the training split.
         splits: rows of each split.
         views: row [N] of another version of each example, from which z is inferred in training; or None.
+        origin: where each example comes from, in columns of N entries (file, line, row, seconds ...).
     """
 
     x: Tensor
@@ -30,6 +31,7 @@ class Examples:
     attributes: dict[str, Attribute]
     splits: dict[Split, Tensor]
     views: Tensor | None = None
+    origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def restrict(self, names: list[str]) -> "Examples":
         """The examples with only some of their attributes; fields that are not attributes remain.
@@ -40,13 +42,20 @@ class Examples:
         unknown = [name for name in names if name not in self.attributes]
         if unknown:
             raise ValueError(f"no condition named {', '.join(unknown)}; the data has: {', '.join(self.attributes)}")
-        others = {name: field for name, field in self.fields.items() if name not in self.attributes}
+        others = {name: values for name, values in self.fields.items() if name not in self.attributes}
         fields = {name: self.fields[name] for name in names} | others
         return replace(self, fields=fields, attributes={name: self.attributes[name] for name in names})
 
+    def few(self, limit: int) -> "Examples":
+        """At most `limit` examples, spread over each split; without views, whose examples may be left out."""
+        rows, splits = few(self.splits, limit)
+        origin = {name: [column[row] for row in rows.tolist()] for name, column in self.origin.items()}
+        fields = {name: values[rows] for name, values in self.fields.items()}
+        return Examples(self.x[rows], fields, self.attributes, splits, origin=origin)
+
     def batch(self, rows: Tensor) -> Batch:
         """Some rows with their conditions."""
-        return Batch(self.x[rows], {name: field[rows] for name, field in self.fields.items()})
+        return Batch(self.x[rows], {name: values[rows] for name, values in self.fields.items()})
 
     def fingerprint(self) -> str:
         """Hash of conditions, splits and up to 10,000 examples spread over all."""

@@ -1,6 +1,6 @@
 """DataModules from the configuration of a run or from command-line options."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 
 from common.data.datamodule import ConditionalDataModule
 from common.data.subset import Subset
+from common.data.terms import Terms
 
 
 def _parser() -> ArgumentParser:
@@ -25,23 +26,34 @@ def data_from_options(options: Sequence[str]) -> ConditionalDataModule:
     return parser.instantiate(parser.parse_args(list(options))).data
 
 
-def data_of_run(checkpoint: Path, config: Path | None = None) -> ConditionalDataModule:
-    """The DataModule of a run, with the subset that it was trained on.
+def data_from_configuration(
+    configuration: Path | Mapping[str, Any], terms: Terms | None = None
+) -> ConditionalDataModule:
+    """The DataModule of a run's configuration, with the subset that it is trained on.
 
     Args:
-        checkpoint: a checkpoint inside its run folder.
-        config: the run's configuration; None takes the one in the run folder.
+        configuration: the configuration, or its file.
+        terms: terms of a checkpoint, in which the data are read; None learns them from the data.
 
     Raises:
-        FileNotFoundError: if the run has no config.yaml.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it configures no data.
     """
-    config = config or checkpoint.resolve().parent.parent / "config.yaml"
-    if not config.exists():
-        raise FileNotFoundError(f"{config} does not exist: name the run's configuration with --config")
-    content = yaml.safe_load(config.read_text())
+    content: Any = configuration
+    if isinstance(configuration, Path):
+        if not configuration.exists():
+            raise FileNotFoundError(f"{configuration} does not exist: name the configuration of the data with --config")
+        try:
+            content = yaml.safe_load(configuration.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{configuration} is no YAML: {error}") from error
+    if not isinstance(content, Mapping) or "data" not in content:
+        raise ValueError(f"{configuration} configures no data: it needs a section `data` with a class_path")
     parser = _parser()
     parts: Any = parser.instantiate(
         parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
     )
+    if terms is not None:
+        parts.data.adopt(terms)
     parts.subset.take_from(parts.data)
     return parts.data

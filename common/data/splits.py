@@ -1,11 +1,12 @@
 """Assignment of examples to splits: at random, or by a hash of their name."""
 
 import hashlib
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from common.data.examples import Split
+Split = Literal["train", "val", "test"]
 
 
 def random_split(
@@ -32,6 +33,31 @@ def random_split(
     # In random order, so that the first examples of a split represent all of it.
     joined = {name: torch.cat(rows) for name, rows in parts.items()}
     return {name: rows[torch.randperm(len(rows), generator=generator)] for name, rows in joined.items()}
+
+
+def few(splits: dict[Split, Tensor], limit: int | None) -> tuple[Tensor, dict[Split, Tensor]]:
+    """At most `limit` rows, spread evenly over each split, ascending; and the splits of these rows. None keeps all."""
+    every = torch.cat(list(splits.values())).unique()
+    if limit is None or len(every) <= limit:
+        return every, {name: torch.searchsorted(every, rows) for name, rows in splits.items()}
+    total = sum(map(len, splits.values()))
+    kept: dict[Split, Tensor] = {}
+    for name, rows in splits.items():
+        count = min(len(rows), max(1, round(limit * len(rows) / total)))
+        kept[name] = rows[torch.arange(count) * len(rows) // max(count, 1)]
+    chosen = torch.cat(list(kept.values())).unique()
+    return chosen, {name: torch.searchsorted(chosen, rows) for name, rows in kept.items()}
+
+
+def spread(count: int, limit: int | None) -> list[int]:
+    """At most `limit` of `count` positions, evenly spread; None keeps all."""
+    return list(range(count)) if limit is None else list(range(0, count, max(1, count // limit)))[:limit]
+
+
+def everything(count: int) -> dict[Split, Tensor]:
+    """The splits of data that are only scored: every row is a test row, and statistics come from all of them."""
+    rows = torch.arange(count)
+    return {"train": rows, "val": rows[:0], "test": rows}
 
 
 def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:

@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from common.configurable import Configurable
+from common.distributions.processes import mean_over_processes
 
 Size = torch.Size | list[int] | tuple[int, ...]
 LOG_2PI = math.log(2 * math.pi)
@@ -50,7 +51,8 @@ class Gaussian(Likelihood):
 
     Args:
         sigma: "shared" learns it by gradient, "optimal" takes the maximum-likelihood value (the root mean square error)
-            of each training batch and a running average of it in evaluation, a number fixes it.
+            of each training batch and a running average of it in evaluation, over the batches of all processes; a
+            number fixes it.
         initial: sigma before training ("shared" and "optimal").
         momentum: weight of the newest batch in the running average ("optimal").
         shape: shape of sigma, broadcast against x: [] is one for all, [64, 1] one for each of 64 rows of x.
@@ -102,10 +104,16 @@ class _OptimalNormal(Normal):
         shape = self.likelihood.log_sigma.shape
         sizes = (1,) * (squared.dim() - len(shape)) + tuple(shape)
         axes = [axis for axis, size in enumerate(sizes) if size == 1]
-        mean = (squared * observed).sum(axes, keepdim=True) / observed.sum(axes, keepdim=True).clamp_min(1.0)
-        variance = mean.reshape(shape).clamp_min(1e-8)
-        self.likelihood.observe(variance)
+        moments = torch.stack([part.sum(axes).reshape(shape) for part in (squared * observed, observed)])
+        variance = _variance(moments)
+        self.likelihood.observe(_variance(mean_over_processes(moments.detach())))
         return -0.5 * (squared / variance + variance.log() + LOG_2PI)
+
+
+def _variance(moments: Tensor) -> Tensor:
+    """Mean squared error from sums of squared errors and numbers of values, [2, ...]."""
+    squares, count = moments
+    return (squares / count.where(count > 0, 1.0)).clamp_min(1e-8)
 
 
 class DiscretizedLogistic(Likelihood):

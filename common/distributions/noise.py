@@ -31,6 +31,11 @@ def example_noise(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.stack(draws, dim=1).to(index.device)
 
 
+def example_uniform(seed: int, index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Uniform noise in [0, 1], [*shape[:1], B, *shape[1:]]: the probabilities of `example_noise` under N(0, 1)."""
+    return torch.special.ndtr(example_noise(seed, index, shape))
+
+
 def reparameterize(posterior: Independent, noise: Tensor) -> Tensor:
     """z = mean + scale * noise for a diagonal Gaussian (Kingma and Welling 2014, section 2.4)."""
     base = getattr(posterior, "base_dist", None)

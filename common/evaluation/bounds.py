@@ -8,7 +8,6 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Fields
-from common.distributions.likelihoods import log_prob
 from common.distributions.noise import example_noise, prior_sample, prior_samples, reparameterize
 from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
@@ -69,7 +68,7 @@ def prior_log_likelihood(model: LatentModel, batch: Batch, num_samples: int, see
     c = model.embed(batch)
     z = prior_samples(model.prior(c), num_samples, seed, batch.positions)
     parts = z.split(max(1, DECODES // len(batch)))
-    log_p = torch.cat([log_prob(model.decode(part, c), batch.x, batch.mask) for part in parts])
+    log_p = torch.cat([model.log_likelihood_of_latents(batch, part, c) for part in parts])
     return torch.logsumexp(log_p, dim=0) - math.log(num_samples)
 
 
@@ -80,12 +79,12 @@ class Candidates:
     Attributes:
         fields: raw fields of M conditions, each [M].
         weights: [M], summing to one.
-        exact: whether they are all conditions that occur.
+        drawn: how many were drawn, the repeated ones counted; None if these are all conditions that occur.
     """
 
     fields: Fields
     weights: Tensor
-    exact: bool
+    drawn: int | None = None
 
 
 @torch.no_grad()
@@ -94,8 +93,8 @@ def condition_gain(model: LatentModel, batch: Batch, candidates: Candidates, num
 
     The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
     its frequency among the candidates, the mean over the data is the mutual information of x and c under the model.
-    With M drawn conditions, each example's own is added: a lower bound, at most log (M + 1), which is InfoNCE with
-    the model's likelihood as critic (Poole et al. 2019, equation 10).
+    Where the candidates are M draws, each example's own condition is added as one more: a lower bound, at most
+    log (M + 1), which is InfoNCE with the model's likelihood as critic (Poole et al. 2019, equation 10).
 
     Args:
         model: the model, in evaluation mode.
@@ -111,26 +110,42 @@ def condition_gain(model: LatentModel, batch: Batch, candidates: Candidates, num
         condition = {name: f[row].expand(len(batch)).to(batch.x.device) for name, f in candidates.fields.items()}
         other = batch.replace(condition=batch.condition | condition)
         under.append(log_likelihood(model, other, num_samples, seed).log_likelihood)
-    if not candidates.exact:
+    if candidates.drawn is not None:
         under.append(own)
-        weights = torch.full((len(under),), 1 / len(under))
+        weights = torch.cat([candidates.drawn * weights, weights.new_ones(1)]) / (candidates.drawn + 1)
     log_weights = weights.to(own.device, torch.float32).log().unsqueeze(1)
     return own - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
 
 
-def condition_candidates(fields: Fields, limit: int = 32, seed: int = 0) -> Candidates:
-    """Candidates that represent the distribution of a table of conditions, from fields [N].
+def condition_candidates(fields: Fields, tested: Fields | None = None, limit: int = 32, seed: int = 0) -> Candidates:
+    """Candidates that represent the distribution of a table of conditions.
 
-    At most `limit` distinct rows are all taken with their frequencies (exact); of more, `limit` are drawn.
+    At most `limit` distinct rows, the tested ones all among them, are taken with their frequencies. Otherwise `limit`
+    rows are drawn: a mixture over conditions that lacks a tested one would overstate what knowing that one is worth.
+
+    Args:
+        fields: the conditions of the training split, each [N].
+        tested: those of the examples whose gain is measured; None if they are the same.
+        limit: most candidates.
+        seed: seed of the draw.
     """
-    table = torch.stack([field.double().reshape(len(field)) for field in fields.values()], dim=1)
-    table = table.nan_to_num(nan=float("-inf"))  # NaN does not equal itself
+    table = _table(fields)
     rows, inverse, counts = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
-    if len(rows) <= limit:
-        first = torch.stack([(inverse == row).nonzero()[0, 0] for row in range(len(rows))])
-        return Candidates({name: field[first] for name, field in fields.items()}, counts / counts.sum(), True)
-    chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:limit]
-    return Candidates({name: field[chosen] for name, field in fields.items()}, torch.full((limit,), 1 / limit), False)
+    known = tested is None or len(torch.cat([rows, _table(tested)]).unique(dim=0)) == len(rows)
+    drawn = None
+    if len(rows) > limit or not known:
+        chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:limit]
+        drawn = len(chosen)
+        counts = torch.bincount(inverse[chosen], minlength=len(rows))
+    taken = counts.nonzero()[:, 0].tolist()
+    first = torch.stack([(inverse == row).nonzero()[0, 0] for row in taken])
+    return Candidates({name: field[first] for name, field in fields.items()}, counts[taken] / counts.sum(), drawn)
+
+
+def _table(fields: Fields) -> Tensor:
+    """Fields [N] as the columns of a table, with minus infinity for NaN, which does not equal itself."""
+    table = torch.stack([field.double().reshape(len(field)) for field in fields.values()], dim=1)
+    return table.nan_to_num(nan=float("-inf"))
 
 
 @torch.no_grad()
@@ -142,5 +157,5 @@ def random_latent_cost(model: LatentModel, batch: Batch, samples: PosteriorSampl
     noise = example_noise(seed, batch.positions, (3, samples.z.shape[-1]))
     random = prior_sample(samples.prior, noise[1], noise[2, :, 0])
     z = torch.stack([reparameterize(samples.posterior, noise[0]), random])
-    own, other = log_prob(model.decode(z, samples.condition), batch.x, batch.mask)
+    own, other = model.log_likelihood_of_latents(batch, z, samples.condition)
     return own - other

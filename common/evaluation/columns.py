@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Fields
+from common.distributions.priors import factorises
 from common.objectives.samples import PosteriorSamples
 
 Columns = dict[str, Tensor]  # name -> a figure of each example, [N] or [N, D]
@@ -32,14 +33,19 @@ class ExampleTable:
 
     def gather(self) -> Columns:
         """All rows of all processes, sorted by index; the table is empty afterwards."""
-        parts, self.parts = self.parts, []
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(everyone, parts)
-            parts = [part for process in everyone for part in process]
+        parts, self.parts = of_all_processes(self.parts), []
         columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         order = columns["index"].argsort(stable=True)
         return {name: column[order] for name, column in columns.items()}
+
+
+def of_all_processes(parts: list[Columns]) -> list[Columns]:
+    """The columns of every process, one process after the other; call it in all of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return parts
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, parts)
+    return [part for process in everyone for part in process]
 
 
 def conditions_of(table: Columns) -> Fields:
@@ -48,7 +54,11 @@ def conditions_of(table: Columns) -> Fields:
 
 
 def columns_of(samples: PosteriorSamples) -> Columns:
-    """The ELBO and its two terms, each [B], nats; mean and deviation of the posterior, [B, D]."""
+    """The ELBO and its two terms, each [B], nats; mean and deviation of the posterior, [B, D].
+
+    Where the prior factorises, also the KL of each unit, [B, D].
+    """
     terms, posterior = samples.terms(), samples.posterior.base_dist
     columns = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+    columns |= {"kl_per_unit": samples.kl_per_unit()} if factorises(samples.prior) else {}
     return {**columns, "mean": posterior.loc, "std": posterior.scale}

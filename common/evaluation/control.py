@@ -26,8 +26,8 @@ def control_figures(
 ) -> dict[str, Measurement]:
     """Control accuracy, the judge's accuracy on real data, and the Frechet distance in the judge's features.
 
-    Conditions are those of test examples, repeated only after all have been used; samples are means of p(x | z, c)
-    for z ~ p(z | c). Continuous fields are reported as mean absolute errors.
+    Conditions are those of test examples, repeated only after all have been used; samples are what the model samples by
+    default (`model.sampled`), for z ~ p(z | c). Continuous fields are reported as mean absolute errors.
 
     Args:
         model: the model that generates.
@@ -55,6 +55,8 @@ def control_figures(
     estimator += f", guidance {guidance:g}" if guidance != 1.0 else ""
     figures = _by_field("control", judge.attributes, generated, estimator)
     figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data")
+    if len(judge.real.features) < 2:  # one example has no covariance
+        return figures
     distance = frechet_distance(judge.real.features, torch.cat(features))
     note = f"judge features, {len(judge.real.features)} real test examples"
     figures["test/frechet_distance"] = Measurement(distance, None, num_samples, "squared feature units", note)

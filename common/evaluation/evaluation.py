@@ -14,7 +14,6 @@ from common.conditions.classifier import Judge
 from common.configurable import Configurable
 from common.data.datamodule import ConditionalDataModule
 from common.distributions.noise import example_noise
-from common.distributions.priors import factorises
 from common.evaluation import bounds, information, probes
 from common.evaluation.bounds import Candidates
 from common.evaluation.columns import Columns, columns_of, conditions_of
@@ -34,12 +33,15 @@ class Evaluation(Configurable):
     Attributes:
         num_samples: importance samples for the test NLL.
         prior_samples: samples of the NLL by plain Monte Carlo from the prior; 0 omits it.
-        nll_examples: number of test examples, from the first on, for the NLL; None takes all.
+        nll_examples: number of test examples, from the first on, for the NLL; None takes all, 0 omits it.
         gain_samples: importance samples for the condition gain.
-        gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition.
+        gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition; 0 omits
+            it.
         control_samples: generated samples that the judge evaluates.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
+        judge_steps: optimiser steps of the judge's training; None takes the modality's own number, fewer are for a
+            trial whose control figures mean nothing.
     """
 
     num_samples: int = 1000
@@ -50,6 +52,7 @@ class Evaluation(Configurable):
     control_samples: int = 1000
     guidance: float = 1.0
     seed: int = 0
+    judge_steps: int | None = None
 
     def columns(
         self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
@@ -64,8 +67,6 @@ class Evaluation(Configurable):
         """
         columns = columns_of(samples)
         columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed)
-        if factorises(samples.prior):
-            columns["kl_per_unit"] = samples.kl_per_unit()
 
         def nll(part: Batch) -> tuple[Tensor, ...]:
             estimate = bounds.log_likelihood(model, part, self.num_samples, self.seed)
@@ -89,22 +90,16 @@ class Evaluation(Configurable):
 
     def measure(
         self,
-        model: Generation,
         table: Columns,
-        data: ConditionalDataModule | None,
-        judge: Judge | None,
         candidates: Candidates | None,
     ) -> dict[str, Measurement]:
-        """The figures of a test from its gathered table, by name (`test/...`): the same in every process.
+        """The likelihood figures of a test from its gathered table, by name (`test/...`): the same in every process.
 
         Args:
-            model: the tested model.
             table: the columns of all test examples.
-            data: their DataModule, where it is one of the suite's.
-            judge: predicts the conditions of generated samples; None omits the control figures.
             candidates: conditions that the condition gain was computed with.
         """
-        exact = candidates is not None and candidates.exact
+        drawn = None if candidates is None else candidates.drawn
         importance = f"importance sampling, {self.num_samples} samples"
         estimators_of = {
             "elbo": "one posterior draw",
@@ -114,32 +109,36 @@ class Evaluation(Configurable):
             "nll_from_prior": f"Monte Carlo from the prior, {self.prior_samples} samples",
             "random_latent_cost": "one posterior and one prior draw",
             "condition_gain": f"{importance.split(',')[0]}, {self.gain_samples} samples, "
-            + ("all conditions" if exact else "own and 32 drawn conditions"),
+            + ("all conditions" if drawn is None else f"own and {drawn} drawn conditions"),
+            "effective_sample_size": importance,
         }
         figures = {}
         for name, estimator in estimators_of.items():
-            if name in table:
-                known = table[name][~table[name].isnan()]
-                figures[f"test/{name}"] = Measurement.mean(known, "nats", estimator)
-        size = table["effective_sample_size"]
-        effective = figures["test/effective_sample_size"] = Measurement.mean(size[~size.isnan()], "samples", importance)
-        if effective.value < LEAST_EFFECTIVE and self.num_samples > LEAST_EFFECTIVE:
+            known = table[name][~table[name].isnan()] if name in table else torch.empty(0)
+            if len(known):
+                unit = "samples" if name == "effective_sample_size" else "nats"
+                figures[f"test/{name}"] = Measurement.mean(known, unit, estimator)
+        effective = figures.get("test/effective_sample_size")
+        if effective is not None and effective.value < LEAST_EFFECTIVE < self.num_samples:
             rank_zero_warn(
                 f"single importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
                 f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, "
                 "is meaningless. Raise model.evaluation.num_samples and gain_samples",
                 category=UserWarning,
             )
-        figures |= self._latent_figures(table)
-        if data is None:
-            return figures
-        figures |= self._leakage(data.attributes, table)
-        return figures | self._control(model, table, data, judge)
+        return figures
 
-    def _control(
+    def control(
         self, model: Generation, table: Columns, data: ConditionalDataModule, judge: Judge | None
     ) -> dict[str, Measurement]:
-        """The judge's figures of samples; where combinations of conditions were held out, also of those alone."""
+        """The judge's figures of samples; where combinations of conditions were held out, also control of those alone.
+
+        Args:
+            model: the tested model.
+            table: the columns of all test examples.
+            data: their DataModule.
+            judge: predicts the conditions of generated samples; None omits its figures.
+        """
         figures: dict[str, Measurement] = {}
         unseen = data.unseen("test")
         if judge is not None:
@@ -150,15 +149,20 @@ class Evaluation(Configurable):
                 apart = control_figures(
                     model, judge, {name: field[unseen] for name, field in conditions.items()}, *arguments
                 )
-                figures |= {f"test/unseen/{name.removeprefix('test/')}": figure for name, figure in apart.items()}
-        if unseen is not None:
+                # The judge's accuracy and the Frechet distance are those of all real test data in both calls.
+                control = {name: figure for name, figure in apart.items() if name.startswith("test/control_")}
+                figures |= {f"test/unseen/{name.removeprefix('test/')}": figure for name, figure in control.items()}
+        if unseen is not None and "nll" in table:
             nll = table["nll"][unseen[table["index"]] & ~table["nll"].isnan()]
             if len(nll):
                 estimator = f"importance sampling, {self.num_samples} samples; combinations that training never saw"
                 figures["test/unseen/nll"] = Measurement.mean(nll, "nats", estimator)
         return figures
 
-    def _latent_figures(self, table: Columns) -> dict[str, Measurement]:
+    def latent(self, table: Columns) -> dict[str, Measurement]:
+        """How much of z is in use, and what it knows of x; nothing for a single example, which has no variance."""
+        if len(table["mean"]) < 2:
+            return {}
         mean, count = table["mean"], len(table["mean"])
         shared, n = information.mutual_information(mean, table["std"], self.seed)
         bound = f"aggregate posterior of {n} examples, at most log {n}"
@@ -176,7 +180,7 @@ class Evaluation(Configurable):
             figures["test/active_units_kl"] = Measurement(units, None, count, "units", "mean KL > .05 nats")
         return figures
 
-    def _leakage(self, attributes: dict[str, Attribute], table: Columns) -> dict[str, Measurement]:
+    def leakage(self, attributes: dict[str, Attribute], table: Columns) -> dict[str, Measurement]:
         """Leakage of each categorical field of the data, and their mean."""
         # Samples, not means: the mean of a unit that the decoder ignores can reveal a condition that z does not.
         noise = example_noise(self.seed, table["index"], (1, table["mean"].shape[1]))[0]
@@ -186,11 +190,11 @@ class Evaluation(Configurable):
             if not isinstance(attributes.get(name), Categorical):
                 continue
             try:
-                value, stderr = probes.latent_leakage(z, field, self.seed)
+                value, stderr, count = probes.latent_leakage(z, field, self.seed)
             except ValueError:  # fewer than two classes have enough examples
                 continue
             text = "5-fold linear probe on posterior draws, accuracy above the majority rate"
-            figures[f"test/leakage/{name}"] = Measurement(value, stderr, len(field), "accuracy", text)
+            figures[f"test/leakage/{name}"] = Measurement(value, stderr, count, "accuracy", text)
         if figures:
             values = torch.tensor([figure.value for figure in figures.values()])
             first = next(iter(figures.values()))

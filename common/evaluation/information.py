@@ -34,9 +34,9 @@ def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 20
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:
     """Latent units whose posterior mean varies over the data: Var_x(E[z_d | x]) > threshold, from means [N, D].
 
-    Source: Burda, Grosse and Salakhutdinov 2016, section 5.2.
+    0 for a single example. Source: Burda, Grosse and Salakhutdinov 2016, section 5.2.
     """
-    return int((mean.var(dim=0) > threshold).sum())
+    return int((mean.var(dim=0) > threshold).sum()) if len(mean) > 1 else 0
 
 
 def effective_units(mean: Tensor) -> float:

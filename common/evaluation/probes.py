@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 
-def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float]:
+def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> tuple[float, float, int]:
     """Accuracy of a linear probe for a categorical condition from z, above the majority rate, and its error.
 
     Five-fold cross-validated logistic regression on standardised posterior draws; a value near zero means that a
@@ -19,7 +19,7 @@ def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> t
         folds: number of folds.
 
     Returns:
-        Accuracy minus the majority rate, and the standard error of the accuracy.
+        Accuracy minus the majority rate, the standard error of the accuracy, and the number of examples behind them.
 
     Raises:
         ValueError: if fewer than two classes have enough examples.
@@ -39,4 +39,4 @@ def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, folds: int = 5) -> t
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
     accuracy = float(cross_val_score(probe, features, labels, cv=splits).mean())
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
-    return accuracy - float(majority), math.sqrt(accuracy * (1 - accuracy) / len(labels))
+    return accuracy - float(majority), math.sqrt(accuracy * (1 - accuracy) / len(labels)), len(labels)

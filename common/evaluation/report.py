@@ -24,6 +24,7 @@ class Report(Generic[Model, Data]):
     """
 
     files: FileFormat = FileFormat()  # how examples are read from files and written to them
+    judge_steps: int | None = None  # optimiser steps of the judge's training; None takes the modality's own
 
     def __init__(self) -> None:
         self._judges: WeakKeyDictionary[ConditionalDataModule, Judge | None] = WeakKeyDictionary()
@@ -31,6 +32,7 @@ class Report(Generic[Model, Data]):
     def judge(self, data: Data) -> Judge | None:
         """The frozen judge of the data's conditions, made once; None where there is nothing to judge."""
         if data not in self._judges:
+            self._judges[data] = None  # for the figures that do without a judge, where making it fails
             self._judges[data] = self.make_judge(data)
         return self._judges[data]
 

@@ -30,4 +30,8 @@ class WritesText(Protocol):
         """Tokens of each sentence [N, T], its end included."""
 
     def best_of(self, condition: Mapping[str, Any], count: int, num_samples: int = 50, seed: int = 0) -> Tensor:
-        """Of `count` sentences drawn under each condition, the likeliest one under the model, [B, T]."""
+        """Of `count` sentences drawn under each condition, the likeliest one under the model, [B, T].
+
+        Raises:
+            ValueError: for an unknown condition or value; the message lists the valid ones.
+        """

@@ -1,16 +1,18 @@
 """Generation: samples, reconstructions, transfers, interpolations and imputations of a latent model."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from common.batch import Batch
-from common.conditions.attributes import OBSERVED, Fields, as_fields
+from common.conditions.attributes import OBSERVED, SOURCE, Fields, as_fields
 from common.conditions.condition import Condition
+from common.conditions.encoders import ConditionEncoder
 from common.distributions.guidance import extrapolate
 from common.distributions.noise import prior_samples
 from common.eval_mode import eval_mode
@@ -40,6 +42,7 @@ class WeightedLatents:
 class Generation(LatentModel):
     """A latent model with methods for generation, for all modalities; constructor as in `LatentModel`."""
 
+    _said_null = False  # whether it was said that the null condition was never learned
     draws_samples: bool = False  # whether `sample` draws x by default, because the mean is no typical x
 
     @property
@@ -58,15 +61,19 @@ class Generation(LatentModel):
         """x from p(z | c) and p(x | z, c), [num_samples, B, ...].
 
         Args:
-            condition: raw fields, each a number or [B]. Fields left out take the null embedding.
+            condition: values by name, as `raw_fields` reads them: `{"digit": "3"}`, `{"digit": ["3", "5"], "age": 30}`.
+                Fields left out take the null embedding.
             num_samples: samples for each of the B conditions.
             temperature: scale of z around the prior's mean; below 1 gives more typical samples.
             guidance: weight of p(x | z, c) against p(x | z, null), see `guidance.extrapolate`; 1 is none.
             draw: draws x from p(x | z, c) instead of taking its mean; None does what `draws_samples` says.
+
+        Raises:
+            ValueError: for an unknown condition or value; the message lists the valid ones.
         """
         draw = self.draws_samples if draw is None else draw
         with eval_mode(self):
-            fields = as_fields(condition, self._where)
+            fields = self.raw_fields(condition)
             c: Condition = self.condition(fields)
             c = c.expand(max([len(c), *map(len, fields.values())]))  # an unconditional model ignores the fields
             prior = self.prior(c)
@@ -74,6 +81,23 @@ class Generation(LatentModel):
             if temperature != 1.0:
                 z = prior.mean + temperature * (z - prior.mean)
             return self._generate(z, c, fields, guidance, draw)
+
+    def raw_fields(self, condition: Mapping[str, Any], batch: Batch | None = None) -> Fields:
+        """Raw fields, each [B, ...], on the model's device from a user's condition.
+
+        Args:
+            condition: values by name. A text names one (`"circle"`), a number or a tensor is a raw value (the position
+                of a category); lists and tensors [B, ...] are values of B examples, a single value is that of all.
+                As a batch's condition has all fields of the data, tensors that the model does not read may be there.
+            batch: the B examples whose condition is changed; only fields of theirs may be there without being read.
+
+        Raises:
+            ValueError: for an unknown name or value, with a list of the valid ones, or for fields of different length.
+        """
+        known = self.condition.names
+        further: Container[str] = condition if not known or any(name in known for name in condition) else ()
+        further, size = (further, None) if batch is None else (batch.condition, len(batch))
+        return as_fields(self.condition.parse(condition, further), self._where, size)
 
     def reconstruct(self, batch: Batch, guidance: float = 1.0, draw: bool = False) -> Tensor:
         """x decoded from its posterior mean, [B, ...]."""
@@ -84,15 +108,17 @@ class Generation(LatentModel):
 
         Args:
             batch: B examples with their own conditions.
-            condition: the fields that change, each a number or [B]; the others stay.
+            condition: values of the fields that change, as in `sample`; the others stay.
             guidance: as in `sample`.
             draw: as in `sample`.
+
+        Raises:
+            ValueError: as in `sample`.
         """
         with eval_mode(self):
             own = self.embed(batch)
-            z = self._posterior_mean(batch, own)
-            changed = as_fields(condition, self._where)
-            changed = {name: field.expand(len(batch), *field.shape[1:]) for name, field in changed.items()}
+            z = self.posterior_mean(batch, own)
+            changed = self.raw_fields(condition, batch)
             fields = {**batch.condition, **changed}
             c = self.embed(batch.replace(condition=fields))
             return self._generate(self.counterfactual_latent(z, own, c, list(changed)), c, fields, guidance, draw)
@@ -112,7 +138,7 @@ class Generation(LatentModel):
         """Interpolations in z and c from one batch to another, both ends included, [steps, B, ...]."""
         with eval_mode(self):
             c_first, c_second = self.embed(first), self.embed(second)
-            z_first, z_second = self._posterior_mean(first, c_first), self._posterior_mean(second, c_second)
+            z_first, z_second = self.posterior_mean(first, c_first), self.posterior_mean(second, c_second)
             path = []
             for share in torch.linspace(0, 1, steps).tolist():
                 z, c = torch.lerp(z_first, z_second, share), c_first.interpolate(c_second, share)
@@ -164,13 +190,33 @@ class Generation(LatentModel):
         """x from p(x | z, c): a draw, or the distribution's mean."""
         return likelihood.sample() if draw else likelihood.mean
 
-    def _posterior_mean(self, batch: Batch, c: Condition) -> Tensor:
+    def posterior_mean(self, batch: Batch, c: Condition | None = None) -> Tensor:
+        """E[z | x, c] of the recognition network, [B, D]; the batch's own condition where none is given."""
+        c = self.embed(batch) if c is None else c
         mean: Tensor = self.encode(batch.shown(self.missing_value).x, c).base_dist.loc
         return mean
 
     def _generate(self, z: Tensor, c: Condition, fields: Fields, guidance: float, draw: bool) -> Tensor:
+        self._check_null(fields, guidance)
         likelihood = self.decode(z, c)
         if guidance != 1.0:
             null: Condition = self.condition(self.condition.null(fields))
             likelihood = extrapolate(likelihood, self.decode(z, null.expand(len(c))), guidance)
         return self.sample_or_mean(likelihood, draw)
+
+    def _check_null(self, fields: Fields, guidance: float) -> None:
+        """Warns once where x depends on the null embedding of an attribute that training never dropped."""
+        encoder = self.condition
+        parts = [part for part in encoder.modules() if isinstance(part, ConditionEncoder)]
+        learned = {name for part in parts if part.dropout or part.field_dropout for name in part.attributes}
+        # A field that is no attribute, such as a description, may stand for one.
+        others = [name for name in encoder.names if name not in (*encoder.attributes, OBSERVED, SOURCE)]
+        given = encoder.attributes if any(name in fields for name in others) else fields
+        never = [name for name in encoder.attributes if name not in learned and (guidance != 1.0 or name not in given)]
+        if never and not self._said_null:
+            self._said_null = True
+            rank_zero_warn(
+                f"trained without condition dropout: the null condition of {', '.join(never)} was never learned, "
+                "unless values were missing in the data; train with model.condition.dropout",
+                category=UserWarning,
+            )

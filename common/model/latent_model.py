@@ -105,11 +105,13 @@ class LatentModel(Configurable, nn.Module):
             else:
                 noise = example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1]))
                 z = reparameterize(posterior, noise)
-        parts = [z] if at_once is None else z.split(max(1, at_once // len(batch)))
-        log_likelihood = torch.cat([self._log_likelihood(batch, part, c) for part in parts])
-        return PosteriorSamples(z, log_likelihood, posterior, self.prior(c), c, source, encoder_c)
+        decoded = z.view_as(z)
+        parts = [decoded] if at_once is None else decoded.split(max(1, at_once // len(batch)))
+        log_likelihood = torch.cat([self.log_likelihood_of_latents(batch, part, c) for part in parts])
+        return PosteriorSamples(z, decoded, log_likelihood, posterior, self.prior(c), c, source, encoder_c)
 
-    def _log_likelihood(self, batch: Batch, z: Tensor, c: Condition) -> Tensor:
+    def log_likelihood_of_latents(self, batch: Batch, z: Tensor, c: Condition) -> Tensor:
+        """log p(x | z, c) in nats, [K, B], for z [K, B, D]: float32 also under autocast."""
         likelihood = self.decode(z, c)
         with torch.autocast(batch.x.device.type, enabled=False):
             return log_prob(likelihood, batch.x, batch.mask)

@@ -13,6 +13,7 @@ from torch.distributions import Independent
 
 from common.conditions.attributes import Attribute, Categorical, Fields
 from common.configurable import Configurable
+from common.distributions.processes import mean_over_processes
 
 
 class InvarianceRegulariser(Configurable, nn.Module):
@@ -32,11 +33,16 @@ class InvarianceRegulariser(Configurable, nn.Module):
         Raises:
             ValueError: if the model has no categorical condition.
         """
-        self.categories = {
-            name: len(attribute.values) for name, attribute in attributes.items() if isinstance(attribute, Categorical)
+        self.values = {
+            name: list(attribute.values) for name, attribute in attributes.items() if isinstance(attribute, Categorical)
         }
+        self.categories = {name: len(values) for name, values in self.values.items()}
         if not self.categories:
             raise ValueError("an invariance regulariser takes a categorical condition out of z; this model has none")
+
+    def adapted(self, old: "InvarianceRegulariser") -> dict[str, Tensor]:
+        """Starts afresh where the categories are others than an older one's. See `common.nn.transplant`."""
+        return {} if self.values == old.values else {name: value.clone() for name, value in self.state_dict().items()}
 
     def forward(self, z: Tensor, posterior: Independent, fields: Fields) -> Tensor:
         """The term, a number.
@@ -100,8 +106,9 @@ class InformationPenalty(InvarianceRegulariser):
     """weight * I(z; c), with q(z | c) and q(z) each approximated by a diagonal Gaussian.
 
     sum_c p(c) KL(N(m_c, s_c^2) || N(m, s^2)), summed over units and averaged over fields; m and s are the moments of
-    the aggregate posterior, running averages through whose newest batch the gradient flows. There is no adversary, so
-    that training is stable; information beyond the first two moments of each unit is not detected.
+    the aggregate posterior, running averages through whose newest batch, that of all processes, the gradient flows.
+    There is no adversary, so that training is stable; information beyond the first two moments of each unit is not
+    detected.
     Source of the aim: Moyer et al. 2018, "Invariant Representations without Adversarial Training", equation 7.
 
     Args:
@@ -134,12 +141,15 @@ class InformationPenalty(InvarianceRegulariser):
             start += count
             member = nn.functional.one_hot(fields[name].long().clamp_min(0), count).to(mean.dtype)
             member = member * (fields[name] >= 0).unsqueeze(1)
-            size = member.sum(0).unsqueeze(1)  # [categories, 1]
+            sums = torch.cat([member.T @ mean, member.T @ (mean**2 + variance), member.sum(0).unsqueeze(1)], dim=1)
+            sums, size = mean_over_processes(sums).tensor_split([-1], dim=1)
+            firsts, seconds = (sums / size.where(size > 0, 1.0)).chunk(2, dim=1)
             # The averages of a category that is not in the batch do not change.
             rate = self.momentum * (size > 0)
-            first = torch.lerp(self.first[rows], member.T @ mean / size.clamp_min(1), rate)
-            second = torch.lerp(self.second[rows], member.T @ (mean**2 + variance) / size.clamp_min(1), rate)
-            share = torch.lerp(self.share[rows], size / size.sum().clamp_min(1), self.momentum)
+            first = torch.lerp(self.first[rows], firsts, rate)
+            second = torch.lerp(self.second[rows], seconds, rate)
+            known = size.sum()
+            share = torch.lerp(self.share[rows], size / known.where(known > 0, 1.0), self.momentum)
             terms.append(_information(first, second, share / share.sum()))
             with torch.no_grad():
                 self.first[rows], self.second[rows], self.share[rows] = first, second, share

@@ -144,13 +144,19 @@ class DReG(Objective):
     def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         base = draws.posterior.base_dist
         fixed = Independent(Normal(base.loc.detach(), base.scale.detach(), validate_args=False), 1)
-        log_weights = draws.log_likelihood + draws.prior.log_prob(draws.z) - fixed.log_prob(draws.z)
+        z = draws.decoded
+        log_weights = draws.log_likelihood + draws.prior.log_prob(z) - fixed.log_prob(z)
         weights = torch.softmax(log_weights.detach(), dim=0)
-        if draws.z.requires_grad:
-            draws.z.register_hook(_scale_by(weights))
+        if z.requires_grad:
+            z.register_hook(_scale_by(weights))
         surrogate = (weights * log_weights).sum(0)
         # The value is the bound; the gradient is that of the surrogate.
         return -(surrogate + (iwae_bound(log_weights) - surrogate).detach()).mean()
+
+
+def _check_one_sample(objective: Objective, why: str) -> None:
+    if objective.num_samples != 1:
+        raise ValueError(f"{type(objective).__name__} {why}: num_samples must be 1; got {objective.num_samples}")
 
 
 def _scale_by(weights: Tensor) -> Callable[[Tensor], Tensor]:
@@ -169,12 +175,15 @@ class BetaTC(Objective):
     beta: float | Schedule = 6.0
     gamma: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check_one_sample(self, "reads a single draw of z for each example")
+
     def __call__(self, draws: PosteriorSamples, step: int) -> Tensor:
         if draws.dataset_size is None:
             raise ValueError("BetaTC needs the number of training examples: train with a DataModule")
         if not factorises(draws.prior):
             raise ValueError("BetaTC needs a factorised prior (StandardNormal or ConditionalNormal)")
-        z = draws.z[0]
+        z = draws.decoded[0]
         joint, per_unit = log_aggregate_posterior(z, draws.posterior, draws.dataset_size)
         information = (draws.posterior.log_prob(z) - joint).mean()
         total_correlation = (joint - per_unit.sum(-1)).mean()
@@ -200,6 +209,9 @@ class Staged(Objective):
     first: Objective
     then: Objective
     change: int
+
+    def __post_init__(self) -> None:
+        _check_one_sample(self, "leaves the number of draws to its stages")
 
     def at(self, step: int) -> Objective:
         """The objective used at a step."""

@@ -32,6 +32,8 @@ class PosteriorSamples:
 
     Attributes:
         z: [K, B, D], differentiable in the parameters of the posterior.
+        decoded: an alias of `z` that decoder and objective read: an objective may change its gradient, and further
+            terms of a loss, which read `z`, keep their own.
         log_likelihood: log p(x | z, c), [K, B].
         posterior: q(z | x, c), batch shape [B].
         prior: p(z | c), batch shape [B].
@@ -42,6 +44,7 @@ class PosteriorSamples:
     """
 
     z: Tensor
+    decoded: Tensor
     log_likelihood: Tensor
     posterior: Independent
     prior: Distribution
@@ -52,7 +55,7 @@ class PosteriorSamples:
 
     def log_weights(self) -> Tensor:
         """log p(x | z, c) + log p(z | c) - log q(z | x, c), [K, B]."""
-        return self.log_likelihood + self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)
+        return self.log_likelihood + self.prior.log_prob(self.decoded) - self.posterior.log_prob(self.decoded)
 
     def kl_per_unit(self) -> Tensor:
         """KL of each latent unit, [B, D]: closed form.
@@ -69,5 +72,5 @@ class PosteriorSamples:
         if factorises(self.prior):
             kl = self.kl_per_unit().sum(-1)
         else:
-            kl = (self.posterior.log_prob(self.z) - self.prior.log_prob(self.z)).mean(0)
+            kl = (self.posterior.log_prob(self.decoded) - self.prior.log_prob(self.decoded)).mean(0)
         return ElboTerms(self.log_likelihood.mean(0), kl)

@@ -91,6 +91,7 @@ class WarmupCosine(LRScheduler):
         self.warmup = warmup
         self.floor = floor
         self.total_steps = total_steps
+        self.follows_run = total_steps == 0
         super().__init__(optimizer)
 
     def set_total_steps(self, total_steps: int) -> None:

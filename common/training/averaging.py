@@ -28,5 +28,7 @@ class WeightEMA(WeightAveraging):
 
     def step(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
         """The next average from the present one and the current value, after `updates` updates."""
+        if not average.is_floating_point():  # a counter or a mask has no mean
+            return current
         decay = min(self.decay, (1 + float(updates)) / (10 + float(updates)))
         return average + (1 - decay) * (current - average)

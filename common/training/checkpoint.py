@@ -1,23 +1,29 @@
 """Checkpoints that rebuild their model: what is stored beside the weights, and how the model is restored."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.configurable import from_config, import_class, to_config
+from common.data.datamodule import ConditionalDataModule
+from common.data.terms import Terms
 from common.model.generation import Generation
+from common.training.checkpoint_file import checkpoint_file
 
-FORMAT = 1  # version of what is stored; checkpoints of another version are refused
+FORMAT = 2  # version of what is stored; checkpoints of another version are refused
 
 
-def description(model: Generation) -> dict[str, Any]:
-    """How to build a model, as plain data to be stored in its checkpoint.
+def description(model: Generation, data: ConditionalDataModule | None = None) -> dict[str, Any]:
+    """How to build a model and what it knows of its data, as plain data to be stored in its checkpoint.
 
     A user's part that is not `Configurable` cannot be stored: the reason is stored instead, and `rebuild` then needs
     the model's arguments.
     """
-    stored = {"suite_format": FORMAT, "latent_dim": model.latent_prior.latent_dim}
+    stored: dict[str, Any] = {"suite_format": FORMAT, "latent_dim": model.latent_prior.latent_dim}
+    if data is not None:
+        stored["data"] = {**data.describe(), "used": list(model.condition.attributes)}
     try:
         return {**stored, "model": to_config(model)}
     except TypeError as error:
@@ -28,15 +34,34 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The contents of a checkpoint of the suite; no code in it is run.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of the suite, or has another format.
     """
-    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    file = checkpoint_file(path)
+    try:
+        checkpoint: dict[str, Any] = torch.load(file, map_location=map_location, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged, or holds more than a checkpoint of the suite ({reason})") from error
     if "latent_dim" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of the suite")
     found = checkpoint.get("suite_format")
     if found != FORMAT:
         raise ValueError(f"{path} has checkpoint format {found}, this version of the suite reads {FORMAT}: train again")
     return checkpoint
+
+
+def terms_of(checkpoint: dict[str, Any], extend: bool = False) -> Terms | None:
+    """The terms in which a checkpoint's model knows its data; None where no DataModule of the suite was trained on.
+
+    Args:
+        checkpoint: the contents of a checkpoint.
+        extend: as in `Terms`.
+    """
+    if "data" not in checkpoint:
+        return None
+    learned = {name: from_config(value) for name, value in checkpoint["data"]["learned"].items()}
+    return Terms(learned, checkpoint["data"]["used"], extend)
 
 
 def rebuild(cls: type, path: Path, map_location: Any, arguments: dict[str, Any]) -> Any:

@@ -1,33 +1,66 @@
 """SuiteCLI: LightningCLI with a run folder, loggers, the suite's callbacks and a test at the end of fit."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from common.data.datamodule import ConditionalDataModule
+from common.data.overview import overview
 from common.data.subset import Subset
+from common.evaluation.columns import of_all_processes
 from common.evaluation.report import Report
+from common.results import TESTS
+from common.training.averaging import WeightEMA
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
+from common.training.parser import SuiteParser
 from common.training.predictions import write_scores
+from common.training.progress import console
+from common.training.quiet import quiet
+from common.training.run_folder import Claim, RunConfig, forget_id
 from common.training.run_record import ResultsWriter, Throughput
-from common.training.run_report import print_run
+from common.training.run_report import print_next, print_run
 from common.training.sample_logger import SampleLogger
-from common.training.tracking import RunConfig, WandbConfig, config_hash, git_revision, loggers, run_folder
+from common.training.start import Start, check_model, place_of_test, plain
+from common.training.tracking import (
+    MetricsCSV,
+    WandbConfig,
+    code_difference,
+    config_hash,
+    finish_wandb,
+    git_revision,
+    loggers,
+)
+from common.training.weights import start_from
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes config.yaml into the run folder and the whole configuration, with the git revision, to W&B."""
+    """Writes config.yaml into the run folder and the configuration to W&B and to checkpoints, for a resume to compare.
+
+    Args:
+        parser: as in the base.
+        config: as in the base.
+        options: as in the base.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
+        own = config.clone()
+        own.ckpt_path = None  # the file describes the run, not the command that went on with it
+        super().__init__(parser, own, **options)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Training always writes the file; a test keeps an existing one."""
-        folder = Path(trainer.log_dir or ".")  # this broadcasts: call it in every process
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # this broadcasts: call it in every process
         if not trainer.is_global_zero or self.already_saved:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,11 +68,18 @@ class SaveRunConfig(SaveConfigCallback):
             self.parser.save(
                 self.config, folder / self.config_filename, skip_unset=False, overwrite=True, multifile=False
             )
+        if stage == "fit" and (difference := code_difference()):
+            (folder / "code.diff").write_text(difference)
         config = {**self.config.as_dict(), "git": git_revision()}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config)
         self.already_saved = True
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Stores the configuration."""
+        checkpoint["configuration"] = plain(self.config.as_dict())
+        checkpoint["parent"] = self.config.get("weights")
 
 
 class SuiteCLI(LightningCLI):
@@ -64,51 +104,129 @@ class SuiteCLI(LightningCLI):
         args: list[str] | None = None,
     ) -> None:
         self.modality = modality
+        self.script = f"train_{modality}.py"
+        given = sys.argv[1:] if args is None else args
+        self.explicit = {
+            name for name in ("root", "name", "id") for word in given if word.partition("=")[0] == f"--run.{name}"
+        }
+        self.claim: Claim | None = None
         self.report = report_class()
         self.links = links
         torch.set_float32_matmul_precision("high")
-        super().__init__(
-            model_class,
-            data_class,
-            subclass_mode_data=True,
-            save_config_callback=SaveRunConfig,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 20},
-            args=args,
-        )
+        quiet()
+        try:
+            super().__init__(
+                model_class,
+                data_class,
+                subclass_mode_data=True,
+                save_config_callback=SaveRunConfig,
+                auto_configure_optimizers=False,
+                parser_class=SuiteParser,
+                seed_everything_default=0,
+                trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 20, "devices": 1},
+                args=args,
+            )
+        finally:
+            forget_id()
+            finish_wandb()
+            if self.claim is not None:
+                self.claim.release()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """`run`, `wandb`, `subset`, `samples`, and the links from data to model."""
+        """`run`, `wandb`, `weights`, `averaging`, `subset`, `samples`, and the links from data to model."""
         parser.add_argument("--run", type=RunConfig, default=RunConfig(), help="where the run is stored")
         parser.add_argument("--wandb", type=WandbConfig, default=WandbConfig(), help="Weights & Biases")
+        parser.add_argument(
+            "--weights",
+            type=str | None,
+            default=None,
+            metavar="CKPT",
+            help="checkpoint whose weights a new training starts from, with a new optimiser, schedule and run folder; "
+            "further conditions and categories start fresh",
+        )
+        parser.add_argument(
+            "--averaging",
+            type=float | None,
+            default=None,
+            metavar="DECAY",
+            help="decay of an exponential moving average of the weights, such as 0.995, which is validated, tested and "
+            "saved in place of the last weights",
+        )
         parser.add_argument("--subset", type=Subset, default=Subset(), help="the part of the data to train on")
         parser.add_lightning_class_args(SampleLogger, "samples")
         for source, target in self.links:
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
 
+    def _parse_ckpt_path(self) -> None:
+        """Lightning reads hyperparameters from the checkpoint here; ours has its model's configuration, see `Start`."""
+
+    def _add_instantiators(self) -> None:
+        """Data take a checkpoint's terms as soon as they exist, before the model is built from them."""
+        super()._add_instantiators()
+
+        def in_terms(data_class: type[ConditionalDataModule], *args: Any, **kwargs: Any) -> ConditionalDataModule:
+            kwargs.pop("applied_instantiation_links", None)
+            data = data_class(*args, **kwargs)
+            if isinstance(data, ConditionalDataModule):
+                data.scores_all = self.subcommand == "predict"
+                if self.terms is not None:
+                    data.adopt(self.terms)
+            return data
+
+        self.parser.add_instantiator(in_terms, self._datamodule_class, subclasses=True)
+
+    def before_instantiate_classes(self) -> None:
+        """Decides what the command starts from and where it writes; nothing is written before the checks."""
+        config = self.config[self.subcommand]
+        run = RunConfig(**config.run.as_dict())
+        self.start = Start.of(str(self.subcommand), config, run, self.modality)
+        self.start.check(config.as_dict(), self.script)
+        self.terms = self.start.terms
+        for warning in replaced_callbacks(config):
+            rank_zero_warn(warning, category=UserWarning)
+        if config.get("ckpt_path") is not None:
+            config.ckpt_path = str(self.start.path)
+        self.folder = self.start.folder(run, self.modality, self.explicit)
+
     def instantiate_classes(self) -> None:
-        """Data, model and trainer; then the data is restricted to the subset, if there is one."""
+        """Data, model and trainer; then the data are restricted to the subset, if there is one."""
         super().instantiate_classes()
         self._get(self.config_init, "subset").take_from(self.datamodule)
+
+    def after_instantiate_classes(self) -> None:
+        """Compares data and model with the checkpoint's, or takes its weights for a new training."""
+        if self.start.path is None:
+            return
+        if self.start.weights_alone:
+            start_from(self.model, self.start.checkpoint, self.start.path)
+            return
+        self.start.check_data(self.datamodule.fingerprint, self.script)
+        check_model(self.model, self.start.checkpoint, self.start.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the run's loggers and callbacks."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         run, wandb = self._get(self.config_init, "run"), self._get(self.config_init, "wandb")
-        self.folder = run_folder(run, self.modality, config.get("ckpt_path"))
+        hashed = config_hash(config.as_dict())
+        if self.subcommand == "test" and self.start.path is not None:
+            self.folder = place_of_test(self.folder, self.start, hashed, self.datamodule.fingerprint, config.trainer)
         samples = self._get(self.config_init, "samples")
         samples.folder, samples.report = self.folder / "samples", self.report
         throughput = Throughput()
-        writer = ResultsWriter(
+        owner = self.folder.parent.parent if self.folder.parent.name == TESTS else self.folder
+        self.writer = ResultsWriter(
             self.folder / "results.json",
-            run.name,
+            owner.name,
+            owner.parent.name,
             self.modality,
             int(config.seed_everything),
-            config_hash(config.as_dict()),
+            hashed,
             git_revision(),
             throughput,
+            str(self.start.path) if self.start.weights_alone else self.start.checkpoint.get("parent"),
         )
+        if self.start.path is not None and self.subcommand == "test":
+            self.writer.checkpoint = self.start.path.name
         checkpoint = ModelCheckpoint(
             dirpath=self.folder / "checkpoints",
             filename="best",
@@ -117,35 +235,94 @@ class SuiteCLI(LightningCLI):
             save_last=True,
             enable_version_counter=False,
         )
+        saving = [] if config.trainer.enable_checkpointing is False else [checkpoint]
         # The evaluator precedes the configured callbacks: weight averaging removes its weights when an epoch ends.
         evaluator = Evaluator(self.model.evaluation, self.report)
-        standard = [checkpoint, LearningRateMonitor(), CollapseMonitor(), NonFiniteGuard(), throughput, writer]
+        standard = [*saving, LearningRateMonitor(), CollapseMonitor(), NonFiniteGuard(), throughput, self.writer]
         configured = self._get(self.config_init, "trainer.callbacks") or []
-        kwargs.setdefault("callbacks", [evaluator, *configured, *standard])
-        if self._get(self.config_init, "trainer.logger") is None:
-            kwargs.setdefault("logger", loggers(self.folder, run, self.modality, wandb))
+        averaging = self._get(self.config_init, "averaging")
+        configured = [*([] if averaging is None else [WeightEMA(averaging)]), *configured]
+        shown = [config.trainer.get(f"enable_{what}") is not False for what in ("progress_bar", "model_summary")]
+        kwargs.setdefault("callbacks", [evaluator, *configured, *standard, *console(configured, *shown)])
+        # metrics.csv whatever the loggers: false leaves W&B out, others come beside it.
+        others = self._get(self.config_init, "trainer.logger")
+        if others in (None, True):
+            kwargs["logger"] = loggers(self.folder, run, self.modality, wandb)
+        else:
+            others = [] if others is False else others if isinstance(others, list) else [others]
+            kwargs["logger"] = [MetricsCSV(self.folder), *others]
         kwargs.setdefault("default_root_dir", str(self.folder))
         return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Takes the run folder for this training alone, and says what was read."""
+        self.claim = Claim(self.folder, fresh=not self.start.resumes)
+        if self.start.resumes:
+            rank_zero_info(f"going on with {self.folder} from {self.start.path}")
+        elif self.start.weights_alone:
+            rank_zero_info(f"a new run, {self.folder}, from the weights of {self.start.path}")
+        rank_zero_info(overview(self.datamodule))
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, unless `run.test` is false; the last one if training ended before a validation."""
         saved: Any = self.trainer.checkpoint_callback
-        path = saved.best_model_path or saved.last_model_path
+        path = saved and (saved.best_model_path or saved.last_model_path)
+        if not path:
+            rank_zero_info("no checkpoint was saved, so that there is nothing to test")
         if self._get(self.config_init, "run").test and path:
             # Loaded here: with ckpt_path, weight averaging would replace them with the weights before averaging.
             checkpoint = torch.load(path, map_location=self.model.device, weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
-            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            self.writer.checkpoint = Path(path).name
+            try:
+                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            except Exception as error:
+                raise RuntimeError(
+                    f"the training is finished and saved, its test failed ({type(error).__name__}: {error}). Test "
+                    f"again: {self.script} test --config {self.folder / 'config.yaml'} --ckpt_path {path}"
+                ) from error
             self.after_test()
 
     def after_test(self) -> None:
-        """Prints the results and the paths of the run's files."""
+        """Prints the results, the paths of the run's files and the next commands."""
         if self.trainer.is_global_zero:
             print_run(self.folder)
+            if Evaluator.of(self.trainer).failed:
+                checkpoint = self.folder / "checkpoints" / str(self.writer.checkpoint)
+                rank_zero_info(
+                    f"to measure again what failed: {self.script} test --config {self.folder / 'config.yaml'} "
+                    f"--ckpt_path {checkpoint}"
+                )
+            print_next(self.folder, self.script, self.model.condition.example(), self.report.files.suffix)
+
+    def test(self, **kwargs: Any) -> None:
+        """Tests the checkpoint; its figures are printed by `after_test`."""
+        self.trainer.test(**{**kwargs, "verbose": False})
 
     def predict(self, **kwargs: Any) -> None:
-        """ELBO, reconstruction and KL of each test example, as predictions.csv in the run folder."""
+        """ELBO, reconstruction and KL of every example, as a CSV in the run folder."""
         predictions: Any = self.trainer.predict(**kwargs)
+        parts = of_all_processes([{name: value.cpu() for name, value in part.items()} for part in predictions or []])
         if self.trainer.is_global_zero:
-            path = write_scores(predictions or [], self.folder / "predictions.csv")
-            print(f"scores of every test example: {path}")
+            own = self.datamodule.fingerprint == self.start.checkpoint.get("data", {}).get("fingerprint")
+            name = "predictions.csv" if own else f"predictions-{self.datamodule.fingerprint[:8]}.csv"
+            path = write_scores(parts, self.datamodule, self.folder / name)
+            print(f"scores of {len(self.datamodule.scored):,} examples, in nats: {path}")
+
+
+def replaced_callbacks(config: Namespace) -> list[str]:
+    """A warning for each callback of a configuration file that the list of a later file or option has replaced."""
+    callbacks = config.trainer.get("callbacks") or []
+    present = {str(callback.class_path).rpartition(".")[2] for callback in callbacks}
+    warnings = []
+    for file in config.get("config") or []:
+        content = yaml.safe_load(Path(str(file)).read_text()) or {}
+        listed = (content.get("trainer") or {}).get("callbacks") or []
+        for callback in listed if isinstance(listed, list) else [listed]:
+            path = callback if isinstance(callback, str) else str(callback.get("class_path"))
+            if path.rpartition(".")[2] not in present:
+                warnings.append(
+                    f"{file} has the callback {path}, which a later list of trainer.callbacks replaces: write "
+                    "`trainer.callbacks+` there to add to the list"
+                )
+    return warnings

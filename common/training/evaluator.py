@@ -1,8 +1,10 @@
 """Evaluator: the callback that computes figures from what a model's validation and test steps return."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from common.batch import Batch
@@ -15,6 +17,9 @@ from common.evaluation.report import Report
 from common.model.generation import Generation
 from common.objectives.samples import PosteriorSamples
 from common.results import Measurement
+from common.seeding import seeded
+
+T = TypeVar("T")
 
 
 class Evaluator(Callback):
@@ -28,16 +33,19 @@ class Evaluator(Callback):
         validation: columns of the last validation, for monitors.
         results: figures of the last test by name (`test/...`), with their errors and sample counts.
         examples: figures of each example of the last test.
+        failed: reasons why some figures of the last test could not be measured, by kind.
     """
 
     def __init__(self, evaluation: Evaluation, report: Report | None = None) -> None:
         self.evaluation = evaluation
         self.report = report or Report()
+        self.report.judge_steps = evaluation.judge_steps
         self.table = ExampleTable()
         self.candidates: Candidates | None = None
         self.validation: Columns = {}
         self.results: dict[str, Measurement] = {}
         self.examples: dict[str, Tensor] = {}
+        self.failed: dict[str, str] = {}
 
     @staticmethod
     def of(trainer: Trainer) -> "Evaluator":
@@ -50,6 +58,14 @@ class Evaluator(Callback):
             if isinstance(callback, Evaluator):
                 return callback
         raise ValueError("this trainer has no Evaluator among its callbacks: fit or test a model of the suite first")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says what a plain DataLoader leaves out."""
+        if _data_of(trainer) is None:
+            rank_zero_info(
+                "training without a DataModule of the suite: NLL, KL and the figures of z are measured; control, "
+                "leakage, condition gain, pictures and the modality's own figures need one (docs/own-data.md)"
+            )
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
@@ -65,16 +81,19 @@ class Evaluator(Callback):
         pl_module.log_dict(values, sync_dist=True, prog_bar=True)
         data = _data_of(trainer)
         if data is not None and not trainer.sanity_checking:
-            self.report.after_validation(pl_module, data)
+            with seeded(self.evaluation.seed):  # training draws what it would have drawn without a validation
+                self.report.after_validation(pl_module, data)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Chooses the conditions of the training split that the condition gain compares with."""
         assert isinstance(pl_module, Generation)
-        data, used = _data_of(trainer), pl_module.condition.attributes
-        self.candidates = None
-        if data is not None and used:
-            conditions = data.conditions("train")
-            self.candidates = condition_candidates({name: conditions[name] for name in used if name in conditions})
+        self.failed = {}
+        data, self.candidates = _data_of(trainer), None
+        if data is not None:
+            train, test = data.conditions("train"), data.conditions("test")
+            names = [name for name in pl_module.condition.attributes if name in train]
+            known, tested = ({name: fields[name] for name in names} for fields in (train, test))
+            self.candidates = condition_candidates(known, tested) if names else None
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
@@ -84,17 +103,27 @@ class Evaluator(Callback):
         assert isinstance(batch, Batch)
         samples: PosteriorSamples = outputs["samples"]
         with trainer.precision_plugin.test_step_context():
-            columns = self.evaluation.columns(pl_module, batch, samples, self.candidates)
+            columns = self._attempt(
+                "likelihood of each example",
+                lambda: self.evaluation.columns(pl_module, batch, samples, self.candidates),
+                columns_of(samples),
+            )
         self._add(trainer, batch, columns)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Computes and logs the test's figures."""
         assert isinstance(pl_module, Generation)
         table, data = self.table.gather(), _data_of(trainer)
-        judge = None if data is None else self.report.judge(data)
-        self.results = self.evaluation.measure(pl_module, table, data, judge, self.candidates)
+        measured = self.evaluation
+        none: dict[str, Measurement] = {}
+        self.results = self._attempt("likelihood", lambda: measured.measure(table, self.candidates), none)
+        self.results |= self._attempt("latents", lambda: measured.latent(table), none)
         if data is not None:
-            self.results |= self.report.figures(pl_module, data, self.evaluation, table)
+            judge = self._attempt("judge", lambda: self.report.judge(data), None)
+            self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table), none)
+            self.results |= self._attempt("control", lambda: measured.control(pl_module, table, data, judge), none)
+            figures = self.report.figures
+            self.results |= self._attempt("report", lambda: figures(pl_module, data, measured, table), none)
         self.examples = {name: column for name, column in table.items() if column.dim() == 1 and CONDITION not in name}
         pl_module.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
 
@@ -102,6 +131,16 @@ class Evaluator(Callback):
         """Names the modality's report and file format, so that scripts find them."""
         for name, part in (("report", self.report), ("files", self.report.files)):
             checkpoint[name] = f"{type(part).__module__}.{type(part).__qualname__}"
+
+    def _attempt(self, what: str, figures: Callable[[], T], otherwise: T) -> T:
+        """Some figures; where they fail, the reason is kept and said, and the other figures go on."""
+        try:
+            return figures()
+        except Exception as error:
+            if what not in self.failed:
+                rank_zero_warn(f"{what}: not measured ({type(error).__name__}: {error})", category=UserWarning)
+            self.failed[what] = f"{type(error).__name__}: {error}"
+            return otherwise
 
     def _add(self, trainer: Trainer, batch: Batch, columns: Columns) -> None:
         data = _data_of(trainer)

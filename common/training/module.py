@@ -8,9 +8,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 
-from common.batch import Batch
+from common.batch import Batch, as_batch
 from common.conditions.encoders import ConditionEncoder
 from common.data.datamodule import ConditionalDataModule
 from common.distributions.likelihoods import Likelihood
@@ -25,7 +26,7 @@ from common.objectives.objectives import ELBO, Objective
 from common.objectives.samples import PosteriorSamples
 from common.training.checkpoint import description, rebuild
 from common.training.evaluator import Evaluator
-from common.training.optimizers import Factories
+from common.training.optimizers import Factories, total_steps
 
 # Arguments that do not define the network: a checkpoint does not store them.
 TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
@@ -37,6 +38,10 @@ class ConditionalELBO(Generation, LightningModule):
     A subclass supplies `encode` and `decode`. Everything is in nats per example: summed over dimensions, averaged over
     the batch. The ELBO is logged whatever is optimised. Validation and test steps return
     posterior samples, from which `common.training.evaluator.Evaluator` computes figures.
+
+    Attributes:
+        changeable: arguments that may differ from a checkpoint's when its weights are tested: none of them changes a
+            density.
 
     Args:
         condition: condition encoder.
@@ -51,6 +56,8 @@ class ConditionalELBO(Generation, LightningModule):
         evaluation: sample counts and seed of validation and test.
         invariance: removes the categorical conditions from z by a further term of the training loss.
     """
+
+    changeable: tuple[str, ...] = ("objective", "evaluation", "invariance")
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class ConditionalELBO(Generation, LightningModule):
             self.__dict__["_init_args"].pop(name, None)
         self.objective = objective
         self.factories = Factories(optimizer, scheduler)
+        self.has_weights = False  # whether training starts from the weights of another run
         self.compile_networks = compile
         self.evaluation = evaluation
         self.invariance = invariance
@@ -88,6 +96,19 @@ class ConditionalELBO(Generation, LightningModule):
         data: Any = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         return data if isinstance(data, ConditionalDataModule) else None
 
+    @property
+    def lr(self) -> float | None:
+        """The learning rate that Lightning's finder has set; None leaves that of the optimiser."""
+        return self.factories.rate
+
+    @lr.setter
+    def lr(self, rate: float | None) -> None:
+        self.factories = replace(self.factories, rate=rate)
+        configs = [] if self._trainer is None else self._trainer.lr_scheduler_configs
+        for config in configs if rate is not None else []:  # which would otherwise set its own rate again
+            scheduler: Any = config.scheduler
+            scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
+
     def auxiliary(self, batch: Batch, samples: PosteriorSamples) -> dict[str, Tensor]:
         """Further terms of the training loss by name, each a number in nats per example.
 
@@ -100,6 +121,10 @@ class ConditionalELBO(Generation, LightningModule):
         with torch.autocast(batch.x.device.type, enabled=False):
             fields = self.encoder_input(batch).condition
             return {"invariance": self.invariance(samples.z[0], samples.posterior, fields)}
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Batches of a plain DataLoader, (x, y) or x alone, as `Batch`: y are the model's conditions in their order."""
+        return batch if isinstance(batch, Batch) else as_batch(batch, list(self.condition.attributes))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; logs it beside the ELBO."""
@@ -138,11 +163,9 @@ class ConditionalELBO(Generation, LightningModule):
         return self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Columns:
-        """Index, ELBO terms and attributes of each example."""
+        """Position and ELBO terms of each example, in nats."""
         terms = self.draws(batch, 1, self.evaluation.seed).terms()
-        columns = {"index": batch.positions, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        attributes = self.condition.attributes if self.data is None else self.data.attributes
-        return columns | {name: batch.condition[name] for name in attributes if name in batch.condition}
+        return {"index": batch.positions, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
 
     def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
         """Importance-sampled log p(x | c) in nats, [B]. See `common.evaluation.bounds.log_likelihood`."""
@@ -156,7 +179,14 @@ class ConditionalELBO(Generation, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
-        return self.factories.make(self.parameters(), lambda: int(self.trainer.estimated_stepping_batches))
+        return self.factories.make(self.parameters(), lambda: total_steps(self.trainer))
+
+    def on_train_start(self) -> None:
+        """Fits the schedule of a resumed training to its present length, which its checkpoint may not know."""
+        for config in self.trainer.lr_scheduler_configs if self.global_step else []:
+            said = Factories.lengthen(config.scheduler, total_steps(self.trainer), self.global_step)
+            if said:
+                rank_zero_info(said)
 
     def setup(self, stage: str) -> None:
         """Compiles the networks in place, so that names of weights do not change."""
@@ -167,8 +197,8 @@ class ConditionalELBO(Generation, LightningModule):
             self.compile_networks = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Stores how to build this model, as plain data."""
-        checkpoint |= description(self)
+        """Stores how to build this model and what it knows of its data, as plain data."""
+        checkpoint |= description(self, self.data)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

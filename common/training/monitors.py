@@ -1,5 +1,7 @@
 """Monitors: callbacks that report in plain words when training goes wrong."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -11,12 +13,22 @@ from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 
 
+@runtime_checkable
+class ChoosesRecognition(Protocol):
+    """A model that can be trained without a recognition network; q(z | x, c) is then the prior, and the KL zero."""
+
+    recognition: bool
+
+
 class CollapseMonitor(Callback):
     """Warns when the decoder does not use the latent (posterior collapse), for example because beta is too large.
 
+    It is silent about models whose KL is small by design: they ignore z, or draw it from the prior.
+
     Args:
         min_kl: KL in nats below which it warns.
-        min_units: number of units with a KL above .05 nats below which it warns.
+        min_units: number of units with a KL above .05 nats below which it warns; where the prior does not factorise,
+            of units whose posterior mean varies.
         from_epoch: first epoch that can warn, counted from 1.
     """
 
@@ -32,7 +44,9 @@ class CollapseMonitor(Callback):
         if trainer.current_epoch + 1 < self.from_epoch:
             return
         assert isinstance(pl_module, ConditionalELBO)
-        message = None if pl_module.ignores_latent else self.warning(Evaluator.of(trainer).validation)
+        from_prior = isinstance(pl_module, ChoosesRecognition) and not pl_module.recognition
+        silent = pl_module.ignores_latent or from_prior
+        message = None if silent else self.warning(Evaluator.of(trainer).validation)
         if message:
             rank_zero_warn(f"epoch {trainer.current_epoch + 1}: {message}", category=UserWarning)
 
@@ -51,7 +65,9 @@ class CollapseMonitor(Callback):
 
 
 class NonFiniteGuard(Callback):
-    """Stops training when the loss is NaN or infinite, and reports possible causes.
+    """Stops training when a checked loss is NaN or infinite, and reports possible causes.
+
+    A loss that is not finite usually spreads to the weights, so that the next check finds it too.
 
     Args:
         every_n_steps: steps between checks; each check waits for the device.

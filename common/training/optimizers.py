@@ -1,9 +1,11 @@
 """The configured optimiser and learning-rate scheduler, in the form that Lightning expects."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.nn import Parameter
@@ -18,10 +20,12 @@ class Factories:
     Attributes:
         optimizer: makes the optimiser from the parameters.
         scheduler: makes a learning-rate scheduler from the optimiser; None keeps the rate.
+        rate: replaces the optimiser's learning rate, for a finder of it.
     """
 
     optimizer: OptimizerCallable
     scheduler: LRSchedulerCallable | None
+    rate: float | None = None
 
     def make(self, parameters: Iterator[Parameter], total_steps: Callable[[], int]) -> OptimizerLRScheduler:
         """Optimiser and scheduler; a scheduler with `total_steps` steps with every batch, others with every epoch.
@@ -31,14 +35,58 @@ class Factories:
             total_steps: returns the steps of the training; called only for a `WarmupCosine` without a total.
         """
         optimizer = self.optimizer(parameters)
+        if self.rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
-        if isinstance(scheduler, WarmupCosine) and scheduler.total_steps == 0:
+        if isinstance(scheduler, WarmupCosine) and scheduler.follows_run:
             scheduler.set_total_steps(total_steps())
         interval = "step" if hasattr(scheduler, "total_steps") else "epoch"
         config = {"scheduler": scheduler, "interval": interval, "monitor": "val/elbo"}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
+    @staticmethod
+    def lengthen(scheduler: Any, total_steps: int, step: int) -> str | None:
+        """Gives the scheduler of a resumed training the present length of the run.
+
+        Args:
+            scheduler: the scheduler with its stored state.
+            total_steps: the present length.
+            step: steps taken so far.
+
+        Returns:
+            What was changed, in a sentence; None if nothing was.
+        """
+        if not (isinstance(scheduler, WarmupCosine) and scheduler.follows_run) or scheduler.total_steps == total_steps:
+            return None
+        before, rate = scheduler.total_steps, scheduler.get_last_lr()[0]
+        scheduler.set_total_steps(total_steps)
+        return (
+            f"the run has {total_steps:,} steps in place of {before:,}: from step {step:,} on, the learning rate is "
+            f"that of a run of this length ({scheduler.get_last_lr()[0]:.3g} in place of {float(rate):.3g})"
+        )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "Factories":
         return self
+
+
+def total_steps(trainer: Trainer) -> int:
+    """Optimiser steps of the whole training, those before a resume included.
+
+    Raises:
+        ValueError: if the training has no length in steps or epochs.
+    """
+    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
+        raise ValueError("the schedule needs the length of the training: set trainer.max_epochs or trainer.max_steps")
+    whole = int(trainer.estimated_stepping_batches)
+    if not trainer.global_step or trainer.max_epochs in (None, -1):
+        return whole
+    # The epochs to come may have another number of batches than those before the resume.
+    progress = trainer.fit_loop.epoch_loop.batch_progress.current
+    batches = float(trainer.num_training_batches)
+    begun = 0.0 if progress.ready >= batches or trainer.fit_loop.epoch_loop.done else float(progress.ready)
+    to_come = ((trainer.max_epochs or 0) - trainer.current_epoch) * batches - begun
+    steps = trainer.global_step + math.ceil(max(to_come, 0) / trainer.accumulate_grad_batches)
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

@@ -6,9 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.data.datamodule import ConditionalDataModule
+from common.data.from_config import data_from_configuration
+from common.data.terms import Terms
 from common.evaluation.report import Report
 from common.model.files import FileFormat
-from common.training.checkpoint import model_of, read_checkpoint
+from common.training.checkpoint import model_of, read_checkpoint, terms_of
 from common.training.module import ConditionalELBO
 
 Part = TypeVar("Part", FileFormat, Report)
@@ -19,12 +22,28 @@ class Restored:
     """A checkpoint with all that scripts need.
 
     Attributes:
+        path: the checkpoint.
         model: the model, in evaluation mode.
         parts: class paths by name: `files`, the modality's file format, and `report`.
+        terms: the terms in which the model knows its data.
+        configuration: the configuration of its run; empty where a plain `Trainer` wrote the checkpoint.
     """
 
+    path: Path
     model: ConditionalELBO
     parts: dict[str, str]
+    terms: Terms | None
+    configuration: dict[str, Any]
+
+    def data(self, config: Path | None = None) -> ConditionalDataModule:
+        """The data of the run, or those of another configuration, in the model's terms.
+
+        Raises:
+            ValueError: if the checkpoint has no configuration, or the data have what the model does not know.
+        """
+        if config is None and not self.configuration:
+            raise ValueError(f"{self.path} does not say what it was trained on: name a configuration with --config")
+        return data_from_configuration(self.configuration if config is None else config, self.terms)
 
     @cached_property
     def files(self) -> FileFormat:
@@ -59,4 +78,5 @@ def restore(path: Path, map_location: Any = "cpu") -> Restored:
     """
     checkpoint = read_checkpoint(path, map_location)
     model = model_of(checkpoint, ConditionalELBO, path, map_location, {})
-    return Restored(model, {name: checkpoint[name] for name in ("files", "report") if name in checkpoint})
+    parts: dict[str, str] = {name: checkpoint[name] for name in ("files", "report") if name in checkpoint}
+    return Restored(path, model, parts, terms_of(checkpoint), checkpoint.get("configuration", {}))

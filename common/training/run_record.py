@@ -1,7 +1,10 @@
 """The record of a training: throughput, and results.json after a test."""
 
+import platform
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +75,34 @@ class ResultsWriter(Callback):
 
     Args:
         path: path of results.json.
+        run_id: id of the run.
         name: name of the experiment.
         modality: modality of the model.
         seed: seed of the run.
         config_hash: hash of the configuration.
         git: git revision.
         throughput: callback that measures the training time.
+        parent: checkpoint whose weights the training started from.
+
+    Attributes:
+        checkpoint: name of the tested checkpoint.
     """
 
     def __init__(
-        self, path: Path, name: str, modality: str, seed: int, config_hash: str, git: str, throughput: Throughput
+        self,
+        path: Path,
+        run_id: str,
+        name: str,
+        modality: str,
+        seed: int,
+        config_hash: str,
+        git: str,
+        throughput: Throughput,
+        parent: str | None = None,
     ) -> None:
-        self.path, self.name, self.modality, self.seed = path, name, modality, seed
-        self.config_hash, self.git, self.throughput = config_hash, git, throughput
+        self.path, self.run_id, self.name, self.modality, self.seed = path, run_id, name, modality, seed
+        self.config_hash, self.git, self.throughput, self.parent = config_hash, git, throughput, parent
+        self.checkpoint: str | None = None
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +116,7 @@ class ResultsWriter(Callback):
             torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
         )
         run = RunInfo(
-            id=self.path.parent.name,
+            id=self.run_id,
             name=self.name,
             modality=self.modality,
             seed=self.seed,
@@ -110,7 +128,25 @@ class ResultsWriter(Callback):
             device=name,
             peak_memory_mb=round(peak_memory_mb(device), 1),
             parameters=sum(weight.numel() for weight in pl_module.parameters()),
+            checkpoint=self.checkpoint,
+            parent=self.parent,
+            precision=str(trainer.precision),
+            processes=trainer.world_size,
+            threads=torch.get_num_threads(),
+            versions=versions(),
         )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         columns: dict[str, Any] = {name: column.numpy() for name, column in evaluator.examples.items()}
         np.savez_compressed(self.path.parent / EXAMPLES, **columns)
-        Results(run, evaluator.results).write(self.path)
+        Results(run, evaluator.results, evaluator.failed).write(self.path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's figures."""
+    torches = ("torch", "torchvision", "torchaudio", "lightning")
+    packages = (*torches, "transformers", "tokenizers", "numpy", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

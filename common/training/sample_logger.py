@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL import Image
 
 from common.batch import Batch
@@ -14,6 +15,7 @@ from common.data.datamodule import ConditionalDataModule
 from common.eval_mode import eval_mode
 from common.evaluation.media import latent_map
 from common.evaluation.report import Report
+from common.seeding import seeded
 from common.training.module import ConditionalELBO
 
 
@@ -45,14 +47,22 @@ class SampleLogger(Callback):
         self.show(trainer, pl_module, "test")
 
     def show(self, trainer: Trainer, pl_module: LightningModule, when: str) -> None:
-        """Makes, saves and logs the media."""
+        """Makes, saves and logs the media; where that fails, training and test go on."""
+        try:
+            self._show(trainer, pl_module, when)
+        except Exception as error:
+            rank_zero_warn(f"no pictures of {when} ({type(error).__name__}: {error})", category=UserWarning)
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, when: str) -> None:
         if not trainer.is_global_zero or trainer.datamodule is None:  # type: ignore[attr-defined]
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(pl_module, ConditionalELBO)
         assert isinstance(data, ConditionalDataModule)
-        media = self.report.media(pl_module, data.batch("val", self.examples).to(pl_module.device))
-        maps = self._latent_maps(pl_module, data.batch("val", self.map_examples).to(pl_module.device), data.attributes)
+        shown, mapped = (data.batch("val", most).to(pl_module.device) for most in (self.examples, self.map_examples))
+        with seeded(pl_module.evaluation.seed):  # training draws what it would have drawn without the pictures
+            media = self.report.media(pl_module, shown)
+            maps = self._latent_maps(pl_module, mapped, data.attributes)
         pictures = media.pictures | maps
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
@@ -74,7 +84,7 @@ class SampleLogger(Callback):
         self, model: ConditionalELBO, batch: Batch, attributes: dict[str, Attribute]
     ) -> dict[str, Image.Image]:
         with eval_mode(model):
-            means = model.encode(batch.x, model.embed(batch)).base_dist.loc.cpu()
+            means = model.posterior_mean(batch).cpu()
         maps = {}
         for name, attribute in list(attributes.items())[:3]:
             values = attribute.values if isinstance(attribute, Categorical) else None

@@ -1,12 +1,11 @@
-"""Where a run is stored and logged: the run folder, metrics.csv and Weights & Biases."""
+"""How a run is recorded: its configuration and revision, metrics.csv and Weights & Biases."""
 
 import csv
 import hashlib
 import json
 import os
-import secrets
 import subprocess
-import time
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,27 +14,10 @@ from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-RUN_ID = "CVAE_SUITE_RUN_ID"  # environment variable through which the processes of one run agree on its id
+from common.training.run_folder import RunConfig
 
-
-@dataclass
-class RunConfig:
-    """Where a run is stored: root / modality / name / id.
-
-    Attributes:
-        name: name of the experiment; runs that differ only in their seed share it.
-        root: folder of all runs.
-        id: id of the run; None makes one from the cluster's job or the date and time.
-        test: whether `fit` ends with a test of the saved checkpoint, which writes results.json.
-        keep: which weights `best.ckpt` holds: those with the best validation ELBO, or the last ones, for trainings
-            that deliberately sacrifice some ELBO (free bits, warm starts, terms beside the ELBO).
-    """
-
-    name: str = "default"
-    root: Path = Path("runs")
-    id: str | None = None
-    test: bool = True
-    keep: Literal["best", "last"] = "best"
+PLACES = ("run", "wandb")  # options of where a run is stored and logged
+ARGUMENTS = ("ckpt_path", "config", "verbose", "weights_only", "return_predictions")  # of the subcommands
 
 
 @dataclass
@@ -55,31 +37,6 @@ class WandbConfig:
     tags: list[str] = field(default_factory=list)
 
 
-def run_folder(run: RunConfig, modality: str, checkpoint: str | Path | None) -> Path:
-    """The folder of this run, decided once: every process of the run gets the same.
-
-    A checkpoint inside a run folder continues that run. Otherwise the id is the given one, or a new one that child
-    processes inherit through the environment.
-    """
-    if checkpoint and Path(checkpoint).resolve().parent.name == "checkpoints" and run.id is None:
-        return Path(checkpoint).resolve().parent.parent
-    identity = run.id or os.environ.get(RUN_ID) or _cluster_id()
-    if identity is None:
-        identity = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        os.environ[RUN_ID] = identity
-    return run.root / modality / run.name / identity
-
-
-def _cluster_id() -> str | None:
-    """An id that processes started together (torchrun, SLURM) can derive without communication."""
-    if "SLURM_JOB_ID" in os.environ and "SLURM_PROCID" in os.environ:
-        return f"slurm-{os.environ['SLURM_JOB_ID']}"
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        name = os.environ["TORCHELASTIC_RUN_ID"]
-        return f"torchrun-{name}" if name != "none" else f"torchrun-{os.getppid()}"
-    return None
-
-
 def git_revision() -> str:
     """Revision of the working directory's repository, `unknown` outside one.
 
@@ -95,11 +52,29 @@ def git_revision() -> str:
         return "unknown"
 
 
+def code_difference() -> str:
+    """What has changed in the code since the revision of `git_revision`, as a patch; empty where nothing has."""
+    try:
+        command = ["git", "diff", "HEAD", "--", ":(top)", ":(top,exclude)docs", ":(top,exclude)*.md"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def config_hash(config: dict[str, Any]) -> str:
-    """Hash of what determines a run's outcome apart from its seed: all options except `run`, `wandb` and the seed."""
-    ignored = {"run", "wandb", "seed_everything", "ckpt_path", "config"}
-    relevant = {key: value for key, value in config.items() if key not in ignored}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    """Hash of what determines a run's outcome apart from its seed: all options but where it is stored and logged.
+
+    It is the same for every subcommand. Options that are not set do not count, so that a new one changes no hash.
+    """
+    relevant = {key: value for key, value in config.items() if key not in (*PLACES, "seed_everything", *ARGUMENTS)}
+    return hashlib.sha256(json.dumps(_set(relevant), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _set(value: Any) -> Any:
+    """Without the entries of dictionaries that are None."""
+    if isinstance(value, dict):
+        return {key: _set(entry) for key, entry in value.items() if entry is not None}
+    return [_set(entry) for entry in value] if isinstance(value, list) else value
 
 
 def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> list[Logger]:
@@ -108,20 +83,20 @@ def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> 
     if wandb.mode != "disabled":
         offline = wandb.mode == "offline"
         os.environ.setdefault("WANDB_SILENT", "true")
-        chosen.append(
-            WandbLogger(
-                name=f"{run.name}-{folder.name}",
-                id=folder.name,
-                save_dir=str(folder),
-                offline=offline,
-                project=wandb.project,
-                entity=wandb.entity,
-                tags=wandb.tags or None,
-                group=f"{modality}/{run.name}",
-                job_type=modality,
-                resume=None if offline else "allow",  # a resumed or tested run continues under its id
-            )
+        logger = WandbLogger(
+            name=f"{run.name}-{folder.name}",
+            id=folder.name,
+            save_dir=str(folder),
+            offline=offline,
+            project=wandb.project,
+            entity=wandb.entity,
+            tags=wandb.tags or None,
+            group=f"{modality}/{run.name}",
+            job_type=modality,
+            resume=None if offline else "allow",  # a resumed or tested run continues under its id
         )
+        logger._wandb_init.pop("anonymous", None)  # Lightning passes what W&B complains about
+        chosen.append(logger)
     return chosen
 
 
@@ -157,3 +132,10 @@ class _AppendingWriter(_ExperimentWriter):
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Does nothing: config.yaml holds the configuration."""
+
+
+def finish_wandb() -> None:
+    """Ends W&B's run of this process, if it has one: the next training would log into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()

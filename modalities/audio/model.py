@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from common.batch import Batch
-from common.conditions.attributes import Categorical, Fields, as_fields
+from common.conditions.attributes import Categorical, Fields
 from common.conditions.condition import Condition
 from common.conditions.encoders import ConditionEncoder
 from common.distributions.likelihoods import Gaussian, Likelihood
@@ -40,6 +40,8 @@ class AudioGenreCVAE(ConditionalELBO):
         likelihood: p(x | z, c); by default a Gaussian with an optimal sigma for each mel band.
         base: as in `ConditionalELBO`.
     """
+
+    changeable = (*ConditionalELBO.changeable, "transfers", "vocoder", "counterfactual", "counterfactual_temperature")
 
     def __init__(
         self,
@@ -91,10 +93,10 @@ class AudioGenreCVAE(ConditionalELBO):
         """As in the base class; clips of another length than the training clips go through cross-faded windows."""
         if batch.x.shape[-1] == self.features.frames:
             return super().transfer(batch, condition, guidance, draw)
-        fields = {name: field.expand(len(batch)) for name, field in as_fields(condition, self.device).items()}
+        fields = self.raw_fields(condition, batch)
         parts = self._windows(batch, self.overlap)
         repeats = len(parts) // max(1, len(batch))
-        repeated = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
+        repeated = {name: field.repeat_interleave(repeats, 0) for name, field in fields.items()}
         done = []
         for start in range(0, len(parts), ROWS):
             rows = slice(start, start + ROWS)
@@ -119,10 +121,28 @@ class AudioGenreCVAE(ConditionalELBO):
         """As in the base class; for another clip length, the sum over consecutive windows, padded with silence."""
         if batch.x.shape[-1] == self.features.frames:
             return super().log_likelihood(batch, num_samples, seed)
-        whole = -(-batch.x.shape[-1] // self.features.frames) * self.features.frames
+        count = max(1, -(-batch.x.shape[-1] // self.features.frames))
+        whole = count * self.features.frames
         padded = torch.nn.functional.pad(batch.x, (0, whole - batch.x.shape[-1]), value=self.features.silence)
-        parts = self._windows(batch.replace(x=padded), 0).replace(index=None)
-        return super().log_likelihood(parts, num_samples, seed).unflatten(0, (len(batch), -1)).sum(1)
+        parts = self._windows(batch.replace(x=padded), 0)
+        # Noise of a window's own, whatever other clips are in the batch.
+        window = torch.arange(count, device=batch.x.device).repeat(len(batch))
+        parts = parts.replace(index=batch.positions.repeat_interleave(count) * count + window)
+        return super().log_likelihood(parts, num_samples, seed).unflatten(0, (len(batch), count)).sum(1)
+
+    def setup(self, stage: str) -> None:
+        """As in the base class; before training, also compares `counterfactual` with the conditions of the data.
+
+        Raises:
+            ValueError: for a name in `counterfactual` that is no condition; the message lists them.
+        """
+        super().setup(stage)
+        known = self.condition.attributes if self.data is None else self.data.attributes
+        unknown = [name for name in self.counterfactual if name not in known]
+        if stage == "fit" and unknown and self.condition.attributes:
+            raise ValueError(
+                f"model.counterfactual names {', '.join(unknown)}, which is no condition; there are: {', '.join(known)}"
+            )
 
     def infer_conditions(self, x: Tensor) -> Fields:
         """The likeliest categories of clips [B, 1, mels, T] under the model, each [B].

@@ -12,8 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.conditions.attributes import Attribute, Fields
-from common.conditions.columns import condition_columns
-from common.lazy import pd
+from common.conditions.columns import condition_columns, read_csv
 from common.paths import cache_root, files_below, made_once
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -41,7 +40,7 @@ def decode_images(files: list[Path], size: int, channels: int) -> Tensor:
     def make(path: Path) -> None:
         shape = (len(files), channels, size, size)
         array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        for position, file in enumerate(tqdm(files, desc="decoding images", unit="file")):
+        for position, file in enumerate(tqdm(files, desc="decoding images", unit="file", disable=None)):
             array[position] = _decode(file, size, channels)
         array.flush()
 
@@ -72,7 +71,7 @@ def attribute_columns(csv: Path, root: Path, continuous: list[str]) -> tuple[lis
     Raises:
         ValueError: if the CSV is faulty; the message names it and the row or column.
     """
-    table = pd.read_csv(csv)
+    table = read_csv(csv)
     if table.shape[1] < 2 or table.empty:
         raise ValueError(f"{csv} needs a column of file names, at least one of attributes, and rows")
     files = [root / str(name) for name in table.iloc[:, 0]]

@@ -11,7 +11,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
 from common.data.examples import Examples
-from common.distributions.noise import example_noise
+from common.distributions.noise import example_uniform
 from modalities.image.data import ImageData
 
 
@@ -107,4 +107,4 @@ class Completion(ImageData):
         device, count = batch.x.device, self.hiding.draws
         if training or batch.index is None or not count:
             return torch.rand(len(batch), count, device=device)
-        return torch.special.ndtr(example_noise(self.seed + 1, batch.index, (1, count))[0])
+        return example_uniform(self.seed + 1, batch.index, (1, count))[0]

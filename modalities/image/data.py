@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torchvision
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 
 from common.batch import Batch
@@ -15,7 +16,8 @@ from common.conditions.attributes import Attribute, Categorical, Continuous, Fie
 from common.conditions.columns import fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
-from common.data.splits import hashed_split, random_split
+from common.data.splits import Split, few, random_split
+from common.data.terms import Terms
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
 from modalities.image.collections import attribute_columns, decode_images, image_files
@@ -32,6 +34,8 @@ class ImageData(ConditionalDataModule):
             same in evaluation, "static" thresholds at one half, "none" keeps grey values or colours.
         base: as in `ConditionalDataModule`.
     """
+
+    learned = ("attributes", "shape")
 
     def __init__(
         self, batch_size: int = 128, binarize: Literal["none", "static", "dynamic"] = "none", **base: Any
@@ -166,6 +170,8 @@ class ImageFiles(ImageData):
         base: as in `ImageData`.
     """
 
+    limits_itself = True
+
     def __init__(
         self,
         root: Path,
@@ -182,9 +188,26 @@ class ImageFiles(ImageData):
         self.channels = channels
         self.shares = shares
 
-    def decode(self, files: list[Path]) -> Tensor:
-        """The files as one uint8 tensor [N, channels, size, size]."""
-        return decode_images(files, self.size, self.channels)
+    def adopt(self, terms: Terms) -> None:
+        """As in the base; the images are read at the size that the checkpoint's model reads."""
+        super().adopt(terms)
+        if "shape" in terms.learned and not terms.extend:
+            channels, height, _ = terms.learned["shape"]
+            if (channels, height) != (self.channels, self.size):
+                rank_zero_info(
+                    f"images are read as the checkpoint's model reads them, {channels} x {height} x {height}"
+                )
+            self.channels, self.size = channels, height
+
+    def decoded(
+        self, files: list[Path], fields: Fields, attributes: dict[str, Attribute], splits: dict[Split, Tensor]
+    ) -> Examples:
+        """The examples of some files, at most `limit`; statistics come from the training split."""
+        rows, splits = few(splits, self.limit)
+        files, fields = [files[row] for row in rows.tolist()], {name: field[rows] for name, field in fields.items()}
+        attributes = fit_continuous(attributes, fields, splits["train"])
+        x = decode_images(files, self.size, self.channels)
+        return Examples(x, fields, attributes, splits, origin={"file": [str(file) for file in files]})
 
 
 class UTKFace(ImageFiles):
@@ -221,18 +244,14 @@ class UTKFace(ImageFiles):
         files = image_files(self.root)
         parsed = [self.parse(file.name) for file in files]
         age = torch.tensor([row[0] for row in parsed])
-        splits = hashed_split([file.name for file in files], self.shares)
+        splits = self.split([file.name for file in files], self.shares)
         fields = {
             "age": age,
             "gender": torch.tensor([row[1] for row in parsed]),
             "race": torch.tensor([row[2] for row in parsed]),
         }
-        attributes: dict[str, Attribute] = {
-            "age": Continuous.fit(age[splits["train"]]),
-            "gender": self.GENDER,
-            "race": self.RACE,
-        }
-        return Examples(self.decode(files), fields, attributes, splits)
+        attributes: dict[str, Attribute] = {"age": Continuous(), "gender": self.GENDER, "race": self.RACE}
+        return self.decoded(files, fields, attributes, splits)
 
 
 class CelebA(ImageFiles):
@@ -257,7 +276,8 @@ class CelebA(ImageFiles):
         fields = {name: data.attr[:, position].long() for position, name in enumerate(names)}
         attributes: dict[str, Attribute] = {name: Categorical(("no", "yes")) for name in names}
         train, val, test = ((part == code).nonzero()[:, 0] for code in range(3))
-        return Examples(self.decode(files), fields, attributes, {"train": train, "val": val, "test": test})
+        splits: dict[Split, Tensor] = {"train": train, "val": val, "test": test}
+        return self.decoded(files, fields, attributes, splits)
 
     def _partition(self) -> Tensor:
         lines = (self.root / "celeba" / "list_eval_partition.txt").read_text().split("\n")
@@ -284,14 +304,13 @@ class ImageFolder(ImageFiles):
 
     def load(self) -> Examples:
         """Decodes the images and reads the folders or the CSV."""
-        files = image_files(self.root)
         if self.csv is None:
+            files = image_files(self.root)
             fields, attributes = self._classes(files)
-            splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
-            return Examples(self.decode(files), fields, attributes, splits)
-        files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
-        splits = hashed_split([str(file.relative_to(self.root)) for file in files], self.shares)
-        return Examples(self.decode(files), fields, fit_continuous(attributes, fields, splits["train"]), splits)
+        else:
+            files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
+        splits = self.split([str(file.relative_to(self.root)) for file in files], self.shares)
+        return self.decoded(files, fields, attributes, splits)
 
     def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
         folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]

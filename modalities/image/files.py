@@ -10,12 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from common.evaluation.media import enlargement, image_grid
-from common.model.files import FileFormat
+from common.model.files import FileFormat, examples
 from modalities.image.model import ImageCVAE
 
 
 class ImageFormat(FileFormat[ImageCVAE]):
     """An image file is one example; samples become a PNG grid, or an array in an NPZ file."""
+
+    suffix = ".png"
 
     def read(self, model: ImageCVAE, path: Path) -> Tensor:
         """An image as [1, channels, height, width] in [0, 1], scaled to the model's size."""
@@ -28,7 +30,8 @@ class ImageFormat(FileFormat[ImageCVAE]):
         return torch.from_numpy(np.array(image)).reshape(1, height, width, channels).permute(0, 3, 1, 2) / 255
 
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
-        """Writes images [N, channels, height, width] as a PNG grid, or as an array `samples` in an NPZ file."""
+        """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""
+        samples = examples(samples, 3)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npz":
             np.savez_compressed(path, samples=samples.cpu().numpy())

@@ -39,10 +39,12 @@ class ImageJudge(nn.Module):
 
     @staticmethod
     @torch.inference_mode(False)  # may be called in a test, whose inference mode excludes training
-    def of(table: Examples, fingerprint: str) -> "ImageJudge":
+    def of(table: Examples, fingerprint: str, steps: int | None = None) -> "ImageJudge":
         """The judge of a data set, from the cache or trained now and cached."""
         judge = ImageJudge(table.attributes, table.x.shape[1])
-        load_or_train(judge, f"image-{fingerprint}-{VERSION}", lambda: judge.fit(table))
+        options = {} if steps is None else {"steps": steps}
+        name = "-".join(map(str, ["image", fingerprint, VERSION, *options.values()]))
+        load_or_train(judge, name, lambda: judge.fit(table, **options))
         judge.real = judge._examine(table)
         return judge
 

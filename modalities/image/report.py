@@ -32,7 +32,7 @@ class ImageReport(Report[ImageCVAE, ImageData]):
         """A convolutional network; None without attributes, or for completion, which generates no whole images."""
         if not data.attributes or isinstance(data, Completion):
             return None
-        return ImageJudge.of(data.whole, data.fingerprint)
+        return ImageJudge.of(data.whole, data.fingerprint, self.judge_steps)
 
     def media(self, model: ImageCVAE, batch: Batch) -> Media:
         """The pictures, by name."""
@@ -55,7 +55,8 @@ def conditions_picture(model: ImageCVAE, seed: int = 0) -> Image.Image:
     """Samples under each condition: one row for each combination of categories.
 
     Every row uses the same noise from left to right, so that a column differs by its condition alone. With a continuous
-    attribute, the columns sweep its range instead, and each row has its own noise.
+    attribute, the columns sweep its range instead, and each row has its own noise. Without any attribute, every sample
+    has its own noise.
     """
     attributes = model.condition.attributes
     swept = next((name for name, attribute in attributes.items() if isinstance(attribute, Continuous)), None)
@@ -64,22 +65,22 @@ def conditions_picture(model: ImageCVAE, seed: int = 0) -> Image.Image:
         repeats = max(1, MAX_ROWS // 3 // len(names))  # several noises for each row of a short grid
         fields = {name: field.repeat_interleave(repeats) for name, field in fields.items()}
         names = [name for name in names for _ in range(repeats)]
-    values = [None] * COLUMNS if swept is None else _sweep(attributes[swept], COLUMNS)
+    sweep = [] if swept is None else _sweep(attributes[swept], COLUMNS)
     noise = _noise(len(names), model.latent_prior.size + 1, swept is not None, bool(fields), seed).to(model.device)
     cells = []
     with eval_mode(model):
-        for column, value in enumerate(values):
-            if swept is not None and value is not None:
-                fields[swept] = torch.full((len(names),), value)
+        for column in range(COLUMNS):
+            if swept is not None:
+                fields[swept] = torch.full((len(names),), sweep[column])
             moved = {name: field.to(model.device) for name, field in fields.items()}
             c = model.condition(moved).expand(len(names))
             z = prior_sample(model.prior(c), noise[:, column, 1:], noise[:, column, 0])
             cells.append(model.decode(z, c).mean)
     samples = torch.stack(cells, dim=1).flatten(0, 1)
-    title = "samples by condition, the same noise in every row"
+    title = "samples by condition, the same noise in every row" if fields else "samples without a condition"
     if swept is not None:
         title = f"samples, {swept} from left to right at the same noise"
-    columns = [] if swept is None else [f"{value:.0f}" for value in values]
+    columns = [f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" for value in sweep]
     return labelled(image_grid(samples, COLUMNS, enlargement(samples)), names, title, columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -128,8 +128,9 @@ class Column(Configurable):
         x = self.decode(x)
         if not self.discrete:
             return np.round(x) if self.whole else x
-        names = np.array([_typed(value, self.numeric) for value in self.values], dtype=object)
-        return names[x.astype(int)]
+        values = [_typed(value, self.numeric) for value in self.values]
+        # One dtype for the whole column, whatever values occur in x: integers, numbers or objects.
+        return np.array(values, dtype=None if self.numeric else object)[x.astype(int)]
 
     def _check(self, cells: pd.Series, wrong: np.ndarray, fault: str, source: str) -> None:
         if wrong.any():
@@ -153,15 +154,52 @@ def text_of(value: object) -> str:
 
 
 def _typed(text: str, numeric: bool) -> object:
-    return {"True": True, "False": False}.get(text, float(text) if numeric else text)
+    """The value of a text: a boolean, a whole number, another number, or the text itself."""
+    if text in ("True", "False"):
+        return text == "True"
+    if not numeric:
+        return text
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def schema_of(columns: Sequence[Column]) -> Schema:
     """The schema that gives the columns of another table the same kinds, families and values."""
-    return {
-        c.name: {"kind": c.kind, "family": c.family, **({"values": list(c.values)} if c.discrete else {})}
-        for c in columns
-    }
+
+    def values(column: Column) -> Schema:
+        return {"values": [_typed(value, column.numeric) for value in column.values]} if column.discrete else {}
+
+    return {c.name: {"kind": c.kind, "family": c.family, **values(c)} for c in columns}
+
+
+def extended(known: Column, fitted: Column) -> Column:
+    """A known column with the further values of the same column of another table; statistics are the known ones.
+
+    Raises:
+        ValueError: if one of them has values and the other numbers.
+    """
+    if not known.discrete:
+        return known
+    further = [value for value in fitted.values if value not in known.values]
+    if not fitted.discrete:
+        raise ValueError(
+            f"column {known.name} is {known.kind} in the checkpoint's model and {fitted.kind} in the table: name its "
+            "kind in data.schema"
+        )
+    if not further:
+        return known
+    shares = [*known.shares, *(fitted.shares[fitted.values.index(value)] for value in further)]
+    kind, family = known.kind, known.family
+    if kind == "binary":  # a third value
+        kind, family = "categorical", "categorical"
+    total = sum(shares)
+    return replace(
+        known,
+        kind=kind,
+        family=family,
+        values=[*known.values, *further],
+        shares=[share / total for share in shares],
+        numeric=known.numeric and fitted.numeric,
+    )
 
 
 def read_schema(path: Path) -> Schema:

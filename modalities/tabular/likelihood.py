@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from common.distributions.likelihoods import Likelihood
 from common.distributions.mixed import Mixed, ZeroSafeLogNormal, ordinal_logits
+from common.nn.transplant import taken
 from modalities.tabular.columns import Column
 from modalities.tabular.networks.features import Features
 
@@ -49,6 +50,20 @@ class MixedColumns(Likelihood):
     def size(self) -> int:
         """W + S, the size of a decoder's output for a row."""
         return self.width + len(self.scaled)
+
+    def adapted(self, old: "MixedColumns") -> dict[str, Tensor]:
+        """Scales and thresholds of the columns that an older likelihood has. See `common.nn.transplant`."""
+        families = {"log_scale": SCALED, "freedom": ("student_t",), "slope": ("ordinal",)}
+        result: dict[str, Tensor] = {}
+        for name, chosen in families.items():
+            mine, theirs = ([c.name for c in part.columns if c.family in chosen] for part in (self, old))
+            places = {mine.index(column): theirs.index(column) for column in mine if column in theirs}
+            result[name] = taken(getattr(self, name), getattr(old, name), places)
+        ordinals, others = ([(c.name, c.values) for c in m.columns if c.family == "ordinal"] for m in (self, old))
+        for number, key in enumerate(ordinals):
+            source = old.thresholds[others.index(key)] if key in others else self.thresholds[number]
+            result[f"thresholds.{number}"] = source.detach().clone()
+        return result
 
     def start(self, noise: Tensor) -> None:
         """Sets scales from the noise variances [W] of a linear model of the features."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from common.conditions.attributes import OBSERVED
@@ -13,12 +13,13 @@ from common.distributions.likelihoods import clamp
 from common.distributions.posterior import diagonal_normal
 from common.distributions.priors import factorises
 from common.nn.film import expand
+from common.nn.transplant import taken
 from common.training.module import ConditionalELBO
 from modalities.tabular.columns import Column
 from modalities.tabular.condition import ObservedCellsEncoder
 from modalities.tabular.likelihood import MixedColumns
 from modalities.tabular.networks.factor_analysis import FactorAnalysis
-from modalities.tabular.networks.features import Features
+from modalities.tabular.networks.features import Features, feature_places, input_places
 from modalities.tabular.networks.mlp import Decoder, Encoder, LinearPosterior
 
 
@@ -43,6 +44,7 @@ class TabularCVAE(ConditionalELBO):
         base: as in `ConditionalELBO`. The prior shifts and scales the linear model's p(z | observed).
     """
 
+    changeable = (*ConditionalELBO.changeable, "linear_start")
     condition: ObservedCellsEncoder
     missing_value = float("nan")
     widening: Tensor  # factor by which 90 % intervals cover the hidden cells of the last validation
@@ -69,6 +71,34 @@ class TabularCVAE(ConditionalELBO):
         scales = self.likelihood.size - width
         self.decoder = Decoder(latent_dim, size, width, scales, hidden, layers, dropout)
         self.register_buffer("widening", torch.ones(()))
+
+    def adapted(self, old: "TabularCVAE") -> dict[str, Tensor]:
+        """The weights that belong to features which an older model has. See `common.nn.transplant`."""
+        features = feature_places(self.features, old.features)
+        wide, before = self.features.width, old.features.width
+        scaled, theirs = ([m.columns[p].name for p in m.likelihood.scaled] for m in (self, old))
+        scales = {wide + scaled.index(name): before + theirs.index(name) for name in scaled if name in theirs}
+        inputs = input_places(self.features, old.features)
+        rest = {2 * wide + unit: 2 * before + unit for unit in range(self._first.in_features - 2 * wide)}
+        if self._first.in_features - 2 * wide != old._first.in_features - 2 * before:
+            rest = {}
+        outputs = features | scales
+        last = max(int(name.split(".")[0]) for name in self.decoder.network.layers.state_dict())
+        result = {"encoder.network.layers.0.weight": taken(self._first.weight, old._first.weight, inputs | rest, dim=1)}
+        for name, places in (
+            ("linear.loadings", features), ("linear.mean", features), ("linear.noise", features),
+            ("decoder.linear.weight", features), ("decoder.linear.bias", features),
+            (f"decoder.network.layers.{last}.weight", outputs), (f"decoder.network.layers.{last}.bias", outputs),
+        ):  # fmt: skip
+            mine, other = (dict(m.state_dict())[name] for m in (self, old))
+            result[name] = taken(mine, other, places)
+        return result
+
+    @property
+    def _first(self) -> nn.Linear:
+        """First layer of the encoder's correction, which reads features, mask, condition and linear posterior."""
+        layer: nn.Linear = self.encoder.network.layers[0]  # type: ignore[assignment]
+        return layer
 
     def encode(self, x: Tensor, c: Condition) -> Independent:
         """q(z | x, c) for x [B, F], NaN where unknown."""
@@ -100,8 +130,8 @@ class TabularCVAE(ConditionalELBO):
         self.likelihood.start(solution.noise)
 
     def setup(self, stage: str) -> None:
-        """Sets the linear part at the start of training; a resumed checkpoint overwrites it."""
-        if stage == "fit" and self.linear_start:
+        """Sets the linear part at the start of training, unless it starts from weights; a checkpoint overwrites it."""
+        if stage == "fit" and self.linear_start and not self.has_weights:
             if self.data is None:
                 raise ValueError(
                     "linear_start needs the training cells of a TabularData: pass one, or linear_start=False"

@@ -1,20 +1,36 @@
 """The condition encoder of text: style labels, a description in free text, an exemplar, and a source sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from common.batch import Batch
 from common.conditions.attributes import SOURCE, Attribute, Categorical, Fields
 from common.conditions.condition import Condition, Source
-from common.conditions.encoders import FieldEncoder
+from common.conditions.encoders import ConditionEncoder, FieldEncoder
 from common.configurable import Configurable
 from modalities.text.descriptions import Descriptions
 from modalities.text.networks.compact import TextEncoder
-from modalities.text.tokenizer import Tokenizer
+from modalities.text.tokenizer import Tokenizer, trimmed
 
 EXEMPLAR, DESCRIPTION = "exemplar", "description"  # fields of a condition that are not attributes, like SOURCE
+
+
+@dataclass(frozen=True)
+class Sentence(Attribute):
+    """The type of a field of sentences [B, T], of which padding alone is none.
+
+    Attributes:
+        pad: padding token.
+    """
+
+    pad: int
+
+    def without(self, field: Tensor, rows: Tensor) -> Tensor:
+        """Padding in the rows."""
+        return field.masked_fill(rows.unsqueeze(1), self.pad)
 
 
 @dataclass(frozen=True)
@@ -97,51 +113,56 @@ class StyleEncoder(FieldEncoder):
         vector = self.vector(labels).expand(size, -1)
         if self.description is not None:
             vector = vector + self.description(labels, fields.get(DESCRIPTION), size)
-        if self.exemplar is not None and EXEMPLAR in fields:
-            vector = vector + self.exemplar_out(_mean(self.exemplar, fields[EXEMPLAR].long()))
+        if self.exemplar is not None:
+            vector = vector + self.exemplar_out(_read(self.exemplar, fields.get(EXEMPLAR), size).mean)
         if self.source is None:
             return Condition(vector)
-        tokens = self._source_tokens(fields, size, vector.device)
-        real = (tokens != self.source.pad).unsqueeze(-1)
-        states = self.source(tokens) * real
-        vector = vector + self.source_out(states.sum(1) / real.sum(1).clamp_min(1))
-        return Condition(vector, source=Source(states, tokens))
+        source = _read(self.source, fields.get(SOURCE), size)
+        return Condition(vector + self.source_out(source.mean), source=Source(source.states, source.tokens))
 
-    def parse(self, texts: Mapping[str, str]) -> Fields:
-        """Raw fields, each [1], from `name=value` texts; `source`, `exemplar` and `description` are free text.
+    def drop(self, batch: Batch) -> Batch:
+        """As in the base class; an exemplar is dropped like one more label. What is dropped counts as absent."""
+        if self.exemplar is None:
+            return super().drop(batch)
+        fields = {**self.attributes, EXEMPLAR: Sentence(self.exemplar.pad)}
+        return ConditionEncoder(fields, self.dropout, self.field_dropout).drop(batch)
 
-        Raises:
-            ValueError: for an unknown name or value; the message lists the valid ones.
-        """
-        known = [*self.attributes, *self._text_fields()]
-        unknown = [name for name in texts if name not in known]
-        if unknown and self._text_fields():
-            raise ValueError(f"unknown condition {unknown[0]!r}; this model knows: {', '.join(known)}")
-        sentences = {name: text for name, text in texts.items() if name in self._text_fields()}
-        fields = super().parse({name: text for name, text in texts.items() if name not in sentences})
-        for name, text in sentences.items():
-            if name == DESCRIPTION:
-                assert self.description is not None
-                fields[name] = self.description.embed([text])
-            else:
-                assert self.tokenizer is not None
-                fields[name] = self.tokenizer.rows([text], self.length)
-        return fields
+    @property
+    def names(self) -> list[str]:
+        """As in the base class; `exemplar` and `description` where the encoder reads them."""
+        further = {EXEMPLAR: self.exemplar, DESCRIPTION: self.description}
+        return [*super().names, *(name for name, part in further.items() if part is not None)]
 
-    def _text_fields(self) -> list[str]:
-        parts = {SOURCE: self.source, EXEMPLAR: self.exemplar, DESCRIPTION: self.description}
-        return [name for name, part in parts.items() if part is not None]
-
-    def _source_tokens(self, fields: Fields, size: int, device: torch.device) -> Tensor:
-        """Source tokens [B, S], trimmed to the longest sentence; padding alone where there is no source."""
-        assert self.source is not None
-        if SOURCE not in fields:
-            return torch.full((size, 1), self.source.pad, device=device)
-        tokens = fields[SOURCE].long()
-        return tokens[:, : max(1, int((tokens != self.source.pad).sum(1).max()))]
+    def parse_texts(self, name: str, texts: Sequence[str]) -> Tensor:
+        """As in the base class; `source` and `exemplar` become tokens [B, T], `description` embeddings [B, F]."""
+        if name == DESCRIPTION and self.description is not None:
+            return self.description.embed(list(texts))
+        if {SOURCE: self.source, EXEMPLAR: self.exemplar}.get(name) is not None:
+            assert self.tokenizer is not None
+            return self.tokenizer.rows(texts, self.length)
+        return super().parse_texts(name, texts)
 
 
-def _mean(encoder: TextEncoder, tokens: Tensor) -> Tensor:
-    """Mean state of each sentence, [B, E]."""
+@dataclass(frozen=True)
+class ReadSentences:
+    """Sentences of the condition, as an encoder reads them.
+
+    Attributes:
+        tokens: [B, T], int64, trimmed to the longest; padding alone is no sentence.
+        states: [B, T, E]; zero at padding.
+        mean: mean state of each sentence, [B, E]; zero where there is none.
+    """
+
+    tokens: Tensor
+    states: Tensor
+    mean: Tensor
+
+
+def _read(encoder: TextEncoder, sentences: Tensor | None, size: int) -> ReadSentences:
+    """Sentences [B, T] as the encoder reads them; None stands for `size` rows without one."""
+    if sentences is None:
+        sentences = torch.full((size, 1), encoder.pad, device=encoder.positions.device)
+    tokens = trimmed(sentences.long(), encoder.pad)
     real = (tokens != encoder.pad).unsqueeze(-1)
-    return (encoder(tokens) * real).sum(1) / real.sum(1).clamp_min(1)
+    states = encoder(tokens) * real
+    return ReadSentences(tokens, states, states.sum(1) / real.sum(1).clamp_min(1))

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from common.batch import Batch
-from common.conditions.attributes import SOURCE, as_fields
+from common.conditions.attributes import SOURCE
 from common.conditions.condition import Condition
 from common.configurable import Configurable
 from common.distributions.posterior import diagonal_normal
@@ -63,21 +64,20 @@ class TextStyleCVAE(ConditionalELBO):
         bag_of_words: weight of -log p_bow(x | z, c), which predicts the tokens from z in any order (Zhao et al. 2017,
             section 3.3); with a stride, each vector predicts the tokens that it pools.
         rewrites: number of test sentences that the test rewrites for every pair of styles.
-        language_model_steps: first steps, which train the decoder without z; under DDP as `latent: false`.
+        language_model_steps: first steps, which train the decoder without z; under DDP as `latent: false`. Weights that
+            were saved in these steps are those of a language model: they are tested and sampled from without z.
         decoding: how sentences are generated.
-        prior: p(z | c); None is N(0, I).
-        objective: the loss that training minimises.
-        optimizer: makes the optimiser from the parameters.
-        scheduler: makes a learning-rate scheduler from the optimiser.
-        compile: compiles the networks in place with torch.compile.
         evaluation: sample counts and seed of validation and test.
-        invariance: penalises the style's information in z.
+        base: as in `ConditionalELBO`.
     """
 
+    changeable = (*ConditionalELBO.changeable, "rewrites", "decoding", "language_model_steps", "word_dropout")
     draws_samples = True  # the most probable sentence is a poor sample
     condition: StyleEncoder
     encoder: Any
-    hidden: Tensor
+    # Numbers of 0 and 1: averages of weights include buffers, and there is no average of truth values.
+    hidden: Tensor  # [V], 1 for hidden_tokens
+    warm_start: Tensor  # language_model_phase, stored beside the weights
 
     def __init__(
         self,
@@ -106,6 +106,7 @@ class TextStyleCVAE(ConditionalELBO):
         self.tokenizer, self.length, self.vectors = tokenizer, length, vectors
         self.latent, self.stride, self.word_dropout, self.decoding = latent, stride, word_dropout, decoding
         self.bag_of_words, self.language_model_steps = bag_of_words, language_model_steps
+        self.register_buffer("warm_start", torch.zeros((), dtype=torch.int64))
         self.language_model_phase = False
         self.rewrites = rewrites
         size = latent_dim // vectors
@@ -122,8 +123,8 @@ class TextStyleCVAE(ConditionalELBO):
             inputs = (size if stride else latent_dim) + condition.dim
             barrier = no_probability(tokenizer.special, len(tokenizer))
             self.words = LatentWords(inputs, self.encoder.table.shape[1], barrier)
-        hidden = torch.zeros(len(tokenizer), dtype=torch.bool)
-        hidden[hidden_tokens or []] = True
+        hidden = torch.zeros(len(tokenizer), dtype=torch.int64)
+        hidden[hidden_tokens or []] = 1
         self.register_buffer("hidden", hidden, persistent=False)
 
     # Methods of the base class.
@@ -134,7 +135,7 @@ class TextStyleCVAE(ConditionalELBO):
             size = self.latent_prior.size
             return diagonal_normal(torch.zeros(len(x), 2 * size, device=x.device))
         tokens = x.long()
-        visible = tokens.masked_fill(self.hidden[tokens], self.tokenizer.mask)
+        visible = tokens.masked_fill(self.hidden[tokens] > 0, self.tokenizer.mask)
         states = self.encoder(visible, c.vector)
         mean, log_scale = self.pooling(states, tokens != self.tokenizer.pad).chunk(2, dim=-1)
         return diagonal_normal(torch.cat([mean.flatten(1), log_scale.flatten(1)], dim=-1))
@@ -174,13 +175,13 @@ class TextStyleCVAE(ConditionalELBO):
 
         Args:
             batch: B sentences with their own conditions.
-            condition: the fields that change.
+            condition: values of the fields that change, as in `sample`.
             guidance: as in `sample`.
             draw: samples the sentence (and z of a translation) instead of searching for the most probable one.
         """
         if self.condition.source is None or SOURCE in batch.condition:
             return super().transfer(batch, condition, guidance, draw)
-        fields = {**batch.condition, **condition, SOURCE: batch.x}
+        fields = {**batch.condition, **self.raw_fields(condition, batch), SOURCE: batch.x}
         return self.sample(fields, 1, 1.0 if draw else 0.0, guidance, draw)[0]
 
     def best_of(self, condition: Mapping[str, Any], count: int, num_samples: int = 50, seed: int = 0) -> Tensor:
@@ -189,13 +190,13 @@ class TextStyleCVAE(ConditionalELBO):
         They are compared by importance-sampled log p(x | c) per token, which does not favour short sentences.
 
         Args:
-            condition: raw fields, as in `sample`.
+            condition: values by name, as in `sample`.
             count: sentences to choose from.
             num_samples: number of importance samples.
             seed: seed of the importance samples.
         """
-        drawn = self.sample(condition, count)
-        fields = as_fields(condition, self.device)
+        fields = self.raw_fields(condition)
+        drawn = self.sample(fields, count)
         scores = []
         for sentences in drawn:
             batch = Batch(sentences, fields)
@@ -214,9 +215,35 @@ class TextStyleCVAE(ConditionalELBO):
         """Whether the decoder works without z: always, or during the warm start as a language model."""
         return not self.latent or self.language_model_phase
 
+    @property
+    def language_model_phase(self) -> bool:
+        """Whether the weights are those of the warm start, in which the decoder works without z."""
+        return self._language_model_phase
+
+    @language_model_phase.setter
+    def language_model_phase(self, value: bool) -> None:
+        self._language_model_phase = value  # read in every step: reading the buffer would wait for the device
+        self.warm_start.fill_(value)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        stored = state_dict.setdefault(f"{prefix}warm_start", torch.zeros_like(self.warm_start))  # older ones lack it
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._language_model_phase = bool(stored)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Ends the warm start after `language_model_steps` steps."""
         self.language_model_phase = self.global_step < self.language_model_steps
+
+    def on_train_end(self) -> None:
+        """Warns where training ended within the warm start."""
+        super().on_train_end()
+        if self.language_model_phase and self.latent:
+            rank_zero_warn(
+                f"training ended after {self.global_step} steps, within the {self.language_model_steps} of its warm "
+                "start (model.language_model_steps): z was never trained, and the model writes without it. Lower "
+                "model.language_model_steps, and the delay of objective.beta with it, or train longer",
+                category=UserWarning,
+            )
 
     def auxiliary(self, batch: Batch, samples: PosteriorSamples) -> dict[str, Tensor]:
         """As in the base, with the bag-of-words term."""

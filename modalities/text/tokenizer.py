@@ -138,7 +138,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         loaded: Any = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer at {name}: give a folder, a tokenizer.json or a hub name") from error
+        raise ValueError(f"no tokenizer at {name}: give a folder, a tokenizer.json or a hub name ({error})") from error
     if getattr(loaded, "backend_tokenizer", None) is None:
         raise ValueError(f"the tokenizer of {name} has no fast version, which the suite needs")
     # For a folder without a tokenizer, transformers returns one that has special tokens alone.
@@ -163,3 +163,8 @@ def pad_rows(rows: Sequence[Sequence[int]], pad: int, length: int | None = None)
         [token for row in rows for token in row], dtype=torch.int32
     )
     return result
+
+
+def trimmed(tokens: Tensor, pad: int) -> Tensor:
+    """Rows [B, T] cut to the longest of them, which keeps at least one token."""
+    return tokens[:, : max(1, int((tokens != pad).sum(1).max()))]

@@ -20,7 +20,7 @@ def _audio_cache(tmp_path_factory):
 @pytest.fixture(scope="package")
 def tunes():
     """Some of the embedded tunes on two instruments."""
-    return Tunes(limit=60, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=16)
+    return Tunes(limit=240, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=16)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from common.distributions.likelihoods import Gaussian
 from common.distributions.priors import ConditionalNormal
 from common.objectives.invariance import Adversary, InformationPenalty
 from common.training.module import ConditionalELBO
-from modalities.audio import AudioGenreCVAE
+from modalities.audio import AudioGenreCVAE, GenreEncoder
 from modalities.audio.evaluation.report import AudioReport
 from modalities.audio.files import SoundFormat
 from modalities.audio.networks.convolutions import SpectrogramConv
 from modalities.audio.networks.prior import SequencePrior, counterfactual_latent
 from modalities.audio.signal.vocoder import GriffinLim
 from modalities.audio.signal.windows import cut, join, window_starts
-from tests.audio.models import FEATURES, SMALL, perturb, small_model
+from tests.audio.models import ATTRIBUTES, FEATURES, SMALL, perturb, small_model
 
 PRIORS = [lambda: None, ConditionalNormal, FlowPrior, lambda: SequencePrior(channels=4, width=8, hidden=8)]
 SIGMAS = [
@@ -146,6 +146,40 @@ def test_a_transfer_carries_z_over_for_the_named_conditions_alone():
     assert torch.allclose(model.transfer(batch, {"instrument": 0}), model.decode(z, played).mean, atol=1e-4)
 
 
+class Data:
+    """A DataModule as far as the check of names is concerned."""
+
+    def __init__(self, *names):
+        self.attributes = dict.fromkeys(names)
+
+
+@pytest.mark.parametrize(
+    ("use", "data", "refused"),
+    [
+        (None, ["genre", "instrument"], False),
+        (None, ["gender", "instrument"], True),
+        (["instrument"], ["genre", "instrument"], False),  # a study of conditions leaves one out
+        ([], ["instrument"], False),  # an unconditional model has none to carry z over to
+    ],
+)
+def test_a_counterfactual_names_conditions_of_the_data(monkeypatch, use, data, refused):
+    encoder = GenreEncoder(ATTRIBUTES, dim=8, use=use)
+    model = AudioGenreCVAE(encoder, FEATURES, latent_dim=32, architecture=SMALL, counterfactual=["genre"])
+    monkeypatch.setattr(AudioGenreCVAE, "data", Data(*data))
+    model.setup("test")
+    if refused:
+        with pytest.raises(ValueError, match=r"names genre, which is no condition; there are: gender, instrument"):
+            model.setup("fit")
+    else:
+        model.setup("fit")
+
+
+def test_without_data_a_counterfactual_names_conditions_of_the_encoder():
+    model = small_model(counterfactual=["genre", "gnere"])
+    with pytest.raises(ValueError, match=r"names gnere, which is no condition; there are: genre, instrument"):
+        model.setup("fit")
+
+
 def test_the_condition_reaches_the_sound():
     model = perturb(small_model())
     z = torch.randn(1, 32)
@@ -228,6 +262,20 @@ def test_the_likelihood_of_a_long_clip_is_the_sum_of_its_windows():
     halves = [long.replace(x=long.x[..., start : start + 32]) for start in (0, 32)]
     whole = model.log_likelihood(long, 500)
     assert torch.allclose(whole, sum(model.log_likelihood(half, 500) for half in halves), rtol=1e-3)
+
+
+def test_the_noise_of_a_long_clip_is_its_own_whatever_is_in_the_batch():
+    model, long = perturb(small_model(), 0.1), random_batch(3, frames=75).replace(index=torch.tensor([4, 0, 7]))
+    together = model.log_likelihood(long, 3)
+    for rows in (torch.tensor([2]), torch.tensor([1, 0])):
+        assert torch.allclose(model.log_likelihood(long[rows], 3), together[rows], rtol=1e-5)
+    same = long.replace(
+        x=long.x[:1].expand(3, -1, -1, -1), condition={n: v[:1].expand(3) for n, v in long.condition.items()}
+    )
+    assert len(model.log_likelihood(same, 3).unique()) == 3  # as many draws as clips
+    twice = long[slice(0, 1)].replace(x=torch.cat([long.x[:1, ..., :32]] * 2, -1))
+    first = twice.replace(x=twice.x[..., :32])
+    assert not torch.allclose(model.log_likelihood(twice, 3), 2 * model.log_likelihood(first, 3), rtol=1e-5)
 
 
 def test_interpolation_begins_and_ends_at_the_reconstructions():

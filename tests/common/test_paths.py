@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from common.paths import files_below, locked, made_once, written_whole
+from common.paths import cache_root, files_below, locked, made_once, written_whole
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
@@ -69,3 +69,10 @@ def test_files_below_a_folder_are_of_the_suffixes_and_sorted(tmp_path):
         files_below(tmp_path, {".wav"}, "sound file")
     with pytest.raises(FileNotFoundError, match=r"is not a folder: set data\.root"):
         files_below(tmp_path / "none", {".png"}, "image")
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(PermissionError, match=r"cache .*file/cache cannot be written: set \$SUITE_CACHE"):
+        cache_root()

@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     "audio": (
         "train_audio",
         ["audio/tunes"],
-        "--data.init_args.limit 24 --data.init_args.clips 2 --data.init_args.batch_size 16 "
+        "--data.init_args.limit 240 --data.init_args.clips 2 --data.init_args.batch_size 16 "
         "--model.architecture.width 32 --model.prior.init_args.width 32"
         " --model.invariance common.objectives.invariance.Adversary",
     ),

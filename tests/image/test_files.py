@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from common.conditions.attributes import Categorical
@@ -21,6 +22,28 @@ def test_samples_are_written_as_a_grid_or_an_array_and_nothing_else(tmp_path):
     assert np.allclose(np.load(tmp_path / "array.npz")["samples"], samples)
     with pytest.raises(ValueError, match=r"\.png .* or \.npz"):
         ImageFormat().write(model, samples, tmp_path / "samples.txt")
+
+
+def test_samples_by_name_are_written_as_they_are(tmp_path):
+    model = ImageCVAE(encoder(), architecture=MLP([16])).eval()
+    samples = model.sample({"digit": ["3", "5"]}, num_samples=4)
+    assert samples.shape == (4, 2, 1, 28, 28)
+    ImageFormat().write(model, samples, tmp_path / "array.npz")
+    assert np.allclose(np.load(tmp_path / "array.npz")["samples"], samples.flatten(0, 1))
+    ImageFormat().write(model, samples, tmp_path / "grid.png")
+    assert Image.open(tmp_path / "grid.png").size == (4 * 58 + 2, 2 * 58 + 2)
+    ImageFormat().write(model, samples[0, 0], tmp_path / "one.npz")
+    assert np.load(tmp_path / "one.npz")["samples"].shape == (1, 1, 28, 28)
+    with pytest.raises(ValueError, match="condition digit: 12 is no position"):
+        model.sample({"digit": 12})
+
+
+def test_a_scored_image_is_its_file(digits, tmp_path):
+    model = ImageCVAE(encoder(), architecture=MLP([16])).eval()
+    Image.fromarray((digits.examples.x[0, 0] * 255).byte().numpy()).save(tmp_path / "digit.png")
+    batch = ImageFormat().read_batch(model, [tmp_path / "digit.png"], model.condition.parse({"digit": "0"}))
+    table = ImageFormat().score_table(model, tmp_path / "digit.png", batch, torch.tensor([91.5]), {"digit": "0"})
+    assert table == {"file": [str(tmp_path / "digit.png")], "digit": ["0"], "nll_nats": [91.5]}
 
 
 def test_a_file_is_read_at_the_size_and_channels_of_the_model(tmp_path):

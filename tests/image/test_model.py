@@ -6,6 +6,7 @@ from common.conditions.attributes import Categorical, Continuous
 from common.distributions.flows import FlowPrior
 from common.distributions.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from common.distributions.priors import ConditionalNormal, VampPrior
+from common.evaluation.evaluation import Evaluation
 from common.training.module import ConditionalELBO
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP, ResidualConv
@@ -53,6 +54,15 @@ def test_one_batch_is_learnt_by_heart(architecture, digits):
     after = model.elbo(batch).elbo.mean().item()
     assert before < -400
     assert after > -60
+
+
+def test_without_a_latent_one_importance_sample_is_exact_and_all_that_is_drawn():
+    evaluation = Evaluation(num_samples=200, gain_samples=30, control_samples=7)
+    model = ImageCVAE(encoder(), architecture=MLP([16]), latent=False, evaluation=evaluation)
+    assert model.ignores_latent
+    assert (model.evaluation.num_samples, model.evaluation.gain_samples, model.evaluation.control_samples) == (1, 1, 7)
+    assert not ImageCVAE(encoder(), architecture=MLP([16]), recognition=False).ignores_latent
+    assert ImageCVAE(encoder(), architecture=MLP([16]), evaluation=evaluation).evaluation == evaluation
 
 
 def test_images_beyond_the_contract_are_refused():

@@ -48,6 +48,9 @@ class ParseOnly(BuildOnly):
     def instantiate_classes(self):
         pass
 
+    def after_instantiate_classes(self):
+        pass
+
 
 def command_line(cli, *files):
     arguments = ["fit", "--wandb.mode", "disabled"] + [part for file in files for part in ("--config", str(file))]
@@ -122,7 +125,7 @@ def test_the_configuration_of_pretrained_networks_parses():
 @pytest.mark.parametrize("name", sorted(set(TEXT_BASES) - {PRETRAINED}))
 def test_every_text_configuration_builds_a_model_that_scores_and_writes(name, monkeypatch, tmp_path):
     whole = bible()
-    few = Corpus(whole.texts[:1500], whole.conditions[:1500], whole.groups[:1500], whole.file)
+    few = Corpus(whole.texts[:1500], whole.conditions[:1500], whole.groups[:1500], whole.file, aligned=True)
     kind = text_command_line(ParseOnly, *TEXT_BASES[name]).config.fit.data.class_path.rpartition(".")[2]
     monkeypatch.setattr(f"modalities.text.data.datamodules.{kind}.corpus", lambda self: few)
     cli = text_command_line(BuildOnly, *TEXT_BASES[name])
@@ -232,3 +235,18 @@ def test_every_trainer_stacks_on_a_configuration(path):
     config = command_line(ParseOnly, CONFIGS / "image" / "digits.yaml", path).config.fit
     assert config.data.class_path == "modalities.image.data.Digits"
     assert config.trainer.max_epochs >= 1
+
+
+def test_a_later_list_of_callbacks_keeps_the_average_and_says_what_it_replaces(tmp_path):
+    path = "lightning.pytorch.callbacks.EarlyStopping"
+    stop = f"trainer: {{callbacks: [{{class_path: {path}, init_args: {{monitor: val/elbo}}}}]}}"
+    more = "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.DeviceStatsMonitor}]}"
+    (tmp_path / "stop.yaml").write_text(stop)
+    (tmp_path / "more.yaml").write_text(more)
+    with pytest.warns(
+        UserWarning, match=r"stop\.yaml has the callback .*EarlyStopping, which a later list .* replaces"
+    ):
+        built = command_line(BuildOnly, CONFIGS / "image/digits.yaml", tmp_path / "stop.yaml", tmp_path / "more.yaml")
+    names = {type(callback).__name__ for callback in built.trainer.callbacks}
+    assert {"WeightEMA", "DeviceStatsMonitor"} <= names
+    assert "EarlyStopping" not in names

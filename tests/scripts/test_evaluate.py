@@ -1,8 +1,14 @@
 import re
 
 import pytest
+import torch
 
+from common.conditions.attributes import Categorical
 from common.results import Results
+from common.training.checkpoint import description
+from modalities.image import AttributeEncoder, ImageCVAE
+from modalities.image.networks import MLP as Layers
+from scripts import evaluate
 from tests.scripts.test_train_image import MLP, QUICK
 
 
@@ -33,17 +39,20 @@ def test_evaluate_takes_a_split_and_a_limit(run, run_script):
     assert "on 70 examples" in result.stdout
 
 
-def test_a_checkpoint_outside_of_a_run_asks_for_its_configuration(tmp_path, run_script):
-    result = run_script("scripts/evaluate.py", "nll", "--ckpt", tmp_path / "x.ckpt", check=False)
-    assert result.returncode != 0
-    assert "--config" in result.stderr
+def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, capsys):
+    model = ImageCVAE(AttributeEncoder({"digit": Categorical("ab")}), (1, 8, 8), 2, architecture=Layers([4]))
+    torch.save({"state_dict": model.state_dict(), **description(model)}, tmp_path / "x.ckpt")
+    assert evaluate.main(["nll", "--ckpt", str(tmp_path / "x.ckpt")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"evaluate.py: {tmp_path}/x.ckpt does not say what it was trained on")
+    assert "--config" in line
 
 
 def test_baselines_are_for_text_and_sound(tmp_path, run_script):
     written = tmp_path / "results.json"
     arguments = ["--config", "configs/image/digits.yaml", "--system", "copy", "--results", written]
     result = run_script("scripts/evaluate.py", "baseline", *arguments, check=False)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "Digits has no such system; there are some of text and sound" in result.stderr
     assert not written.exists()
 

@@ -8,7 +8,7 @@ from common.training.evaluator import Evaluator
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
 from modalities.image.report import ImageReport
-from scripts.generate import generate, parser
+from scripts.generate import generate, main, parser
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,23 @@ def test_verbs_say_what_they_need(checkpoint, files, tmp_path):
         run("interpolate", *known, "--in", files[0])
     with pytest.raises(ValueError, match="transfer needs --source"):
         run("transfer", *known, "--in", files[0], "--condition", "gender=male")
+
+
+def test_files_that_cannot_be_read_or_written_are_named_in_one_line(checkpoint, tmp_path, capsys):
+    (tmp_path / "noise.png").write_bytes(bytes(100))
+    (tmp_path / "folder.png").mkdir()
+    known = ["--ckpt", str(checkpoint), "--condition", "age=30"]
+    for words, line in (
+        (["reconstruct", "--in", f"{tmp_path}/noise.png", "--out", f"{tmp_path}/a.png"], "noise.png cannot be read"),
+        (["--out", f"{tmp_path}/folder.png"], "folder.png: is a directory"),
+        (["--out", f"{tmp_path}/a.jpg"], "a.jpg: images are written as .png"),
+    ):
+        assert main([*words, *known]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"generate.py: {tmp_path}/{line}")
+
+
+def test_the_folder_of_the_output_is_made(checkpoint, tmp_path):
+    out = tmp_path / "new" / "deep" / "a.png"
+    assert main(["--ckpt", str(checkpoint), "--condition", "age=30", "--num", "2", "--out", str(out)]) == 0
+    assert out.exists()

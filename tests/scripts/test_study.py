@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -67,8 +68,10 @@ def test_costs_become_a_table_a_plot_and_a_sentence(tmp_path, monkeypatch, capsy
         Cost(0, 1000, 2e6, 0.010, 5.0, {1: 0.001, 10: 0.004}),
         Cost(4, 1500, 3e6, 0.011, 6.0, {1: 0.002, 10: 0.005}),
     ]
-    monkeypatch.setattr(study_runs, "data_of_run", lambda _: SimpleNamespace(batch=lambda split, size: None))
+    data = SimpleNamespace(batch=lambda split, size: None)
+    monkeypatch.setattr(study_runs, "restore", lambda _: SimpleNamespace(data=lambda: data))
     monkeypatch.setattr(study_runs, "costs", lambda *_: made)
+    torch.save({"suite_format": 0}, tmp_path / "best.ckpt")
     assert run("complexity", "--ckpt", tmp_path / "best.ckpt", "--out", tmp_path / "out") == 0
     shown = capsys.readouterr().out
     assert "| 4 | 1,500 | 3.00 | 11.0 | 6 | 2.00 | 5.00 |" in shown

@@ -18,9 +18,10 @@ from scripts.generate import generate, parser
 
 SMALL = [
     "--config", "configs/audio/tunes.yaml", "--config", "configs/trainer/debug.yaml",
-    "--data.limit", "60", "--data.clips", "1", "--data.instruments", "[piano,flute]", "--data.shares", "[0.15,0.2]",
+    "--data.limit", "120", "--data.clips", "1", "--data.instruments", "[piano,flute]", "--data.shares", "[0.15,0.2]",
     "--model.latent_dim", "64", "--model.prior.init_args.channels", "2", "--model.prior.init_args.width", "16",
     "--model.architecture.width", "16", "--model.architecture.channels", "4", "--model.transfers", "10",
+    "--model.evaluation.judge_steps", "null", "--model.evaluation.control_samples", "50",
 ]  # fmt: skip
 
 
@@ -120,13 +121,18 @@ def test_mistakes_are_named(run, clip, tmp_path):
 
 def test_files_are_scored(run, clip, tmp_path, run_script):
     out = tmp_path / "scores.csv"
-    arguments = ["--in", clip, "--condition", "genre=jig", "instrument=piano", "--num-samples", 3, "--out", out]
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.random.default_rng(0).standard_normal(8000) * 0.1, 16_000)
+    arguments = ["--in", clip, short, "--condition", "genre=jig", "instrument=piano", "--num-samples", 3, "--out", out]
     run_script("scripts/evaluate.py", "score", "--ckpt", run / "checkpoints" / "best.ckpt", *arguments)
     table = pd.read_csv(out)
     restored = restore(run / "checkpoints" / "best.ckpt")
     condition = condition_fields(restored.model, ["genre=jig", "instrument=piano"])
     batch = restored.files.read_batch(restored.model, [clip], condition)
-    assert table.nll.tolist() == pytest.approx((-restored.model.log_likelihood(batch, 3)).tolist(), rel=1e-4)
+    assert table.nll_nats[0] == pytest.approx(-restored.model.log_likelihood(batch, 3).item(), rel=1e-4)
+    assert table.seconds.tolist() == pytest.approx([6.0, 0.5])
+    assert table.nats_per_second.tolist() == pytest.approx((table.nll_nats / table.seconds).tolist())
+    assert table[["genre", "instrument"]].to_numpy().tolist() == [["jig", "piano"]] * 2
 
 
 def test_recordings_train_through_the_same_script(train_audio, tmp_path):

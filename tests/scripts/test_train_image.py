@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from common.results import Results
 from common.training.module import ConditionalELBO
 from modalities.image import ImageCVAE
 
-QUICK = ["--config", "configs/image/digits.yaml", "--config", "configs/trainer/debug.yaml", "--wandb.mode", "offline"]
+WHOLE = ["--data.limit", "null", "--model.evaluation.judge_steps", "null", "--model.evaluation.control_samples", "50"]
+QUICK = [
+    "--config",
+    "configs/image/digits.yaml",
+    "--config",
+    "configs/trainer/debug.yaml",
+    "--wandb.mode",
+    "offline",
+    *WHOLE,
+]
 MLP = ["--model.architecture", "modalities.image.networks.MLP", "--model.architecture.hidden", "[64]"]
 
 
@@ -120,16 +130,19 @@ def test_a_training_that_ends_before_a_validation_is_tested_all_the_same(train_i
     assert Results.read(next(tmp_path.rglob("results.json"))).metrics["test/nll"].value > 0
 
 
-def test_predict_scores_every_test_example(run, train_image):
+def test_predict_scores_every_example_with_its_condition_and_split(run, train_image):
     train_image(
         "predict", "--config", run / "config.yaml", "--ckpt_path",
         run / "checkpoints/best.ckpt", "--trainer.limit_predict_batches", "null",
     )  # fmt: skip
     with (run / "predictions.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert [int(row["index"]) for row in rows] == list(range(500))
+    assert [int(row["index"]) for row in rows] == list(range(5000))
+    assert [row["digit"] for row in rows[::500]] == list("0123456789")
+    assert Counter(row["split"] for row in rows) == {"train": 4000, "val": 500, "test": 500}
     first = rows[0]
-    assert float(first["elbo"]) == pytest.approx(float(first["reconstruction"]) - float(first["kl"]), abs=1e-2)
+    difference = float(first["reconstruction_nats"]) - float(first["kl_nats"])
+    assert float(first["elbo_nats"]) == pytest.approx(difference, abs=1e-2)
 
 
 def test_the_unconditional_model_is_one_option_away(train_image, tmp_path):
@@ -161,5 +174,30 @@ def test_help_explains_and_print_config_prints(run_script):
 
 def test_a_wrong_option_names_itself(run_script):
     result = run_script("scripts/train_image.py", "fit", *QUICK, "--model.latent_size", "3", check=False)
-    assert result.returncode != 0
-    assert "latent_size" in result.stderr
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "unknown option --model.latent_size: did you mean --model.latent_dim?" in line
+
+
+def test_a_mistake_in_the_data_ends_in_one_line(run_script, tmp_path):
+    words = ["--config", "configs/image/folder.yaml", "--data.root", tmp_path / "nowhere", "--run.root", tmp_path]
+    result = run_script("scripts/train_image.py", "fit", *words, check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        f"train_image.py: {tmp_path / 'nowhere'} is not a folder: set data.root, or $SUITE_DATA for the data root"
+    )
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())  # nothing was written
+
+
+def test_without_a_logger_and_with_few_examples_a_run_leaves_its_metrics(train_image, tmp_path):
+    cli = train_image(
+        "fit", *QUICK, *MLP, "--data.limit", "60", "--model.evaluation.judge_steps", "2", "--run.root", tmp_path,
+        "--trainer.logger", "false",
+    )  # fmt: skip
+    assert {path.name for path in cli.folder.iterdir()} >= {"config.yaml", "metrics.csv", "results.json"}
+    assert not (cli.folder / "wandb").exists()
+    run = Results.read(cli.folder / "results.json").run
+    assert run.checkpoint == "best.ckpt"
+    assert (run.parent, run.processes, run.precision) == (None, 1, "32-true")
+    assert set(run.versions) >= {"python", "torch", "lightning"}

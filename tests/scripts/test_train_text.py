@@ -11,7 +11,8 @@ from modalities.text import TextStyleCVAE
 from modalities.text.files import TextFormat
 from scripts.generate import generate, parser
 
-QUICK = ["--config", "configs/text/bible.yaml", "--config", "configs/trainer/debug.yaml", "--data.words", "7"]
+WHOLE = ["--data.limit", "null", "--model.evaluation.judge_steps", "null", "--model.evaluation.control_samples", "50"]
+QUICK = ["--config", "configs/text/bible.yaml", "--config", "configs/trainer/debug.yaml", "--data.words", "7", *WHOLE]
 SMALL = ["--model.architecture.width", "32", "--model.rewrites", "10", "--data.vocabulary", "600"]
 
 
@@ -105,8 +106,9 @@ def test_files_are_scored_sentence_by_sentence(run, verses, tmp_path, run_script
     arguments = ["--in", verses, "--condition", "style=kjv", "--num-samples", 20, "--out", tmp_path / "scores.csv"]
     result = run_script("scripts/evaluate.py", "score", "--ckpt", run / "checkpoints" / "best.ckpt", *arguments)
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert f"NLL {table.nll.mean():.3f}" in result.stdout
-    assert table.text.tolist() == verses.read_text().splitlines()
+    assert f"NLL {table.nll_nats.mean():.3f}" in result.stdout
+    assert table.line.tolist() == [1, 2]
+    assert set(table["style"]) == {"kjv"}
     model = ConditionalELBO.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
     assert isinstance(model, TextStyleCVAE)
     assert table.tokens.tolist() == model.lengths(TextFormat().read(model, verses)).tolist()

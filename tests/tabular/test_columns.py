@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modalities.tabular.columns import encode_table, fit_columns, infer_kind, read_schema
+from modalities.tabular.columns import encode_table, extended, fit_columns, infer_kind, read_schema, schema_of
 from modalities.tabular.data.tables import abalone, anes96, scikit_table, synthetic
 from modalities.tabular.networks.features import Features
 
@@ -105,6 +105,27 @@ def test_a_schema_overrules_the_guess(tmp_path):
     columns = {column.name: column for column in fit_columns(TABLE, read_schema(path))}
     assert columns["visits"].family == "poisson"
     assert columns["group"].values == ("south", "east", "north")
+
+
+def test_the_schema_of_columns_keeps_what_their_values_are():
+    table = pd.DataFrame(
+        {"whole": [0, 1, 0], "half": [0.0, 0.5, 1.0], "truth": [True, False, True], "word": list("aba")}
+    )
+    columns = fit_columns(table, {"half": "ordinal"})
+    again = fit_columns(table, schema_of(columns))
+    assert [(c.values, c.numeric) for c in again] == [
+        (("0", "1"), True), (("0", "0.5", "1"), True), (("False", "True"), True), (("a", "b"), False),
+    ]  # fmt: skip
+    present = [column.present(np.array([1.0])) for column in again]
+    assert [cells[0] for cells in present] == [1, 0.5, True, "b"]
+    assert [cells.dtype for cells in present] == [np.int64, np.float64, np.bool_, object]
+
+
+def test_a_word_among_the_further_values_of_a_column_makes_it_one_of_words():
+    known, fitted = (fit_columns(pd.DataFrame({"n": cells}))[0] for cells in ([0, 1, 1], ["0", "1", "unknown"]))
+    column = extended(known, fitted)
+    assert (column.values, column.numeric) == (("0", "1", "unknown"), False)
+    assert column.present(np.arange(3.0)).tolist() == ["0", "1", "unknown"]
 
 
 @pytest.mark.parametrize(

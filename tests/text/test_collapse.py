@@ -1,7 +1,10 @@
 """Each remedy against posterior collapse, for its effect on a small model of short verses."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from common.objectives.objectives import ELBO
 from common.objectives.schedules import Cyclical, Linear
@@ -80,3 +83,21 @@ def test_word_dropout_makes_the_decoder_ask_the_latent(short_verses):
     lenient = {"objective": ELBO(beta=0.3)}
     asking = trained(short_verses, **lenient, word_dropout=0.8)
     assert kl(asking, short_verses) > kl(trained(short_verses, **lenient), short_verses) + 0.4
+
+
+@pytest.mark.parametrize("stacked", [[], ["bible_translation"], ["bible_rewriting"], ["bible_pretrained"]])
+def test_the_warm_start_of_a_configuration_leaves_half_of_the_training_to_z(stacked):
+    model, data, epochs = {}, {"vocabulary": 4096}, 0
+    for name in ["bible", *stacked]:
+        config = yaml.safe_load((Path("configs") / "text" / f"{name}.yaml").read_text())
+        model["language_model_steps"] = config["model"].get("language_model_steps", model.get("language_model_steps"))
+        beta = config["model"].get("objective", {"init_args": model})["init_args"].get("beta", model.get("beta"))
+        model["beta"] = beta
+        data |= {key: value for key, value in config["data"]["init_args"].items() if key != "tokenizer"}
+        epochs = config["trainer"]["max_epochs"]
+    steps = epochs * len(Bible(**data).loader("train", shuffle=True))
+    ready = model["language_model_steps"]
+    if isinstance(model["beta"], dict):
+        ready = max(ready, model["beta"]["init_args"]["delay"] + model["beta"]["init_args"]["steps"])
+    assert model["language_model_steps"] <= steps / 2
+    assert ready <= 0.65 * steps

@@ -62,6 +62,44 @@ def test_an_exemplar_gives_the_style_whatever_its_padding():
     assert torch.equal(network({}).vector, network(labels(0)).vector)
 
 
+def test_an_absent_exemplar_is_one_of_padding_alone():
+    network = encoder(exemplar=READER)
+    padding = torch.full((2, 3), WORDS.pad)
+    absent = network(labels(0, 1)).vector
+    assert torch.equal(network({**labels(0, 1), "exemplar": padding}).vector, absent)
+    assert torch.equal(absent, network.vector(labels(0, 1)) + network.exemplar_out.bias)
+    padding = {**labels(0, 1), "exemplar": padding}
+    network(padding).vector.sum().backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_an_exemplar_is_dropped_with_the_labels_of_its_row_and_of_the_view():
+    network = encoder(dropout=0.5, exemplar=READER)
+    fields = {**labels(*[0] * 200), "exemplar": rows(*["god made light"] * 200)}
+    batch = Batch(fields["exemplar"], fields, view=Batch(fields["exemplar"], fields))
+    dropped = network.drop(batch)
+    gone = dropped.condition["style"] < 0
+    assert 60 < gone.sum() < 140
+    for part in (dropped, dropped.view):
+        assert torch.equal(part.condition["style"] < 0, gone)
+        assert torch.equal((part.condition["exemplar"] == WORDS.pad).all(1), gone)
+        assert torch.equal(part.condition["exemplar"][~gone], fields["exemplar"][~gone])
+    assert torch.equal(dropped.x, batch.x)
+    null = network(network.null(fields)).vector
+    embedded = network(dropped.condition).vector
+    assert torch.allclose(embedded[gone], null.expand(int(gone.sum()), -1), atol=1e-6)
+    assert (embedded[~gone] - null).abs().amax(1).min() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.5}, {"field_dropout": 0.5}])
+def test_an_exemplar_alone_is_dropped_as_a_label_is(options):
+    network = encoder(use=[], exemplar=READER, **options)
+    exemplars = rows(*["god made light"] * 200)
+    dropped = network.drop(Batch(exemplars, {**labels(*[0] * 200), "exemplar": exemplars})).condition
+    assert 60 < (dropped["exemplar"] == WORDS.pad).all(1).sum() < 140
+    assert dropped["style"].tolist() == [0] * 200  # which it does not read
+
+
 def test_sentences_in_the_condition_need_the_tokenizer():
     with pytest.raises(ValueError, match="needs the tokenizer"):
         StyleEncoder(STYLES, exemplar=READER)
@@ -192,6 +230,20 @@ def test_texts_become_fields():
 def test_wrong_texts_are_refused_with_the_valid_ones(texts, message):
     with pytest.raises(ValueError, match=message):
         encoder(source=READER).parse(texts)
+
+
+def test_lists_of_texts_are_those_of_several_examples():
+    parsed = encoder(source=READER).parse({"style": ["new", "old"], "source": ["god made", "thou"], "age": 41})
+    assert parsed["style"].tolist() == [1, 0]
+    assert torch.equal(parsed["source"], rows("god made", "thou"))
+    assert parsed["age"].tolist() == [41]
+    tokens = rows("god made", "thou")
+    assert encoder(source=READER).parse({"source": tokens})["source"] is tokens
+
+
+def test_a_label_that_is_called_source_stays_a_label():
+    known = encoder({"source": Categorical(["web", "book"])}, exemplar=READER)
+    assert known.parse({"source": "book"})["source"].tolist() == [1]
 
 
 def test_a_model_without_conditions_says_so():

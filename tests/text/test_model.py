@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import warnings
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from common.conditions.condition import Condition
 from common.distributions.flows import FlowPrior
 from common.distributions.priors import ConditionalNormal
 from common.objectives.invariance import Adversary, InformationPenalty
+from common.training.averaging import WeightEMA
 from common.training.checkpoint import description
 from common.training.module import ConditionalELBO
 from modalities.text import StyleEncoder, TextStyleCVAE
@@ -316,6 +318,57 @@ def test_the_first_steps_train_the_decoder_without_z():
     assert phases.language_model == [True] * 6 + [False] * 2
     assert phases.kl[:6] == [0.0] * 6
     assert min(phases.kl[6:]) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("steps", "silent"), [(2, True), (4, False)])
+def test_a_model_and_its_checkpoint_agree_on_whether_z_is_read(steps, silent, tmp_path):
+    model, batch = tiny(language_model_steps=3), example_batch()
+    fit(model, steps).save_checkpoint(tmp_path / "model.ckpt")
+    again = ConditionalELBO.load_from_checkpoint(tmp_path / "model.ckpt")
+    # Of another number of steps, which is no part of the weights.
+    other = ConditionalELBO.load_from_checkpoint(tmp_path / "model.ckpt", language_model_steps=0)
+    trained = tiny()
+    trained.load_state_dict(torch.load(tmp_path / "model.ckpt", weights_only=True)["state_dict"])
+    for one in (model.eval(), again, other, trained.eval()):
+        assert one.ignores_latent is one.language_model_phase is silent
+        assert torch.equal(one.log_likelihood(batch, 4), model.log_likelihood(batch, 4))
+    z, c = torch.randn(2, 4, 8), again.embed(batch)
+    scores = again.decode(z, c).log_prob(batch.x)
+    assert torch.equal(scores[0], scores[1]) is silent
+
+
+def test_weights_from_before_the_phase_was_stored_are_past_it():
+    model, state = tiny(), tiny().state_dict()
+    model.language_model_phase = True
+    del state["warm_start"]
+    model.load_state_dict(state)
+    assert model.language_model_phase is False
+    assert model.state_dict()["warm_start"].item() == 0
+
+
+@pytest.mark.parametrize(("steps", "phase"), [(3, True), (6, False)])
+def test_averaged_weights_keep_the_phase(steps, phase):
+    model, averaging = tiny(language_model_steps=3), WeightEMA(0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = fit(model, steps, averaging)
+    assert averaging._average_model.module.state_dict()["warm_start"].item() == int(phase)
+    assert trainer.model.state_dict()["warm_start"].item() == int(phase)
+
+
+@pytest.mark.parametrize(("steps", "latent"), [(2, True), (4, True), (2, False)])
+def test_a_training_that_ends_within_the_warm_start_says_so(steps, latent):
+    model = tiny(language_model_steps=3, latent=latent)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, steps)
+    said = [str(warning.message) for warning in caught if "language_model_steps" in str(warning.message)]
+    if steps == 4 or not latent:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert "training ended after 2 steps, within the 3 of its warm start" in said[0]
 
 
 def test_in_training_z_is_read_from_the_other_version():

@@ -15,6 +15,7 @@ from common.paths import cache_root, made_once
 
 Columns = dict[str, Tensor]
 FEATURES, COLUMNS = "features.f16", "columns.npz"
+VERSION = 2  # part of every key: raise it when the same settings give other clips
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def cached_clips(settings: Any, make: Callable[[ClipWriter], Columns]) -> Clips:
     """The clips of these settings, from the cache or made now; one process makes them while others wait.
 
     Args:
-        settings: plain data that determines the clips completely: the cache key.
+        settings: plain data that, with `VERSION`, determines the clips completely: the cache key.
         make: writes the clips and returns their columns. If it raises, nothing is cached.
     """
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True, default=str).encode()).hexdigest()[:24]
     folder = cache_root() / "audio" / key
     made_once(folder, lambda partial: _make(partial, make))
     with np.load(folder / COLUMNS) as stored:

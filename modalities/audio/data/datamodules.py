@@ -17,8 +17,9 @@ from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
-from common.data.examples import Examples, Split
-from common.data.splits import hashed_split
+from common.data.examples import Examples
+from common.data.splits import Split, spread
+from common.data.terms import Terms
 from common.paths import data_root
 from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
@@ -41,6 +42,9 @@ class AudioData(ConditionalDataModule):
         base: as in `ConditionalDataModule`.
     """
 
+    limits_itself = True
+    learned = ("attributes", "features")
+
     def __init__(
         self,
         features: LogMel = LogMel(),  # noqa: B008 (frozen)
@@ -50,9 +54,23 @@ class AudioData(ConditionalDataModule):
         super().__init__(batch_size, **base)
         self.settings = features
 
+    def adopt(self, terms: Terms) -> None:
+        """As in the base; clips and features are those of the checkpoint's model."""
+        super().adopt(terms)
+        known: LogMel | None = terms.learned.get("features")
+        if known is not None:
+            # Without mean and deviation, which are no part of the cached features.
+            settings = replace(known, mean=self.settings.mean, std=self.settings.std)
+            if settings != self.settings:
+                rank_zero_info(f"sound is read as the checkpoint's model reads it: {settings}")
+            self.settings = settings
+
     @cached_property
     def features(self) -> LogMel:
         """The features with mean and deviation of the training clips, from which the model is built."""
+        known: LogMel | None = self.known("features")
+        if known is not None:
+            return known
         rows = self.whole.splits["train"]
         log_mel = self.whole.x[rows[:: max(1, len(rows) // STATISTICS_CLIPS)]].float()
         return replace(self.settings, mean=round(log_mel.mean().item(), 4), std=round(log_mel.std().item(), 4))
@@ -78,7 +96,7 @@ class Tunes(AudioData):
         instruments: instruments that play every clip, out of piano, guitar, accordion, fiddle and flute.
         clips: most clips of a tune of the commonest genre; a genre that is n times rarer gives sqrt(n) times as many,
             which may overlap.
-        limit: number of tunes, spread over the collection, for a quick trial; None takes all.
+        limit: about so many clips, of tunes spread over the collection, for a trial; None takes all.
         views: in training z is inferred from the same clip on a random instrument, so that it does not depend on the
             instrument.
         shares: shares of validation and test tunes.
@@ -90,18 +108,18 @@ class Tunes(AudioData):
         performance: Literal["customary", "as_notated"] = "customary",
         instruments: Sequence[str] = tuple(PROGRAMS),
         clips: int = 4,
-        limit: int | None = None,
         views: bool = False,
         shares: tuple[float, float] = (0.1, 0.1),
+        limit: int | None = None,
         **base: Any,
     ) -> None:
-        super().__init__(**base)
+        super().__init__(limit=limit, **base)
         unknown = [name for name in instruments if name not in PROGRAMS]
         if unknown or not instruments:
             raise ValueError(f"instruments {', '.join(unknown) or 'none'}: there are {', '.join(PROGRAMS)}")
         self.performance = Performance(performance)
         self.instruments = list(instruments)
-        self.clips, self.limit, self.views, self.shares = clips, limit, views, shares
+        self.clips, self.views, self.shares = clips, views, shares
 
     @property
     def customary_tempo(self) -> dict[str, float]:
@@ -110,15 +128,17 @@ class Tunes(AudioData):
 
     def load(self) -> Examples:
         """Renders the tunes, or reads them from the cache if an earlier run had the same settings."""
-        files = tune_files()
-        if self.limit is not None:
-            files = files[:: max(1, len(files) // self.limit)][: self.limit]
+        every = tune_files()
+        clips = self.clips * len(self.instruments)  # of a tune of the commonest genre
+        tunes = None if self.limit is None else max(1, self.limit // clips)
+        files = [every[position] for position in spread(len(every), tunes)]
         settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
         cached = cached_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
         self.tune = cached.columns["tune"]
         fields = {name: cached.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
-        return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]))
+        origin = {"tune": self.tune.tolist(), "seconds": [self.settings.seconds] * len(self.tune)}
+        return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]), origin=origin)
 
     def _render(self, files: list[Path], writer: ClipWriter) -> Columns:
         tunes, left_out = read_tunes(files)
@@ -131,7 +151,7 @@ class Tunes(AudioData):
         side = {row: SPLITS.index(name) for name, rows in parts.items() for row in rows.tolist()}
         labels: list[tuple[int, int, int, int]] = []
         counts = Counter(tune.genre for tune in tunes)
-        for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune")):
+        for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune", disable=None)):
             wanted = round(self.clips * math.sqrt(max(counts.values()) / counts[tune.genre]))
             for start in clip_starts(tune, self.performance, self.settings.seconds, wanted):
                 writer.append(self._clip(tune, start))
@@ -164,8 +184,8 @@ class RecordedAudio(AudioData):
     """Base of collections of sound files, which are cut into clips once and cached.
 
     Files may have any sample rate and number of channels. They are read in blocks and their features stay on disk, so
-    that neither a long file nor a large collection has to fit into memory. The split is by recording, or by the groups
-    of the collection, never by clip.
+    that neither a long file nor a large collection has to fit into memory for training; a test reads the test clips as
+    a whole. The split is by recording, or by the groups of the collection, never by clip.
 
     Args:
         root: folder of the files.
@@ -194,24 +214,35 @@ class RecordedAudio(AudioData):
 
     def load(self) -> Examples:
         """Reads the labels, and cuts the files or reads their clips from the cache."""
-        recordings = self.recordings()
+        recordings = self.recordings().few(self.limit)
         names = self.condition or list(recordings.conditions.columns)
         fields, attributes = condition_columns(recordings.conditions, names, recordings.source, self.continuous)
         stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in recordings.files]
         settings = [asdict(self.settings), self.cut, self.faulty, stamps]
         cached = cached_clips(settings, lambda writer: self._cut(recordings.files, writer))
         owner = cached.columns["recording"]
-        if recordings.splits is None:
-            splits = hashed_split([recordings.groups[row] for row in owner.tolist()], self.shares)
+        if recordings.splits is None or self.scores_all:
+            splits = self.split([recordings.groups[row] for row in owner.tolist()], self.shares)
         else:
             splits = _shuffled(torch.tensor([SPLITS.index(name) for name in recordings.splits])[owner])
         fields = {name: field[owner] for name, field in fields.items()}
-        return Examples(cached.x, fields, fit_continuous(attributes, fields, splits["train"]), splits)
+        attributes = fit_continuous(attributes, fields, splits["train"])
+        return Examples(cached.x, fields, attributes, splits, origin=self._origin(recordings.files, owner.tolist()))
+
+    def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, list[Any]]:
+        """File, number in the file and length of each clip."""
+        counts: Counter[int] = Counter()
+        numbers = []
+        for row in owner:
+            numbers.append(counts[row])
+            counts[row] += 1
+        seconds = [self.settings.seconds] * len(owner)
+        return {"file": [str(files[row]) for row in owner], "clip": numbers, "seconds": seconds}
 
     def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
         owner: list[int] = []
         problems: list[str] = []
-        for row, file in enumerate(tqdm(files, desc="cutting recordings", unit="file")):
+        for row, file in enumerate(tqdm(files, desc="cutting recordings", unit="file", disable=None)):
             try:
                 for clip in clips(file, self.settings, self.cut):
                     writer.append(self.settings.log_mel(clip)[None, None])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torchaudio
 
-from common.data.examples import Split
+from common.conditions.columns import read_csv
+from common.data.splits import Split, spread
 from common.lazy import pd
 from modalities.audio.signal.audio_files import sound_files
 
@@ -34,6 +35,17 @@ class Recordings:
     source: Path
     splits: Sequence[Split] | None = None
 
+    def few(self, limit: int | None) -> Recordings:
+        """At most `limit` recordings, spread over the collection; None keeps all."""
+        rows = spread(len(self.files), limit)
+        return Recordings(
+            [self.files[row] for row in rows],
+            self.conditions.iloc[rows].reset_index(drop=True),
+            [self.groups[row] for row in rows],
+            self.source,
+            None if self.splits is None else [self.splits[row] for row in rows],
+        )
+
 
 def genre_folders(root: Path) -> Recordings:
     """One folder per genre, with files at any depth below it.
@@ -55,10 +67,12 @@ def genre_folders(root: Path) -> Recordings:
 def table_file(root: Path, csv: Path, group: str | None) -> Recordings:
     """A CSV whose first column names files below `root`; every other column is a condition.
 
+    A recording whose cell of the column `group` is empty is in no group but its own.
+
     Raises:
         ValueError: naming the CSV and the row at fault, a file that is named twice or not at all, or a missing column.
     """
-    table = pd.read_csv(csv)
+    table = read_csv(csv)
     if table.shape[1] < 2 or table.empty:
         raise ValueError(f"{csv} needs a column of file names, at least one of conditions, and rows")
     column = table.columns[0]
@@ -77,7 +91,9 @@ def table_file(root: Path, csv: Path, group: str | None) -> Recordings:
         raise ValueError(f"{csv} says nothing about {unnamed[0]} ({len(unnamed)} such files): {AGREE}")
     if group is not None and group not in table.columns:
         raise ValueError(f"{csv} has no column {group} to split by; it has: {', '.join(table.columns)}")
-    groups = names if group is None else [str(value) for value in table[group]]
+    groups = names
+    if group is not None:
+        groups = [name if pd.isna(value) else str(value) for name, value in zip(names, table[group], strict=True)]
     return Recordings([root / name for name in names], table.drop(columns=column), groups, csv)
 
 

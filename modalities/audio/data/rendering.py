@@ -24,7 +24,6 @@ SWING = 0.64  # share of a pair of short notes that the first one takes in swung
 HIGHEST = 88  # MIDI pitch above which some of the soundfont's instruments never end a note: the synthesiser would hang
 FEWEST = 4  # least number of notes in a clip
 FULL = 0.9  # least share of a clip that lies within the tune
-VERSION = 1  # part of every cache key: raise it when the same settings give another sound
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def sources_digest(files: Sequence[Any]) -> str:
     import symusic
 
     font = package_folder("pretty_midi") / "TimGM6mb.sf2"
-    digest = hashlib.sha256(f"{VERSION} {symusic.__version__} {font.name} {font.stat().st_size}".encode())
+    digest = hashlib.sha256(f"{symusic.__version__} {font.name} {font.stat().st_size}".encode())
     for file in files:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from common.data.examples import Split
+from common.data.splits import Split
 
 GENRES = ("clog", "hornpipe", "jig", "reel", "strathspey")
 COMPOUND = ("jig",)  # dances in compound metre, whose beat has three parts

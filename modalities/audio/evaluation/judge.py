@@ -59,12 +59,14 @@ class AudioJudge(nn.Module):
 
     @staticmethod
     @torch.inference_mode(False)  # a test calls it in inference mode, whose tensors cannot be trained
-    def of(table: Examples, features: LogMel, fingerprint: str) -> "AudioJudge | None":
+    def of(table: Examples, features: LogMel, fingerprint: str, steps: int | None = None) -> "AudioJudge | None":
         """The judge of a table, from the cache or trained and cached now; None if no field is categorical."""
         if not judged(table.attributes):
             return None
         judge = AudioJudge(table.attributes, table.x.shape[2])
-        load_or_train(judge, f"audio-{fingerprint}-{VERSION}", lambda: judge.fit(table, features))
+        options = {} if steps is None else {"steps": steps}
+        name = "-".join(map(str, ["audio", fingerprint, VERSION, *options.values()]))
+        load_or_train(judge, name, lambda: judge.fit(table, features, **options))
         judge.real = examine(judge, table, features)
         return judge
 

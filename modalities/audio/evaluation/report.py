@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions.attributes import Categorical, Fields
+from common.conditions.attributes import Categorical
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
@@ -31,7 +31,7 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
 
     def make_judge(self, data: AudioData) -> AudioJudge | None:
         """A convolutional network; None if no field is categorical."""
-        return AudioJudge.of(data.whole, data.features, data.fingerprint)
+        return AudioJudge.of(data.whole, data.features, data.fingerprint, self.judge_steps)
 
     def figures(
         self, model: AudioGenreCVAE, data: AudioData, evaluation: Evaluation, table: Columns
@@ -58,8 +58,11 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
 
 
 def _by_parts(model: AudioGenreCVAE, apply: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-    parts = [batch[slice(start, start + ROWS)] for start in range(0, len(batch), ROWS)]
-    return torch.cat([apply(part.to(model.device)).cpu() for part in parts])
+    return torch.cat([apply(batch[rows].to(model.device)).cpu() for rows in _parts(len(batch))])
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + ROWS) for start in range(0, count, ROWS)]
 
 
 def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) -> Figures:
@@ -67,30 +70,28 @@ def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) ->
 
     The melody is compared by chroma and by onsets, with the source and with another test clip of the new value.
     If the new value may change the tempo, both take the best of many uniform stretches of time; if not,
-    self-similarity, which does not depend on the instrument, is compared as well.
+    self-similarity, which does not depend on the instrument, is compared as well. Clips without a value are left out.
     """
     attribute = clips.fields[name]
     assert isinstance(attribute, Categorical)
-    batch = clips.batch[slice(0, model.transfers)]
+    batch = clips.batch[clips.batch.condition[name] >= 0][slice(0, model.transfers)]
+    if len(batch) == 0:
+        return {}
     count = len(attribute.values)
     own = batch.condition[name]
-    fields: Fields = {name: (own + torch.randint(1, count, own.shape)) % count}
-    target = fields[name]
-    requested = batch.replace(condition={**batch.condition, "target": target})
-
-    def change(part: Batch) -> Tensor:
-        source = {key: value for key, value in part.condition.items() if key != "target"}
-        return model.transfer(part.replace(condition=source), {name: part.condition["target"]})
-
-    changed = clips.vocoder.round_trip(_by_parts(model, change, requested), clips.features)
-    expected = {**batch.condition, **fields}
+    target = (own + torch.randint(1, count, own.shape)) % count
+    parts = [model.transfer(batch[rows].to(model.device), {name: target[rows]}).cpu() for rows in _parts(len(batch))]
+    changed = clips.vocoder.round_trip(torch.cat(parts), clips.features)
+    expected = {**batch.condition, name: target}
     figures: Figures = {}
     for prefix, judge in clips.judges.items():
         predicted = judge.read(changed)
         for field in clips.fields:
             how = f"{'second' if prefix else 'frozen'} judge, test clips with another {name}, through sound"
-            hits = predicted[field] == expected[field]
-            figures[f"test/{prefix}transfer/{name}/accuracy/{field}"] = Measurement.accuracy(hits, how)
+            known = expected[field] >= 0
+            if known.any():
+                hits = predicted[field][known] == expected[field][known]
+                figures[f"test/{prefix}transfer/{name}/accuracy/{field}"] = Measurement.accuracy(hits, how)
     stretch = name == STRETCHED
     curves: dict[str, Callable[[Tensor], Tensor]] = {
         "chroma": lambda x: chroma(x, clips.features),
@@ -98,7 +99,7 @@ def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) ->
     }
     if not stretch:
         curves["self_similarity"] = self_similarity
-    others = _others(clips, target, name, len(batch))
+    others = _others(clips, target, name)
     for kind, curve in curves.items():
         outcome = curve(clips.features.restore(changed))
         for suffix, x in (("", batch.x), ("_random", others)):
@@ -109,13 +110,13 @@ def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) ->
     return figures
 
 
-def _others(clips: ClipEvaluation, target: Tensor, name: str, count: int) -> Tensor:
+def _others(clips: ClipEvaluation, target: Tensor, name: str) -> Tensor:
     """A real test clip of each target value; any test clip if none has it."""
-    table = clips.data.examples
+    table = clips.data.whole
     rows = table.splits["test"]
     values = table.fields[name][rows]
     chosen = []
-    for position, value in enumerate(target[:count].tolist()):
+    for position, value in enumerate(target.tolist()):
         pool = rows[values == value]
         pool = pool if len(pool) else rows
         chosen.append(int(pool[(position * 7919 + 13) % len(pool)]))

@@ -144,11 +144,10 @@ def _onset_starts(sound: soundfile.SoundFile, file: Path, features: LogMel, leng
     for start in range(0, sound.frames, step):
         sound.seek(start)
         block = torch.from_numpy(_read(sound, step, file)).mean(1)
-        strength = onset_strength(
-            features.log_mel(resample(block, sound.samplerate, features.sample_rate))[None, None]
-        )[0]
-        if strength.numel() == 0:
+        log_mel = features.log_mel(resample(block, sound.samplerate, features.sample_rate))
+        if log_mel.shape[-1] < 2:  # the last block may be too short to rise from frame to frame
             continue
+        strength = onset_strength(log_mel[None, None])[0]
         padded = torch.nn.functional.pad(strength, (1, 1))
         peaks = (strength >= padded[:-2]) & (strength > padded[2:]) & (strength > strength.mean() + strength.std())
         ratio = features.hop * sound.samplerate / features.sample_rate

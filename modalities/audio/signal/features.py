@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 from torchaudio.transforms import MelSpectrogram
 
@@ -76,10 +77,14 @@ class LogMel(Configurable):
         )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """Natural log-mel power [..., mels, T // hop] of waveforms [..., T], not standardised."""
+        """Natural log-mel power [..., mels, T // hop] of waveforms [..., T], not standardised.
+
+        Waveforms shorter than a window end in silence, because the transform reflects half a window at each end.
+        """
         transform = self.spectrogram.to(waveform.device)
         frames = waveform.shape[-1] // self.hop
-        return transform(waveform.float())[..., :frames].clamp_min(self.floor).log()
+        padded = torch.nn.functional.pad(waveform.float(), (0, max(0, self.n_fft - waveform.shape[-1])))
+        return transform(padded)[..., :frames].clamp_min(self.floor).log()
 
     def standardise(self, log_mel: Tensor) -> Tensor:
         """Standardised features, the model's input, of natural log-mel power."""

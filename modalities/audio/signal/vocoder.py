@@ -87,13 +87,15 @@ class GriffinLim(Vocoder):
     def segment(self, log_mel: Tensor, features: LogMel) -> Tensor:
         """Waveforms [B, frames * hop]."""
         power = self.invert(log_mel.float().exp(), features)
-        # The last frame is repeated, because centred windows need frames + 1 of them.
-        power = torch.cat([power, power[..., -1:]], dim=-1)
+        # The last frame is repeated: centred windows need frames + 1 of them, and a sound of over half a window.
+        frames = max(log_mel.shape[-1], features.n_fft // (2 * features.hop) + 1)
+        power = torch.cat([power, power[..., -1:].expand(-1, -1, frames + 1 - power.shape[-1])], dim=-1)
         window = features.spectrogram.spectrogram.window.to(power.device)
-        return griffinlim(
+        sound: Tensor = griffinlim(
             power, window, features.n_fft, features.hop, features.n_fft, 2.0, self.iterations, self.momentum,
-            log_mel.shape[-1] * features.hop, rand_init=False,
+            frames * features.hop, rand_init=False,
         )  # fmt: skip
+        return sound[:, : log_mel.shape[-1] * features.hop]
 
     def invert(self, mel: Tensor, features: LogMel) -> Tensor:
         """Power spectrogram [B, bins, frames] whose mel spectrogram approximates `mel` [B, mels, frames]."""

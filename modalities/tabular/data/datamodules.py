@@ -12,9 +12,10 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
-from common.data.splits import random_split
+from common.data.splits import everything, random_split, spread
+from common.data.terms import name_map
 from common.lazy import pd
-from modalities.tabular.columns import Column, Schema, encode_table, fit_columns, read_schema, schema_of
+from modalities.tabular.columns import Column, Schema, encode_table, extended, fit_columns, read_schema, schema_of
 from modalities.tabular.data.masks import Mechanism, hide, randomly_masked
 from modalities.tabular.data.table_files import read_table
 from modalities.tabular.data.tables import scikit_table, synthetic
@@ -44,7 +45,12 @@ class TabularData(ConditionalDataModule):
         held_out: share of the observed cells for validation (`protocol: cells`).
         schema: YAML file with kinds of columns that replace the inferred ones.
         seed: seed of splits, masks and shuffling.
+        map: other names for columns, `old=new` or a list of these.
+        limit: most rows to read, spread over all, for a trial; None reads all.
     """
+
+    limits_itself = True
+    learned = ("attributes", "columns")
 
     def __init__(
         self,
@@ -57,8 +63,11 @@ class TabularData(ConditionalDataModule):
         held_out: float = 0.1,
         schema: Path | None = None,
         seed: int = 0,
+        map: list[str] | str | None = None,
+        limit: int | None = None,
     ) -> None:
-        super().__init__(batch_size, seed)
+        super().__init__(batch_size, seed, limit=limit)
+        self.column_names = name_map(map)  # columns, not conditions, have the names of a table
         self.mechanism, self.rate, self.protocol = mechanism, rate, protocol
         self.statistics = statistics
         self.shares = shares
@@ -80,29 +89,67 @@ class TabularData(ConditionalDataModule):
     @cached_property
     def _prepared(self) -> tuple[list[Column], Examples]:
         frame = self.frame()
-        if len(frame) < 10:
+        frame = frame.iloc[spread(len(frame), self.limit)]
+        if self.protocol == "cells" and self.targets():
+            raise ValueError("data.target hides columns of test rows: it needs data.protocol rows")
+        if self.scores_all:
+            splits = everything(len(frame))
+        elif len(frame) < 10:
             raise ValueError(f"a table of {len(frame)} rows is too small to be split: give at least 10")
-        kinds = fit_columns(frame, self.schema())
-        splits = random_split(len(frame), self.shares, self.seed)
+        else:
+            splits = random_split(len(frame), self.shares, self.seed)
+        known: list[Column] | None = self.known("columns")
+        if known is not None:
+            frame, kinds = self._in_known_columns(frame, known)
+        else:
+            kinds = fit_columns(frame, self.schema())
         hidden = hide(encode_table(frame, kinds).astype(float), self.mechanism, self.rate, self.seed)
         incomplete = frame.mask(hidden)
         scaled_by = frame if self.statistics == "all" else incomplete
         train = None if self.protocol == "cells" or self.statistics == "all" else splits["train"].numpy()
-        columns = fit_columns(scaled_by, schema_of(kinds), train)
+        columns = kinds if known is not None else fit_columns(scaled_by, schema_of(kinds), train)
         x = torch.from_numpy(encode_table(frame, columns))
         observed = x.masked_fill(torch.from_numpy(hidden), float("nan"))
         if self.protocol == "rows":
             rows = torch.cat([splits["val"], splits["test"]])
             for name in self.targets():
                 observed[rows, [column.name for column in columns].index(name)] = float("nan")
-            return columns, Examples(x, {OBSERVED: observed}, {}, splits)
+            return columns, Examples(x, {OBSERVED: observed}, {}, splits, origin={"row": range(1, len(x) + 1)})
         generator = torch.Generator().manual_seed(self.seed)
         training = observed.masked_fill(torch.rand(x.shape, generator=generator) < self.held_out, float("nan"))
         both = {OBSERVED: torch.cat([training, observed])}
         rows = torch.arange(len(x))
         return columns, Examples(
-            torch.cat([observed, x]), both, {}, {"train": rows, "val": rows, "test": rows + len(x)}
+            torch.cat([observed, x]),
+            both,
+            {},
+            {"train": rows, "val": rows, "test": rows + len(x)},
+            origin={"row": 2 * list(range(1, len(x) + 1))},
         )
+
+    def _in_known_columns(self, frame: pd.DataFrame, known: list[Column]) -> tuple[pd.DataFrame, list[Column]]:
+        """The table in the columns that a checkpoint's model knows, by name, and these columns.
+
+        For a training that starts from its weights, further columns and values are added to the known ones.
+
+        Raises:
+            ValueError: for a missing or an additional column; the message lists the names on both sides.
+        """
+        names, present = [column.name for column in known], [str(name) for name in frame.columns]
+        missing = [name for name in names if name not in present]
+        further = [name for name in present if name not in names]
+        if self.terms is not None and self.terms.extend:
+            fitted = {column.name: column for column in fit_columns(frame, self.schema())}
+            kept = [extended(column, fitted[column.name]) for column in known if column.name in fitted]
+            columns = kept + [fitted[name] for name in further]
+            return frame.set_axis(present, axis=1)[[column.name for column in columns]], columns
+        if missing or further:
+            raise ValueError(
+                f"the table lacks {', '.join(missing) or 'no column'} and has {', '.join(further) or 'none'} besides: "
+                f"the checkpoint's model knows {', '.join(names)}. Rename columns with --data.map OLD=NEW, leave some "
+                "out with --data.drop '[NAME]', or train from its weights: fit --weights CKPT"
+            )
+        return frame.set_axis(present, axis=1)[names], list(known)
 
     def load(self) -> Examples:
         """Reads the table, hides cells, and scales the rest."""
@@ -113,6 +160,18 @@ class TabularData(ConditionalDataModule):
         """The table's columns, from which the model is built."""
         _ = self.whole
         return self._prepared[0]
+
+    def details(self) -> list[str]:
+        """Kind of each column and its empty cells; how many cells are hidden."""
+        x, observed = self.examples.x, self.examples.fields[OBSERVED]
+        empty = x.isnan().float().mean(0).tolist()
+        kinds: dict[str, list[str]] = {}
+        for column, share in zip(self.columns, empty, strict=True):
+            name = f"{column.name} ({share:.0%} empty)" if share else column.name
+            kinds.setdefault(column.kind, []).append(name)
+        hidden = (observed.isnan() & ~x.isnan()).sum() / (~x.isnan()).sum().clamp_min(1)
+        lines = [f"{kind} columns: {', '.join(names)}" for kind, names in kinds.items()]
+        return [*lines, f"{hidden:.0%} of the known cells are hidden ({self.mechanism}), for the test to impute"]
 
     def transform(self, batch: Batch, training: bool) -> Batch:
         """Rows with a mask of known cells; in training, of observed ones, a random part of which is the condition."""
@@ -134,8 +193,8 @@ class ScikitTable(TabularData):
         return scikit_table(self.name)
 
     def schema(self) -> Schema:
-        """All columns are continuous, as in MIWAE's protocol, unless a file says otherwise."""
-        return super().schema() or dict.fromkeys(scikit_table(self.name).columns, "continuous")
+        """All columns are continuous, as in MIWAE's protocol, but for those of which a file says otherwise."""
+        return {**dict.fromkeys(scikit_table(self.name).columns, "continuous"), **super().schema()}
 
 
 class BreastCancer(ScikitTable):
@@ -204,8 +263,13 @@ class TableFile(TabularData):
         if unknown:
             names = ", ".join(map(str, table.columns))
             raise ValueError(f"{self.root} has no column {', '.join(unknown)}; it has: {names}")
-        return table.drop(columns=self.drop)
+        table = table.drop(columns=self.drop)
+        unknown = [name for name in self.column_names if name not in table.columns]
+        if unknown:
+            names = ", ".join(map(str, table.columns))
+            raise ValueError(f"data.map: {self.root} has no column {', '.join(unknown)}; it has: {names}")
+        return table.rename(columns=self.column_names)
 
     def targets(self) -> list[str]:
         """Columns that validation and test always hide."""
-        return self.target
+        return [self.column_names.get(name, name) for name in self.target]

@@ -77,29 +77,35 @@ def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
 def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
     """The text of a CSV file with its empty cells from x [N, F]; every other character is unchanged.
 
-    Columns are matched by name, in the file's order.
+    Columns are matched by name, in the file's order. As in `read_table`, blank lines are no rows, and the cells that a
+    short line lacks are empty.
 
     Raises:
-        ValueError: if a column of the model is not, or not once, in the header.
+        ValueError: if a column of the model is not, or not once, in the header, if a line has more cells than the
+            header, or if the file has not N rows.
     """
-    header, *lines = _lines_of(path.read_bytes().decode("utf-8"))
-    names = [_unquoted(cell) for cell in header[0]]
+    lines = _lines_of(path.read_bytes().decode("utf-8"))
+    header, *rows = [cells for cells, _ in lines if len(cells) > 1 or cells[0].strip(" \t")]
+    names = [_unquoted(cell) for cell in header]
     names[0] = names[0].removeprefix("\ufeff")
     for column in columns:
         if names.count(column.name) != 1:
             raise ValueError(f"{path} names the column {column.name} {names.count(column.name)} times, not once")
     values = x.nan_to_num().double().cpu().numpy()
     presented = {names.index(c.name): (c, c.present(values[:, i])) for i, c in enumerate(columns)}
-    parts = [",".join(header[0]) + header[1]]
-    row = 0
-    for cells, ending in lines:
-        if cells != [""]:  # pandas skips empty lines, too
-            for position, (column, filling) in presented.items():
-                if _unquoted(cells[position]) in MISSING:
-                    cells[position] = _quoted(format_cell(filling[row], column))
-            row += 1
-        parts.append(",".join(cells) + ending)
-    return "".join(parts)
+    if len(rows) != len(x):
+        raise ValueError(
+            f"{path} has {len(rows)} rows and {len(x)} were read from it: look for open quotes, and quotes inside of "
+            "cells"
+        )
+    for row, cells in enumerate(rows):
+        if len(cells) > len(names):
+            raise ValueError(f"{path}, row {row + 1} has {len(cells)} cells, more than the {len(names)} of the header")
+        cells += [""] * (len(names) - len(cells))
+        for position, (column, filling) in presented.items():
+            if _unquoted(cells[position]) in MISSING:
+                cells[position] = _quoted(format_cell(filling[row], column))
+    return "".join(",".join(cells) + ending for cells, ending in lines)
 
 
 def format_cell(value: object, column: Column) -> str:

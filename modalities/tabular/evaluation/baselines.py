@@ -13,13 +13,14 @@ import torch
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (makes the next import work)
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.linear_model import BayesianRidge
 
 from common.lazy import pd
 from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
-from modalities.tabular.imputation.imputer import CVAEImputer, held_out_cells
+from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
+from modalities.tabular.imputation.sampling import some_rows
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
 
@@ -61,8 +62,7 @@ def mean_or_mode(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> F
 
 
 def _column_means(plain: PlainTable) -> np.ndarray:
-    filled = SimpleImputer(strategy="mean", keep_empty_features=True).fit_transform(plain.incomplete())
-    means = np.where(plain.known, 0.0, filled).sum(0) / np.maximum((~plain.known).sum(0).numpy(), 1)
+    means = np.nanmean(plain.incomplete(), axis=0)
     for column, own in zip(plain.columns, plain.layout.slices(), strict=True):
         if column.discrete and column.kind != "categorical":
             means[own] = (int(np.argmax(column.shares)) - column.location) / column.scale
@@ -84,8 +84,9 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
     plain = PlainTable.of(table, columns)
     observed = plain.known
     cells = held_out_cells(torch.ones(len(table), len(columns), dtype=torch.bool), 5, 0.1, seed)
-    held_out = [hidden[:5000, plain.layout.column] & observed[:5000] for hidden in cells]
-    size, ridge = choose_factors(plain.features[:5000], observed[:5000], held_out)
+    rows = some_rows(len(table), CHOICE_ROWS, seed)
+    held_out = [hidden[rows][:, plain.layout.column] & observed[rows] for hidden in cells]
+    size, ridge = choose_factors(plain.features[rows], observed[rows], held_out)
     solution = FactorAnalysis.fit(plain.features, observed, size, ridge=ridge)
     mean, variance = solution.predict(plain.features, observed)
     mean = torch.where(observed, plain.features, mean)

@@ -49,7 +49,7 @@ def run_protocol(
     truth = decoded(encode_table(table, columns := refit(table, columns)).astype(float), columns)
     values: dict[str, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     work = [(mask, method) for mask in masks for method in methods]
-    for mask, method in (bar := tqdm(work, desc=name, unit="run", leave=False)):
+    for mask, method in (bar := tqdm(work, desc=name, unit="run", leave=False, disable=None)):
         bar.set_postfix_str(f"mask {mask}, {method}")
         hidden = hide(truth, mechanism, rate, mask)
         start = time.perf_counter(), time.process_time()

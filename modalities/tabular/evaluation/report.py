@@ -1,11 +1,11 @@
 """Report of a tabular model: test figures beyond those of all modalities, pictures and completed rows."""
 
 import time
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from common.batch import Batch
@@ -20,14 +20,14 @@ from modalities.tabular.data import TabularData
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.files import TableFormat, as_frame
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
-from modalities.tabular.imputation.sampling import impute_rows, interval_factor, masked_log_likelihood
+from modalities.tabular.imputation.sampling import impute_rows, interval_factor, masked_log_likelihood, some_rows
 from modalities.tabular.model import TabularCVAE
 
 COVERAGE = 0.9  # nominal coverage of the intervals
 PROPOSALS = 100
 DRAWS = 200
 LIKELIHOOD_SAMPLES = 200
-CALIBRATION_ROWS = 300
+CALIBRATION_ROWS = 300  # most validation rows whose hidden cells set the width of the intervals
 SHOWN_ROWS = 20
 
 
@@ -57,8 +57,9 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         truth = decoded(x.double().numpy(), model.columns)
         hidden = (observed.isnan() & ~x.isnan()).numpy()
         figures = imputation_metrics(filled, truth, hidden, model.columns, COVERAGE)
-        how = "widening that covers validation cells"
-        figures["interval_factor"] = Measurement(factor, None, len(rows), "ratio", how)
+        calibrated = min(CALIBRATION_ROWS, len(data.examples.splits["val"]))
+        how = "widening that covers the hidden cells of validation rows"
+        figures["interval_factor"] = Measurement(factor, None, calibrated, "ratio", how)
         how = f"{PROPOSALS} samples of z, {DRAWS} imputations of {len(rows)} rows"
         figures["imputation_seconds"] = Measurement(seconds, None, len(rows), "s", how)
         if model.condition.reads_observed:
@@ -71,7 +72,7 @@ class TabularReport(Report[TabularCVAE, TabularData]):
             return _media(model, batch)
 
     def after_validation(self, model: TabularCVAE, data: TabularData) -> None:
-        """Sets the factor by which 90 % intervals cover the hidden cells of the first validation rows."""
+        """Sets the factor by which 90 % intervals cover the hidden cells of some validation rows."""
         with eval_mode(model):
             model.widening.fill_(_widening(model, data))
 
@@ -93,7 +94,8 @@ def _gain(model: TabularCVAE, data: TabularData, evaluation: Evaluation) -> Meas
 
 def _widening(model: TabularCVAE, data: TabularData) -> float:
     """The widening factor for `Imputation.interval`, from hidden validation cells."""
-    rows = data.examples.splits["val"][:CALIBRATION_ROWS]
+    rows = data.examples.splits["val"]
+    rows = rows[some_rows(len(rows), CALIBRATION_ROWS, model.evaluation.seed)]
     x, observed = data.examples.x[rows].to(model.device), data.examples.fields[OBSERVED][rows].to(model.device)
     numbers = torch.tensor([not column.discrete for column in model.columns], device=model.device)
     cells = observed.isnan() & ~x.isnan() & numbers
@@ -112,7 +114,7 @@ def _log_likelihoods(model: TabularCVAE, data: TabularData, cells: np.ndarray, s
 def _media(model: TabularCVAE, batch: Batch) -> Media:
     assert batch.mask is not None
     observed = batch.condition[OBSERVED]
-    imputation = impute_rows([model], observed, PROPOSALS, 20, model.evaluation.seed)
+    imputation = impute_rows([model], observed, PROPOSALS, 0, model.evaluation.seed)
     truth = batch.shown(float("nan")).x
     pictures = {"scatter": _scatter(model, truth, observed, imputation.point)}
     pictures["completed"] = _heat_map(model, truth, observed, imputation.point)
@@ -123,7 +125,7 @@ def _media(model: TabularCVAE, batch: Batch) -> Media:
     return Media(pictures, {"completed": text.where(~marks, "[" + text + "]")})
 
 
-def _scatter(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Any:
+def _scatter(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Image.Image:
     """True against imputed, in the standardised units of the features, a panel for each of up to 12 columns."""
     layout = model.features
     true, known = (part.cpu() for part in layout(truth))
@@ -146,7 +148,7 @@ def _scatter(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor)
     return render(figure)
 
 
-def _heat_map(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Any:
+def _heat_map(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Image.Image:
     """Observed, completed and true rows, in the standardised units of the features."""
     layout = model.features
     parts = {"observed": observed, "completed": point, "true": truth}

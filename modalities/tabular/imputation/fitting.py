@@ -23,11 +23,11 @@ class Fitting(Configurable):
 
     Attributes:
         min_steps: least optimiser steps: the first ones nearly always help, but by less than the noise of the score.
-        max_steps: most optimiser steps.
+        max_steps: most optimiser steps; 0 leaves the linear start as it is.
         learning_rate: learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         batch_size: rows per step.
-        check_every: steps between two checks of the held-out score.
+        check_every: steps between two checks of the held-out score; `max_steps` where that is less.
         patience: checks without improvement before training stops.
         check_rows: most rows of a check.
         proposals: importance samples of a check.
@@ -39,7 +39,7 @@ class Fitting(Configurable):
     weight_decay: float = 1e-4
     batch_size: int = 64
     check_every: int = 20
-    patience: int = 6
+    patience: int = 5
     check_rows: int = 400
     proposals: int = 10
 
@@ -74,17 +74,18 @@ def cross_validate(
     ]
     history = [sum(fold.score() for fold in folds) / len(folds)]
     best, best_score = 0, float("-inf")
-    last = range(fitting.check_every, fitting.max_steps + 1, fitting.check_every)
+    every = max(1, min(fitting.check_every, fitting.max_steps))
+    last = range(every, fitting.max_steps + 1, every)
     least = min(fitting.min_steps, max(last, default=0))
-    for step in tqdm(last, desc="cross-validation", unit="check", disable=not progress, leave=False):
+    for step in tqdm(last, desc="cross-validation", unit="check", disable=None if progress else True, leave=False):
         for fold in folds:
-            fold.train(fitting.check_every)
+            fold.train(every)
         history.append(sum(fold.score() for fold in folds) / len(folds))
         if step >= least and history[-1] > best_score:
             best, best_score = step, history[-1]
             for fold in folds:
                 fold.store()
-        if step >= least and step - best >= fitting.patience * fitting.check_every:
+        if step >= least and step - best >= fitting.patience * every:
             break
     for fold in folds:
         fold.restore()

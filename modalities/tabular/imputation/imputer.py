@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
-from common.distributions.noise import example_noise
+from common.distributions.noise import example_uniform
 from common.distributions.priors import ConditionalNormal
 from common.lazy import pd
 from common.objectives.objectives import ELBO, IWAE
@@ -26,13 +26,20 @@ from modalities.tabular.condition import ObservedCellsEncoder
 from modalities.tabular.data.table_files import fill_table
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.fitting import Fitting, cross_validate, fit_member
-from modalities.tabular.imputation.sampling import Imputation, impute_rows, interval_factor, masked_log_likelihood
+from modalities.tabular.imputation.sampling import (
+    Imputation,
+    impute_rows,
+    interval_factor,
+    masked_log_likelihood,
+    some_rows,
+)
 from modalities.tabular.model import TabularCVAE
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
 
 CHOICE_ROWS = 5_000  # most rows from which the latent size is chosen
 START_ROWS = 20_000  # most rows of the factor analysis that initialises a member
+INTERVAL_ROWS = 2_000  # most rows whose held-out cells set the width of the intervals
 
 
 class CVAEImputer(TransformerMixin, BaseEstimator):
@@ -40,8 +47,8 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
 
     A cross-validation over observed cells chooses the number of latent units and of training steps, and sets the width
     of the intervals; the members are then trained on all observed cells. An array's columns are continuous; the kinds
-    of a DataFrame's columns are inferred, and the result is a DataFrame with the same dtypes. The imputation of a row
-    depends on that row alone.
+    of a DataFrame's columns are inferred, and the result is a DataFrame with the same dtypes. The single imputation of
+    a row depends on that row alone; the noise of draws, and of intervals, depends on the rows beside it.
 
     Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
     Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
@@ -53,7 +60,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         hidden: width of the networks' hidden layers.
         learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
         samples: importance samples of the training bound; a learned prior is trained by the ELBO.
-        max_steps: most optimiser steps of a member.
+        max_steps: most optimiser steps of a member; 0 leaves the members at their factor analysis.
         learning_rate: learning rate of AdamW.
         batch_size: rows per step.
         patience: checks (every 20 steps) without improvement before the cross-validation stops.
@@ -83,10 +90,10 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         hidden: int = 128,
         learned_prior: bool = False,
         samples: int = 5,
-        max_steps: int = 300,
-        learning_rate: float = 2e-3,
-        batch_size: int = 64,
-        patience: int = 5,
+        max_steps: int = Fitting.max_steps,
+        learning_rate: float = Fitting.learning_rate,
+        batch_size: int = Fitting.batch_size,
+        patience: int = Fitting.patience,
         held_out: float = 0.1,
         proposals: int = 100,
         draws: int = 200,
@@ -121,6 +128,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         x = torch.from_numpy(encode_table(table, self.columns_))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
+        self.seed_ = seed
         self.latent_dim_, self.ridge_ = self._choose(x, held_out)
         fitting = Fitting(
             max_steps=self.max_steps,
@@ -129,12 +137,14 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
             patience=self.patience,
         )
         with seeded(seed):
-            folds = [self._model(x.masked_fill(hidden, float("nan"))) for hidden in held_out]
+            folds = [self._model(self._start(x.masked_fill(hidden, float("nan")))) for hidden in held_out]
             self.steps_, self.history_ = cross_validate(folds, x, held_out, fitting, seed, self.verbose)
-            self.seed_ = seed
             self.factor_ = self._interval_factor(folds, x, held_out)
-            self.members_ = [self._model(x) for _ in folds]
-            numbered = tqdm(self.members_, desc="members", unit="model", disable=not self.verbose, leave=False)
+            start = self._start(x)
+            self.members_ = [self._model(start) for _ in folds]
+            numbered = tqdm(
+                self.members_, desc="members", unit="model", disable=None if self.verbose else True, leave=False
+            )
             for number, model in enumerate(numbered):
                 fit_member(model, x, self.steps_, fitting, seed + number)
         return self
@@ -215,20 +225,24 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
 
     def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
         """Number of latent units and ridge with which factor analysis predicts held-out cells best."""
-        layout = Features(self.columns_)
-        values, known = layout(x[:CHOICE_ROWS])
-        cells = [hidden[:CHOICE_ROWS, layout.column] for hidden in held_out]
+        layout, rows = Features(self.columns_), some_rows(len(x), CHOICE_ROWS, self.seed_)
+        values, known = layout(x[rows])
+        cells = [hidden[rows][:, layout.column] for hidden in held_out]
         sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
         return choose_factors(values, known, cells, **sizes)
 
-    def _model(self, x: Tensor) -> TabularCVAE:
-        """A model initialised by factor analysis of x [N, F], NaN where missing."""
+    def _start(self, x: Tensor) -> FactorAnalysis:
+        """Factor analysis of x [N, F], NaN where missing."""
+        values, known = Features(self.columns_)(x[some_rows(len(x), START_ROWS, self.seed_)])
+        return FactorAnalysis.fit(values, known, self.latent_dim_, ridge=self.ridge_)
+
+    def _model(self, start: FactorAnalysis) -> TabularCVAE:
+        """A model initialised by factor analysis."""
         condition = ObservedCellsEncoder(self.columns_, show=self.learned_prior)
         prior = ConditionalNormal() if self.learned_prior else None
         objective = ELBO() if self.learned_prior else IWAE(num_samples=self.samples)
         model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
-        values, known = model.features(x)
-        model.take(FactorAnalysis.fit(values[:START_ROWS], known[:START_ROWS], self.latent_dim_, ridge=self.ridge_))
+        model.take(start)
         return model
 
     def _impute(self, x: Tensor, num_draws: int) -> Imputation:
@@ -238,7 +252,7 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
         """Factor by which the intervals of the folds cover their held-out cells."""
         discrete = torch.tensor([column.discrete for column in self.columns_])
-        rows = slice(0, 2000)
+        rows = some_rows(len(x), INTERVAL_ROWS, self.seed_)
         draws, cells = [], []
         for model, hidden in zip(folds, held_out, strict=True):
             observed = x.masked_fill(hidden, float("nan"))[rows]
@@ -250,7 +264,6 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
 
 def held_out_cells(observed: Tensor, members: int, share: float, seed: int) -> list[Tensor]:
     """A share of the observed cells [N, F] for each member; where possible no two members hold out the same cell."""
-    noise = example_noise(seed, torch.zeros(1, dtype=torch.int64), (1, *observed.shape))[0, 0]
-    rank = torch.special.ndtr(noise)
+    rank = example_uniform(seed, torch.zeros(1, dtype=torch.int64), (1, *observed.shape))[0, 0]
     step = share if share * members <= 1 else (1 - share) / max(members - 1, 1)
     return [observed & (rank >= n * step) & (rank < n * step + share) for n in range(members)]

@@ -75,6 +75,16 @@ def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -
     return float(scores[min(len(scores) - 1, int(level * (len(scores) + 1)))])
 
 
+def some_rows(count: int, most: int, seed: int) -> Tensor:
+    """Positions of at most `most` of a table's rows: all in their order, or as many drawn at random.
+
+    The first ones would not do: tables are often sorted.
+    """
+    if count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most]
+
+
 def impute_rows(
     models: Sequence[TabularCVAE],
     x: Tensor,
@@ -103,7 +113,7 @@ def impute_rows(
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with seeded(seed):
         starts = range(0, len(x), rows)
-        for start in tqdm(starts, desc=progress, unit="block", disable=progress is None, leave=False):
+        for start in tqdm(starts, desc=progress, unit="block", disable=True if progress is None else None, leave=False):
             parts.append(_impute_block(models, x[start : start + rows], proposals, shares, seed))
     point, draws, confidence = (torch.cat(part, dim=-2) for part in zip(*parts, strict=True))
     known = ~x.isnan()

@@ -48,6 +48,12 @@ class Features(nn.Module):
         """W."""
         return len(self.column)
 
+    def names(self) -> list[tuple[str, str]]:
+        """Column and value of each feature; the value is empty where the whole column is one feature."""
+        columns = [self.columns[position] for position in self.column.tolist()]
+        codes = [int(code) for code in self.code.tolist()]
+        return [(c.name, c.values[code] if code >= 0 else "") for c, code in zip(columns, codes, strict=True)]
+
     def slices(self) -> list[slice]:
         """The features of each column."""
         counts = torch.bincount(self.column, minlength=len(self.columns)).cumsum(0).tolist()
@@ -78,6 +84,18 @@ class Features(nn.Module):
             else:
                 cells.append(part[..., 0].clamp_max(30.0).exp() if column.kind == "positive" else part[..., 0])
         return torch.stack(cells, dim=-1)
+
+
+def feature_places(new: Features, old: Features) -> dict[int, int]:
+    """Position of each feature of `new` that `old` has -> its position in `old`, by column and value."""
+    before = {name: position for position, name in enumerate(old.names())}
+    return {position: before[name] for position, name in enumerate(new.names()) if name in before}
+
+
+def input_places(new: Features, old: Features) -> dict[int, int]:
+    """The same for an input of the features and their mask, [2 W]."""
+    places = feature_places(new, old)
+    return places | {new.width + position: old.width + before for position, before in places.items()}
 
 
 def _entries(position: int, column: Column) -> list[tuple[int, float, float, float]]:

@@ -13,14 +13,15 @@ from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
-from common.data.examples import Examples, Split
+from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import hashed_split
+from common.data.splits import Split, hashed_split
+from common.data.terms import Terms
 from common.paths import data_root
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data.corpus import TABLES, Corpus, bible, style_files, table_file
 from modalities.text.data.style_words import style_tokens
-from modalities.text.tokenizer import Tokenizer, pad_rows
+from modalities.text.tokenizer import Tokenizer, pad_rows, trimmed
 
 Pairs = Literal["none", "views", "sources"]
 
@@ -102,12 +103,15 @@ class TextData(ConditionalDataModule):
         batch_tokens: tokens per batch and process, padding included.
         pairs: "none" trains on each sentence alone; "views" pairs it with another version of the same text, from which
             z is encoded in training; "sources" makes every two versions a source sentence and its translation.
-        exemplars: gives each sentence a training sentence with the same conditions as an exemplar.
+        exemplars: gives each sentence another training sentence with the same conditions as an exemplar.
         hide: masks tokens in the encoder's input that are at least so many times likelier in one style than in the
             others; None masks none.
         shares: shares of validation and test, where the data defines no splits.
         base: as in `ConditionalDataModule`.
     """
+
+    limits_itself = True
+    learned = ("attributes", "tokenizer", "length", "hidden_tokens")
 
     def __init__(
         self,
@@ -127,13 +131,26 @@ class TextData(ConditionalDataModule):
         self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
         self.shares = shares
 
+    def adopt(self, terms: Terms) -> None:
+        """As in the base; the longest sentence is that of the checkpoint's model."""
+        super().adopt(terms)
+        length = int(terms.learned.get("length", self.length))
+        if length != self.length:
+            rank_zero_info(f"sentences have at most {length} tokens, as in the checkpoint's model")
+        self.length = length
+
     def corpus(self) -> Corpus:
         """The sentences and their conditions."""
         raise NotImplementedError
 
     def load(self) -> Examples:
         """Splits, tokenizes and pairs the corpus, and logs what was left out."""
-        corpus = self.corpus()
+        corpus = self.corpus().few(self.limit)
+        if self.pairs != "none" and not corpus.aligned:
+            raise ValueError(
+                f"{corpus.file}: data.pairs needs versions of one text: name their column with data.group, or set "
+                "data.pairs none"
+            )
         splits = self._split(corpus)
         fields, attributes = condition_columns(
             corpus.conditions, list(corpus.conditions.columns), corpus.file, continuous=[]
@@ -141,7 +158,10 @@ class TextData(ConditionalDataModule):
         words = [len(text.split()) for text in corpus.texts]
         fits = torch.tensor([0 < count <= (self.words or count) for count in words])
         train = [corpus.texts[row] for row in splits["train"].tolist() if fits[row]]
-        if self.pretrained:
+        tokenizer: Tokenizer | None = self.known("tokenizer")
+        if tokenizer is not None:
+            pass  # token ids keep the meaning that they have for the model
+        elif self.pretrained:
             tokenizer = Tokenizer.pretrained(self.pretrained)
         else:
             tokenizer = Tokenizer.train(train, self.vocabulary)
@@ -154,7 +174,7 @@ class TextData(ConditionalDataModule):
             f"of more than {self.length} tokens": int((~short).sum()),
         }
         counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items() if count)
-        rank_zero_info(f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}")
+        self.notes = [f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}"]
         retained = fitting[short]
         if len(retained) == 0:
             raise ValueError(f"{corpus.file}: no sentence is left; raise data.words or data.length")
@@ -166,19 +186,27 @@ class TextData(ConditionalDataModule):
             {name: field[retained] for name, field in fields.items()},
             attributes,
             {name: moved[moved >= 0] for name, moved in ((name, position[rows]) for name, rows in splits.items())},
+            origin={name: [column[row] for row in retained.tolist()] for name, column in corpus.origin.items()},
         )
         for name, rows in examples.splits.items():
-            if len(rows) == 0:
+            if len(rows) == 0 and not self.scores_all:
                 raise ValueError(f"{corpus.file}: no sentence is left for {name}; raise data.words or data.length")
         examples = replace(examples, attributes=fit_continuous(attributes, examples.fields, examples.splits["train"]))
         names = [corpus.groups[row] for row in retained.tolist()]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         groups = torch.tensor([numbers[name] for name in names])
+        self.sentences = torch.arange(len(groups))
         if self.pairs != "none":
-            examples, groups = _paired(examples, groups, self.pairs)
-        self._tokenizer, self.groups, self.aligned = tokenizer, groups, corpus.aligned
+            examples, self.sentences = _paired(examples, groups, self.pairs)
+        self._tokenizer, self.groups, self.aligned = tokenizer, groups[self.sentences], corpus.aligned
         self.lengths = (examples.x != tokenizer.pad).sum(1)
         return examples
+
+    def details(self) -> list[str]:
+        """The tokens, and what was left out."""
+        _ = self.whole
+        tokens = f"{len(self.tokenizer):,} tokens, sentences of {self.lengths.float().mean():.1f} on average"
+        return [*self.notes, f"{tokens}, at most {self.length}"]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -188,8 +216,8 @@ class TextData(ConditionalDataModule):
 
     def _split(self, corpus: Corpus) -> dict[Split, Tensor]:
         """Rows of each split: those of the corpus, or by a hash of the group; missing validation is cut from train."""
-        if corpus.splits is None:
-            return hashed_split(list(corpus.groups), self.shares)
+        if corpus.splits is None or self.scores_all:
+            return self.split(list(corpus.groups), self.shares)
         names = list(corpus.splits)
         if "test" not in names:  # then dev is the test split, and validation is cut from train
             names = ["test" if name == "val" else name for name in names]
@@ -203,58 +231,91 @@ class TextData(ConditionalDataModule):
             rows["train"] = rows["train"][cut["train"]]
         return {name: rows[name] for name in ("train", "val", "test")}
 
+    def once(self, split: Split) -> Tensor:
+        """Rows of a split with each sentence once: pairs repeat a sentence for each of its other versions."""
+        rows = self.examples.splits[split]
+        first: dict[int, int] = {}
+        for row, sentence in zip(rows.tolist(), self.sentences[rows].tolist(), strict=True):
+            first.setdefault(sentence, row)
+        return torch.tensor(list(first.values()), dtype=torch.int64)
+
     @cached_property
     def exemplar_pools(self) -> dict[tuple[int, ...], Tensor]:
-        """Training rows by their categories."""
-        return _pools(self.examples)
+        """Rows of training sentences by their categories; none stands twice in a pool."""
+        rows = self.examples.splits["train"]
+        keys = self._keys({name: field[rows] for name, field in self.examples.fields.items()})
+        pools: dict[tuple[int, ...], dict[bytes, int]] = {}
+        for key, row, sentence in zip(keys, rows.tolist(), self.examples.x[rows].numpy(), strict=True):
+            pools.setdefault(key, {}).setdefault(sentence.tobytes(), row)
+        return {key: torch.tensor(list(pool.values())) for key, pool in pools.items()}
 
     @property
     def hidden_tokens(self) -> list[int]:
-        """Tokens that reveal the style, by `hide`; they are masked in the encoder's input."""
+        """Tokens that reveal the style, by `hide`; they are masked in the encoder's input.
+
+        They come from the training split of the whole data, as attributes do, whatever part of it is trained on.
+        """
+        known: list[int] | None = self.known("hidden_tokens")
+        if known is not None:
+            return known
         if self.hide is None:
             return []
-        rows = self.examples.splits["train"]
-        labels = {name: self.examples.fields[name][rows] for name in self.examples.attributes}
+        rows = self.whole.splits["train"]
         categories = {
-            name: (labels[name], len(attribute.values))
-            for name, attribute in self.examples.attributes.items()
+            name: (self.whole.fields[name][rows], len(attribute.values))
+            for name, attribute in self.whole.attributes.items()
             if isinstance(attribute, Categorical)
         }
         visible = [self.tokenizer.pad, self.tokenizer.eos]
-        return style_tokens(self.examples.x[rows], categories, len(self.tokenizer), self.hide, visible)
+        return style_tokens(self.whole.x[rows], categories, len(self.tokenizer), self.hide, visible)
 
     def transform(self, batch: Batch, training: bool) -> Batch:
         """Trims padding to the longest sentence, and adds exemplars."""
-        condition = dict(batch.condition)
-        if SOURCE in condition:
-            condition[SOURCE] = self._trim(condition[SOURCE])
-        if self.exemplars:
-            chosen = self._exemplars(batch.condition, batch.positions, training)
-            condition[EXEMPLAR] = self._trim(chosen.to(batch.x.device))
-        view = None if batch.view is None else batch.view.replace(x=self._trim(batch.view.x))
-        return batch.replace(x=self._trim(batch.x), condition=condition, view=view)
+        view = None if batch.view is None else self._completed(batch.view, batch.positions, training)
+        return self._completed(batch, batch.positions, training).replace(view=view)
 
-    def _trim(self, tokens: Tensor) -> Tensor:
-        return tokens[:, : max(1, int((tokens != self.tokenizer.pad).sum(1).max()))]
+    def _completed(self, batch: Batch, positions: Tensor, training: bool) -> Batch:
+        condition, pad = dict(batch.condition), self.tokenizer.pad
+        if SOURCE in condition:
+            condition[SOURCE] = trimmed(condition[SOURCE], pad)
+        if self.exemplars:
+            condition[EXEMPLAR] = trimmed(self.exemplars_of(batch, positions, training), pad)
+        return batch.replace(x=trimmed(batch.x, pad), condition=condition)
 
     def conditions(self, split: Split) -> Fields:
         """Raw condition fields of a split, exemplars included."""
-        fields = super().conditions(split)
+        fields, rows = super().conditions(split), self.examples.splits[split]
         if self.exemplars:
-            fields[EXEMPLAR] = self._exemplars(fields, torch.arange(len(self.examples.splits[split])), training=False)
+            fields[EXEMPLAR] = self.exemplars_of(Batch(self.examples.x[rows], fields), torch.arange(len(rows)))
         return fields
 
-    def _exemplars(self, fields: Fields, positions: Tensor, training: bool) -> Tensor:
-        """A training sentence of the same categories for each example: a random one, or one fixed by its position.
+    def exemplars_of(self, batch: Batch, positions: Tensor, training: bool = False) -> Tensor:
+        """Another training sentence of the same categories for each of B sentences, [B, length].
 
-        Where no training sentence has the same categories, any may be chosen.
+        Where no training sentence has the same categories, any may be chosen; where none but the sentence itself has
+        them, it is its own exemplar.
+
+        Args:
+            batch: sentences with their categories.
+            positions: [B], fix the choice.
+            training: chooses at random.
         """
-        chosen = []
-        for key, position in zip(_keys(fields, self.examples).tolist(), positions.tolist(), strict=True):
-            pool = self.exemplar_pools.get(tuple(key), self.examples.splits["train"])
-            number = int(torch.randint(len(pool), ())) if training else (position * 7919) % len(pool)
-            chosen.append(int(pool[number]))
-        return self.examples.x[chosen]
+        pools = [self.exemplar_pools.get(key, self.examples.splits["train"]) for key in self._keys(batch.condition)]
+        if training:
+            numbers = [int(torch.randint(len(pool), ())) for pool in pools]
+        else:
+            numbers = [position * 7919 % len(pool) for position, pool in zip(positions.tolist(), pools, strict=True)]
+        rows = torch.tensor([int(pool[number]) for pool, number in zip(pools, numbers, strict=True)], dtype=torch.int64)
+        itself = (self.examples.x[rows, : batch.x.shape[1]] == batch.x.cpu()).all(1)
+        for place in itself.nonzero()[:, 0].tolist():
+            rows[place] = pools[place][(numbers[place] + 1) % len(pools[place])]
+        return self.examples.x[rows].to(batch.x.device)
+
+    def _keys(self, fields: Fields) -> list[tuple[int, ...]]:
+        """The categories of each of B sentences."""
+        names = [name for name, attribute in self.attributes.items() if isinstance(attribute, Categorical)]
+        count = len(next(iter(fields.values())))
+        return list(zip(*(fields[name].tolist() for name in names), strict=True)) if names else [()] * count
 
     def loader(self, split: Split, shuffle: bool = False) -> TensorLoader:
         """Batches of a split for this process."""
@@ -262,12 +323,19 @@ class TextData(ConditionalDataModule):
         rows, tokens = self.examples.splits[split], self.batch_tokens * (1 if shuffle else 4)
         return BucketLoader(self.examples, rows, self.lengths, tokens, shuffle, self.seed, rank, world)
 
+    def predict_dataloader(self) -> TensorLoader:
+        """Batches of all sentences."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        tokens = 4 * self.batch_tokens
+        return BucketLoader(self.examples, self.scored, self.lengths, tokens, False, self.seed, rank, world)
+
 
 def _paired(examples: Examples, groups: Tensor, pairs: Pairs) -> tuple[Examples, Tensor]:
     """A row for each sentence and each other version of it, which is its view or its condition `source`.
 
     "sources" pairs every sentence with every other version. "views" does so in training; a sentence without another
-    version, and every sentence of validation and test, is paired with itself.
+    version, and every sentence of validation and test, is paired with itself. The second result is the former row of
+    each sentence.
     """
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
@@ -284,26 +352,15 @@ def _paired(examples: Examples, groups: Tensor, pairs: Pairs) -> tuple[Examples,
             targets += [row] * len(chosen)
             sources += chosen
         splits[name] = torch.arange(start, len(targets))
-        if len(targets) == start:
+        if len(targets) == start and len(rows):
             raise ValueError(f"no two versions of one thing in {name}: pairs need data with groups")
     fields: Fields = {name: field[targets] for name, field in examples.fields.items()}
-    paired = Examples(examples.x[targets], fields, examples.attributes, splits)
+    origin = {name: [column[row] for row in targets] for name, column in examples.origin.items()}
+    paired = Examples(examples.x[targets], fields, examples.attributes, splits, origin=origin)
     if pairs == "sources":
-        return replace(paired, fields={**fields, SOURCE: examples.x[sources]}), groups[targets]
+        return replace(paired, fields={**fields, SOURCE: examples.x[sources]}), torch.tensor(targets)
     first_pair = {row: pair for pair, row in reversed(list(enumerate(targets)))}
-    return replace(paired, views=torch.tensor([first_pair[row] for row in sources])), groups[targets]
-
-
-def _keys(fields: Fields, examples: Examples) -> Tensor:
-    names = [name for name, attribute in examples.attributes.items() if isinstance(attribute, Categorical)]
-    return torch.stack([fields[name] for name in names], dim=1)
-
-
-def _pools(examples: Examples) -> dict[tuple[int, ...], Tensor]:
-    """Training rows by their categories."""
-    rows = examples.splits["train"]
-    keys = _keys(examples.fields, examples)[rows]
-    return {tuple(key.tolist()): rows[(keys == key).all(1)] for key in keys.unique(dim=0)}
+    return replace(paired, views=torch.tensor([first_pair[row] for row in sources])), torch.tensor(targets)
 
 
 class Bible(TextData):

@@ -19,8 +19,8 @@ def can_judge(attribute: Attribute) -> bool:
 class TextJudge:
     """Predicts every categorical label of a sentence. It is trained on the real training split alone.
 
-    Its features, for the Frechet distance, are the 64 principal directions of the TF-IDF vectors (latent semantic
-    analysis).
+    Its features, for the Frechet distance, are the first principal directions of the TF-IDF vectors (latent semantic
+    analysis), at most 64.
 
     Args:
         attributes: the labels.
@@ -74,6 +74,6 @@ class TextJudge:
         return self.read_texts(self.tokenizer.decode(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """Latent semantic features [B, 64] of tokens [B, T]."""
+        """Latent semantic features [B, F] of tokens [B, T]; F is at most 64, and less for a vocabulary of few words."""
         vectors = self.vectorizer.transform(self.tokenizer.decode(x))
         return torch.from_numpy(self.directions.transform(vectors)).float()

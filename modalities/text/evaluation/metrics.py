@@ -54,12 +54,18 @@ class NgramModel:
         vocabulary: V; below the unigrams lies the uniform distribution over it.
         order: n.
         discount: subtracted from every count.
+        source: what the sentences are, for the results.
     """
 
     def __init__(
-        self, sentences: Sequence[Sequence[int]], vocabulary: int, order: int = 3, discount: float = 0.75
+        self,
+        sentences: Sequence[Sequence[int]],
+        vocabulary: int,
+        order: int = 3,
+        discount: float = 0.75,
+        source: str = "the training split",
     ) -> None:
-        self.vocabulary, self.order, self.discount = vocabulary, order, discount
+        self.vocabulary, self.order, self.discount, self.source = vocabulary, order, discount, source
         raw: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
         for sentence in sentences:
             padded = [-1] * (order - 1) + list(sentence)
@@ -96,7 +102,7 @@ class NgramModel:
             for end in range(self.order - 1, len(padded)):
                 total -= math.log(self.probability(tuple(padded[end - self.order + 1 : end]), padded[end]))
                 count += 1
-        how = f"Kneser-Ney {self.order}-grams of tokens, trained on the training split"
+        how = f"Kneser-Ney {self.order}-grams of tokens, trained on {self.source}"
         return Measurement(math.exp(total / max(count, 1)), None, len(sentences), "perplexity", how)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions.attributes import SOURCE, Categorical
+from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.classifier import Judge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
@@ -19,11 +20,12 @@ from common.evaluation.report import Report
 from common.lazy import pd
 from common.results import Measurement
 from common.seeding import seeded
+from modalities.text.condition import EXEMPLAR
 from modalities.text.data import TextData
 from modalities.text.evaluation.judge import TextJudge, can_judge
 from modalities.text.evaluation.metrics import NgramModel, distinct, rows_of, self_bleu
 from modalities.text.evaluation.rewriting import judged_under, rewrite_rows, rewriting_figures
-from modalities.text.files import TextFormat
+from modalities.text.files import TextFormat, one_line
 from modalities.text.model import TextStyleCVAE
 
 COLUMNS = 4  # conditions in the picture of samples
@@ -56,14 +58,13 @@ class TextReport(Report[TextStyleCVAE, TextData]):
         with seeded(evaluation.seed):
             conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
             written = model.sample(conditions, guidance=evaluation.guidance)[0].cpu()
-            texts, real = model.texts(written), model.texts(data.examples.x[rows[:SAMPLES]])
-            for n in (1, 2):
-                figures[f"test/distinct_{n}"] = distinct(texts, n)
-                figures[f"test/distinct_{n}_real"] = distinct(real, n)
+            real = data.examples.x[data.once("test")[:SAMPLES]]
             pad = model.tokenizer.pad
-            ngrams = NgramModel(rows_of(data.examples.x[data.examples.splits["train"]], pad), len(model.tokenizer))
-            figures["test/fluency"] = ngrams.perplexity(rows_of(written, pad))
-            figures["test/fluency_real"] = ngrams.perplexity(rows_of(data.examples.x[rows[:SAMPLES]], pad))
+            ngrams = NgramModel(rows_of(data.examples.x[data.once("train")], pad), len(model.tokenizer))
+            for suffix, sentences in (("", written), ("_real", real)):
+                for n in (1, 2):
+                    figures[f"test/distinct_{n}{suffix}"] = distinct(model.texts(sentences), n)
+                figures[f"test/fluency{suffix}"] = ngrams.perplexity(rows_of(sentences, pad))
             if judge is not None:
                 figures |= _control_by_value(model, data, evaluation, judge)
             if SOURCE in conditions and model.condition.reads_source:
@@ -92,12 +93,15 @@ def _control_by_value(
 ) -> dict[str, Measurement]:
     """The judge's accuracy on samples of each value of each label, beside that on real test sentences of the value.
 
-    Other conditions of a sample are those of a test sentence of that value.
+    Other conditions of a sample are those of a test sentence of that value. The real sentences of a value are told by
+    their own labels, even where a model is trained on permuted ones.
     """
     figures = {}
     conditions = data.conditions("test")
     for name, attribute in judge.attributes.items():
         assert isinstance(attribute, Categorical)
+        truth = data.whole.fields[name][data.whole.splits["test"]]
+        labels = truth[truth >= 0]  # the judge's scores leave out unlabelled sentences
         count = max(1, evaluation.control_samples // len(attribute.values))
         for number, value in enumerate(attribute.values):
             rows = (conditions[name] == number).nonzero()[:, 0]
@@ -110,8 +114,7 @@ def _control_by_value(
             figures[f"test/control_accuracy/{name}/{value}"] = Measurement.accuracy(
                 hits, f"frozen judge, {model.sampled}, guidance {evaluation.guidance:g}"
             )
-            known = conditions[name][conditions[name] >= 0]  # the judge's scores leave out unlabelled sentences
-            real = judge.real.scores[name][known == number]
+            real = judge.real.scores[name][labels == number]
             figures[f"test/judge_accuracy/{name}/{value}"] = Measurement.accuracy(real, "frozen judge, real test data")
     return figures
 
@@ -146,7 +149,7 @@ def perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> dict[str, Meas
 
 
 def text_tables(model: TextStyleCVAE, batch: Batch, rows: int = 8, samples: int = 4) -> dict[str, pd.DataFrame]:
-    """Tables of text: `rewritings` of some sentences under every style, and `samples` of every style."""
+    """Tables of text: `rewritings` of some sentences under every style, and `samples` of every style; one line each."""
     labels = {
         name: attribute.values
         for name, attribute in model.condition.attributes.items()
@@ -157,16 +160,30 @@ def text_tables(model: TextStyleCVAE, batch: Batch, rows: int = 8, samples: int 
     rewritings = pd.DataFrame(
         {**own, "text": model.texts(chosen.x), "reconstruction": model.texts(model.reconstruct(chosen))}
     )
-    alone = chosen.replace(condition={name: chosen.condition[name] for name in labels})  # each is its own source
+    own_fields = {name: field for name, field in chosen.condition.items() if name != SOURCE}  # each is its own source
+    alone = chosen.replace(condition=own_fields)
     for name, values in list(labels.items())[:1]:
         for number, value in enumerate(values):
-            rewritings[f"as {value}"] = model.texts(model.transfer(alone, {name: number}, model.decoding.guidance))
+            wanted = {name: number, **_exemplar(batch, {name: number})}
+            rewritings[f"as {value}"] = model.texts(model.transfer(alone, wanted, model.decoding.guidance))
     lines = []
     names = list(labels)
     for numbers in list(product(*(range(len(values)) for values in labels.values())))[:12]:
         condition = {name: torch.tensor([number]) for name, number in zip(names, numbers, strict=True)}
+        condition |= _exemplar(batch, dict(zip(names, numbers, strict=True)))
         if SOURCE in chosen.condition:
             condition[SOURCE] = chosen.condition[SOURCE][:1]
         for text in model.texts(model.sample(condition, samples)[:, 0]):
             lines.append({**{n: labels[n][i] for n, i in zip(names, numbers, strict=True)}, "text": text})
-    return {"rewritings": rewritings, "samples": pd.DataFrame(lines)}
+    tables = {"rewritings": rewritings, "samples": pd.DataFrame(lines)}
+    return {name: table.map(one_line) for name, table in tables.items()}
+
+
+def _exemplar(batch: Batch, wanted: Mapping[str, int]) -> Fields:
+    """The exemplar [1, T] of the first sentence with the wanted categories; nothing where there is none."""
+    if EXEMPLAR not in batch.condition:
+        return {}
+    fits = torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
+    for name, number in wanted.items():
+        fits &= batch.condition[name] == number
+    return {EXEMPLAR: batch.condition[EXEMPLAR][fits.nonzero()[:1, 0]]} if fits.any() else {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.results import Measurement, Results
 from common.training.baseline_run import baseline_run
+from modalities.text.condition import EXEMPLAR
 from modalities.text.data import TextData
 from modalities.text.evaluation.baselines import copy, retrieve
 from modalities.text.evaluation.judge import TextJudge
@@ -64,9 +66,12 @@ class ParallelTest:
 
 
 def parallel_test(data: TextData, label: str, source: int, target: int, count: int) -> ParallelTest:
-    """The first test sentences of a style; with aligned data, only those with a version in the target style."""
-    rows = data.examples.splits["test"]
-    styles = data.examples.fields[label][rows]
+    """The first test sentences of a style; with aligned data, only those with a version in the target style.
+
+    The styles are those of the sentences themselves, even where a model is trained on permuted ones.
+    """
+    rows = data.whole.splits["test"]
+    styles = data.whole.fields[label][rows]
     from_rows, to_rows = rows[styles == source], rows[styles == target]
     alone = ParallelTest(from_rows[:count], torch.zeros(0, dtype=torch.int64))
     if not data.aligned:
@@ -81,12 +86,19 @@ def parallel_test(data: TextData, label: str, source: int, target: int, count: i
 
 
 def rewrite_rows(model: TextStyleCVAE, data: TextData, rows: Tensor, label: str, target: int) -> list[str]:
-    """Sentences of the data, rewritten by the model and its `decoding` with another category of a label."""
+    """Sentences of the data, rewritten by the model and its `decoding` with another category of a label.
+
+    Where the data give exemplars, a sentence is read beside one of its own style and rewritten after one of the target.
+    """
     texts: list[str] = []
     for part in rows.split(100):
-        fields = {name: data.examples.fields[name][part] for name in data.attributes}
-        batch = Batch(data.examples.x[part], fields).to(model.device)
-        texts += model.texts(model.transfer(batch, {label: target}, model.decoding.guidance))
+        batch = Batch(data.examples.x[part], {name: data.examples.fields[name][part] for name in data.attributes})
+        wanted: dict[str, Any] = {label: target}
+        if data.exemplars:
+            other = {**batch.condition, label: torch.full((len(part),), target)}
+            wanted[EXEMPLAR] = data.exemplars_of(batch.replace(condition=other), part)
+            batch.condition[EXEMPLAR] = data.exemplars_of(batch, part)
+        texts += model.texts(model.transfer(batch.to(model.device), wanted, model.decoding.guidance))
     return texts
 
 
@@ -113,7 +125,7 @@ def rewriting_figures(
         data: holds the test sentences and the references.
         judge: predicts the label.
         label: the label to change; without figures if it is None or the judge does not predict it.
-        count: number of test sentences of each pair.
+        count: number of test sentences of each pair; without figures if it is 0.
         judged: as in `rewriting_scores`.
     """
     if judge is None or label not in judge.attributes or count == 0:
@@ -153,7 +165,7 @@ def rewriting_table(
 
     Args:
         model: the model that rewrites.
-        data: the data of its run, whose training split also trains the fluency model.
+        data: the data of its run, whose training sentences of the target category train the fluency model.
         judge: predicts the label.
         batch: N sentences with their own conditions.
         label: the label that changes.
@@ -166,14 +178,17 @@ def rewriting_table(
     """
     if judge is None or label not in judge.attributes:
         raise ValueError(f"the run's data has no category {label!r}: name one with --label")
+    attribute = judge.attributes[label]
+    assert isinstance(attribute, Categorical)
     inputs = model.texts(batch.x)
-    train = data.examples.splits["train"]
+    train = data.once("train")
     own = train[data.examples.fields[label][train] == target]
     outputs: list[str] = []
-    for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch"):
+    for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch", disable=None):
         outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}, guidance))
     systems = {"model": outputs, "copy": copy(inputs), "retrieve": retrieve(inputs, model.texts(data.examples.x[own]))}
-    ngrams = NgramModel(rows_of(data.examples.x[own], model.tokenizer.pad), len(model.tokenizer))
+    source = f"the sentences of the training split with {label} {attribute.values[target]}"
+    ngrams = NgramModel(rows_of(data.examples.x[own], model.tokenizer.pad), len(model.tokenizer), source=source)
     parallel = [list(texts) for texts in zip(*references, strict=True)]
     rows = {}
     for name, texts in systems.items():
@@ -200,14 +215,19 @@ def baseline_results(
         seed: seed to record; nothing is random.
 
     Raises:
-        ValueError: for an unknown system, or a label that the data lacks.
+        ValueError: for an unknown system, a label that the data lacks or that has no categories to rewrite between, or
+            where no sentence would be rewritten.
     """
     if system not in BASELINES:
         raise ValueError(f"no system {system!r}; there are: {', '.join(BASELINES)}")
     if label not in data.attributes:
         raise ValueError(f"the data has no label {label!r}; it has: {', '.join(data.attributes)}")
+    if judge is None or label not in judge.attributes:
+        raise ValueError(f"{label} has no two categories to rewrite between")
+    if count < 1:
+        raise ValueError(f"count {count} rewrites nothing: give at least 1")
     started, decode = datetime.now(UTC), data.tokenizer.decode
-    train = data.examples.splits["train"]
+    train = data.once("train")
     written: list[str] = []
 
     def rewrite(rows: Tensor, name: str, target: int) -> list[str]:
@@ -218,6 +238,8 @@ def baseline_results(
         return texts
 
     figures = rewriting_figures(rewrite, data, judge, label, count)
+    if not figures:
+        raise ValueError(f"the test split has no sentence with a {label} to rewrite")
     figures["test/distinct_2"] = distinct(written, 2)
     ngrams = NgramModel(rows_of(data.examples.x[train], data.tokenizer.pad), len(data.tokenizer))
     figures["test/fluency"] = ngrams.perplexity(data.tokenizer.encode(written))

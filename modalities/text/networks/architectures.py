@@ -38,7 +38,7 @@ class Architecture(Configurable):
         raise NotImplementedError
 
     def decoder(self, tokenizer: Tokenizer, sizes: DecoderSizes) -> nn.Module:
-        """A module with `context` and `forward` as in `modalities.text.networks.compact.TextDecoder`."""
+        """A `modalities.text.likelihood.Decoder`: a module with `length`, `context`, `forward` and `score`."""
         raise NotImplementedError
 
 

@@ -6,9 +6,11 @@ Shapes: N rows, T tokens, S source tokens, P prefix slots, M latent vectors, H k
 import inspect
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from common.conditions.condition import Source
@@ -19,11 +21,14 @@ from modalities.text.networks.copying import Words
 from modalities.text.networks.vocabulary import adopt
 from modalities.text.tokenizer import Tokenizer, load_tokenizer
 
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken")
+
 
 @dataclass(frozen=True)
 class Pretrained(Architecture):
     """Hugging Face models (Li et al. 2020, "OPTIMUS", section 3), whose embeddings are fitted to the suite's tokenizer.
 
+    Each model's own tokenizer lies beside it, or in its place on the hub: it tells which embedding is whose.
     A checkpoint holds configurations and weights: it rebuilds the model without access to folder or hub.
 
     Attributes:
@@ -46,7 +51,7 @@ class Pretrained(Architecture):
         """The encoder.
 
         Raises:
-            ValueError: if it cannot be loaded, is no encoder, or is too short for `length` tokens.
+            ValueError: if it or its tokenizer cannot be loaded, it is no encoder, or too short for `length` tokens.
         """
         model = self._load("encoder", tokenizer)
         if model.config.is_encoder_decoder:
@@ -60,7 +65,8 @@ class Pretrained(Architecture):
         """The decoder.
 
         Raises:
-            ValueError: if it cannot be loaded, is too short for `length` tokens, or takes no explicit positions.
+            ValueError: if it or its tokenizer cannot be loaded, it is too short for `length` tokens, or it takes no
+                explicit positions.
         """
         model = self._load("decoder", tokenizer)
         _check_length(self.decoder_model, model, sizes.length)
@@ -96,16 +102,30 @@ class Pretrained(Architecture):
                 ) from error
             # Recorded for checkpoints only: another model of this architecture starts from the pretrained weights too.
             self.__dict__["_init_args"][f"{part}_config"] = plain
-        adopt(model, tokenizer, _own_tokenizer(name) if stored is None and self.weights else None)
+        adopt(model, tokenizer, _own_tokenizer(name, model, tokenizer) if stored is None and self.weights else None)
         return model.train().requires_grad_(not self.freeze)
 
 
-def _own_tokenizer(name: str) -> Any | None:
-    """A model's own tokenizer; None if it has none, and its embeddings are then those of the suite's tokenizer."""
-    try:
+def _own_tokenizer(name: str, model: Any, tokenizer: Tokenizer) -> Any | None:
+    """A model's own tokenizer; None for a folder without one, whose embeddings are then those of the suite's tokenizer.
+
+    Raises:
+        ValueError: if the tokenizer cannot be loaded, or a folder without one has embeddings of another vocabulary.
+    """
+    folder = Path(name)
+    if not folder.is_dir() or any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
         return load_tokenizer(name)
-    except ValueError:
-        return None
+    size = model.get_input_embeddings().num_embeddings
+    if size != len(tokenizer):
+        raise ValueError(
+            f"{name} holds no tokenizer, and its {size} embeddings are not those of the {len(tokenizer)} tokens of the "
+            "data: save the model's own tokenizer beside it"
+        )
+    rank_zero_warn(
+        f"{name} holds no tokenizer: its embeddings are taken for those of the data's tokenizer, in their order",
+        category=UserWarning,
+    )
+    return None
 
 
 def _check_length(name: str, model: Any, length: int) -> None:

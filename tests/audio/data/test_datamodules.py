@@ -43,6 +43,21 @@ def test_every_setting_has_its_own_rendering(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("audio/*.lock"))) == 3
 
 
+def test_a_new_version_makes_clips_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
+    made = []
+
+    def make(writer):
+        made.append(store.VERSION)
+        writer.append(torch.full((1, 1, 4, 4), float(store.VERSION)))
+        return {}
+
+    for version in (2, 2, 3, 2):
+        monkeypatch.setattr(store, "VERSION", version)
+        assert store.cached_clips(["s"], make).x.unique().tolist() == [version]
+    assert made == [2, 3]
+
+
 def test_what_is_interrupted_leaves_nothing_half_done(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
 
@@ -92,7 +107,7 @@ def test_features_are_standardised_by_the_training_clips(tunes):
 
 
 def test_views_show_another_version_in_training_alone(tunes):
-    data = Tunes(limit=60, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=64,
+    data = Tunes(limit=240, clips=2, instruments=["piano", "flute"], shares=(0.15, 0.2), batch_size=64,
                  views=True)  # fmt: skip
     batch = next(iter(data.loader("train", shuffle=True)))
     shown = data.transform(batch, training=True)
@@ -107,7 +122,7 @@ def test_views_show_another_version_in_training_alone(tunes):
 
 
 def test_views_and_judge_keep_to_a_subset_and_to_the_whole():
-    settings = {"limit": 60, "clips": 2, "instruments": ["piano", "flute"], "shares": (0.15, 0.2), "batch_size": 64}
+    settings = {"limit": 240, "clips": 2, "instruments": ["piano", "flute"], "shares": (0.15, 0.2), "batch_size": 64}
     data, whole = Tunes(**settings, views=True), Tunes(**settings)
     held_out = {"genre": "reel", "instrument": "flute"}
     Subset(hold_out=[held_out], shuffle=["genre"]).take_from(data)
@@ -164,6 +179,16 @@ def test_artists_lie_on_one_side(collection, tmp_path):
     assert isinstance(data.attributes["age"], Continuous)
     chosen = AudioFiles(collection, tmp_path / "labels.csv", condition=["genre"], **options())
     assert list(chosen.attributes) == ["genre"]
+
+
+def test_a_genre_may_be_called_none(collection, tmp_path):
+    files = sorted(collection.rglob("*.wav"))
+    genres = {"high": "None", "low": "NA"}
+    rows = [f"{file.relative_to(collection)},{genres[file.parent.name]}" for file in files]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,genre", *rows]))
+    data = AudioFiles(collection, tmp_path / "labels.csv", **options())
+    assert data.attributes == {"genre": Categorical(("NA", "None"))}
+    assert data.examples.fields["genre"].bincount().tolist() == [20, 20]
 
 
 def test_faulty_files_stop_or_are_left_out_by_name(collection):

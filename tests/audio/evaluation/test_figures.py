@@ -1,15 +1,19 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from scipy import stats
 
+from common.data.subset import Subset
 from common.evaluation.evaluation import Evaluation
 from common.training.evaluator import Evaluator
 from modalities.audio import AudioGenreCVAE, GenreEncoder
+from modalities.audio.data import Tunes
 from modalities.audio.evaluation.baseline_runs import baseline_results
 from modalities.audio.evaluation.baselines import PPCA, ClassGaussians, nearest
+from modalities.audio.evaluation.clip_evaluation import ClipEvaluation
 from modalities.audio.evaluation.metrics import (
     chroma,
     content_correlation,
@@ -19,12 +23,13 @@ from modalities.audio.evaluation.metrics import (
     tempo,
     tempo_error,
 )
-from modalities.audio.evaluation.report import AudioReport
+from modalities.audio.evaluation.report import AudioReport, transfer_figures
 from modalities.audio.evaluation.summary_judge import SummaryJudge
 from modalities.audio.networks.convolutions import SpectrogramConv
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength
-from tests.audio.models import FEATURES
+from modalities.audio.signal.vocoder import GriffinLim
+from tests.audio.models import FEATURES, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -198,6 +203,89 @@ def test_an_untrained_model_does_not_pass(tested):
     assert tested["test/sound/judge_accuracy/instrument"].value >= 0.9
     assert tested["test/sound/control_accuracy/instrument"].value <= 0.75
     assert tested["test/spread"].value < 0.85
+
+
+@pytest.fixture
+def model(tunes):
+    return small_model(tunes.features, tunes.attributes, latent_dim=64, transfers=20, vocoder=GriffinLim(2, 2)).eval()
+
+
+class Reads:
+    """A judge that knows what the clips of a batch are said to be, in the order in which they are given."""
+
+    def __init__(self, attributes, answers):
+        self.attributes, self.answers = attributes, answers
+
+    def read(self, x):
+        return {name: answer[: len(x)] for name, answer in self.answers.items()}
+
+
+def evaluation_of(model, data, count, change=lambda batch: batch):
+    batch = change(data.batch("test", count))
+    clips = ClipEvaluation(data, None, batch, batch.x, batch.x, "the clips themselves", model.vocoder)
+    clips.fields = dict(data.attributes)
+    return clips
+
+
+def test_unlabelled_clips_are_no_errors_of_a_transfer(tunes, model, monkeypatch):
+    genre = tunes.batch("test", 30).condition["genre"]
+    labelled = torch.arange(30) % 3 > 0
+
+    def unlabel(batch):
+        return batch.replace(condition={**batch.condition, "genre": genre.where(labelled, -1)})
+
+    clips = evaluation_of(model, tunes, 30, unlabel)
+    clips.judges = {"": Reads(clips.fields, {"genre": genre, "instrument": torch.zeros(30).long()})}
+    changed = transfer_figures(model, clips, "instrument")
+    figure = changed["test/transfer/instrument/accuracy/genre"]
+    assert figure.n == labelled[:20].sum()
+    assert figure.value == 1
+    clips.judges = {"": Reads(clips.fields, {"genre": genre[labelled], "instrument": torch.zeros(30).long()})}
+    changed = transfer_figures(model, clips, "genre")
+    assert changed["test/transfer/genre/accuracy/genre"].n == labelled.sum() == 20
+    assert changed["test/transfer/genre/accuracy/genre"].value == 0  # each is asked for another genre than its own
+    clips.batch.condition["genre"].fill_(-1)
+    assert transfer_figures(model, clips, "genre") == {}
+
+
+def test_a_condition_may_be_called_target(tunes):
+    fields = {"target": tunes.whole.fields["instrument"]}
+    attributes = {"target": tunes.attributes["instrument"]}
+    data = Tunes()
+    data.whole = replace(tunes.whole, fields=fields, attributes=attributes)
+    model = small_model(tunes.features, attributes, latent_dim=64, transfers=20, vocoder=GriffinLim(2, 2)).eval()
+    seen = []
+    data.__dict__["features"] = tunes.features
+    clips = evaluation_of(model, data, 20)
+    own = clips.batch.condition["target"].clone()
+    model.transfer = lambda batch, wanted: seen.append((batch.condition["target"], wanted["target"])) or batch.x
+    clips.judges = {}
+    transfer_figures(model, clips, "target")
+    ((given, wanted),) = seen
+    assert torch.equal(given, own)
+    assert torch.equal(wanted, 1 - own)
+
+
+def test_a_test_may_transfer_nothing(tunes, model):
+    model.transfers = 0
+    assert transfer_figures(model, evaluation_of(model, tunes, 5), "genre") == {}
+
+
+def test_real_clips_are_what_they_are_where_a_model_is_trained_on_permuted_conditions(tunes):
+    settings = {"limit": 240, "clips": 2, "instruments": ["piano", "flute"], "shares": (0.15, 0.2), "batch_size": 16}
+    data = Tunes(**settings)
+    Subset(shuffle=["instrument", "genre"]).take_from(data)
+    found = {}
+    for name, part in (("permuted", data), ("own", tunes)):
+        batch = part.batch("test", 60)
+        clips = ClipEvaluation(part, AudioReport().judge(part), batch, batch.x, batch.x, "copies", GriffinLim(2, 2))
+        found[name] = clips.figures()
+    permuted, own = found["permuted"], found["own"]
+    assert own["test/second_judge/control_accuracy/instrument"].value >= 0.9
+    assert permuted["test/second_judge/control_accuracy/instrument"].value <= 0.8  # asked for at random
+    real = [name for name in own if "judge_accuracy" in name or "tempo_accuracy_real" in name or "tempo_real" in name]
+    assert len(real) > 20
+    assert {name: permuted[name] for name in real} == {name: own[name] for name in real}
 
 
 def test_copied_clips_keep_the_condition_and_gaussians_less_of_it(tunes):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.conditions.columns import condition_columns
 from modalities.audio.data.recordings import genre_folders, name_expression, named_files, table_file
 from modalities.audio.signal.audio_files import clips, read_sound, write_sound
 from modalities.audio.signal.features import LogMel
@@ -42,6 +43,14 @@ def test_clips_can_begin_at_onsets(tmp_path):
     for clip in found:
         first = (clip.abs() > 0.02).nonzero()[0, 0].item()
         assert first <= 2 * FEATURES.hop
+
+
+@pytest.mark.parametrize("cut", ["time", "onset"])
+@pytest.mark.parametrize("seconds", [20.01, 20.04, 0.02, 0.001])  # blocks of 20 s, windows of 64 ms, hops of 32 ms
+def test_a_file_or_its_last_block_may_be_shorter_than_a_window(tone, tmp_path, cut, seconds):
+    found = list(clips(tone(tmp_path / "a.wav", seconds=seconds), FEATURES, cut))
+    assert len(found) == 1 if seconds < 1 else 17 <= len(found) <= 20
+    assert {clip.shape for clip in found} == {(8192,)}
 
 
 def test_a_silent_file_is_named(tmp_path):
@@ -132,6 +141,24 @@ def test_a_table_gives_conditions_and_groups(folder):
     found = table_file(folder, labels(folder, "\n".join(["file,pitch,artist", *ROWS])), "artist")
     assert list(found.conditions.columns) == ["pitch", "artist"]
     assert list(found.groups) == ["artist 0", "artist 1", "artist 2"] * 2
+
+
+def test_only_an_empty_cell_is_missing_and_a_recording_without_a_group_is_its_own(folder):
+    genres = ["None", "NA", "null", "", "nan", "low"]
+    files = [row.split(",")[0] for row in ROWS]
+    rows = [f"{file},{genre},{'' if file < 'high/2' else 7}" for file, genre in zip(files, genres, strict=True)]
+    found = table_file(folder, labels(folder, "\n".join(["file,genre,artist", *rows])), "artist")
+    assert list(found.conditions["genre"].fillna("-")) == ["None", "NA", "null", "-", "nan", "low"]
+    assert list(found.groups[:2]) == ["high/0.wav", "high/1.wav"]
+    assert len(set(found.groups[2:])) == 1
+    fields, attributes = condition_columns(found.conditions, ["genre"], found.source, [])
+    assert attributes["genre"].values == ("NA", "None", "low", "nan", "null")
+    assert fields["genre"].tolist() == [1, 0, 4, -1, 3, 2]
+
+
+def test_a_table_that_cannot_be_read_is_named(folder):
+    with pytest.raises(ValueError, match=r"labels\.csv cannot be read as CSV"):
+        table_file(folder, labels(folder, "file,genre\na,b\na,b,c\n"), None)
 
 
 @pytest.mark.parametrize(

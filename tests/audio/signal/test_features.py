@@ -35,6 +35,15 @@ def test_features_agree_with_a_spectrogram_written_out():
     assert features.log_mel(wave)[20, 100].item() == pytest.approx(math.log(max(band.item(), 1e-2)), abs=1e-3)
 
 
+@pytest.mark.parametrize("samples", [0, 1, 100, 255, 256, 257, 511, 512, 513, 1000])
+def test_a_sound_of_any_length_has_a_frame_for_each_hop_and_ends_in_silence(samples):
+    wave = torch.randn(2, samples) * 0.1
+    found = FEATURES.log_mel(wave)  # windows of 512, hops of 256
+    assert found.shape == (2, 16, samples // 256)
+    padded = torch.nn.functional.pad(wave, (0, max(0, 512 - samples)))
+    assert torch.equal(found, FEATURES.log_mel(padded)[..., : samples // 256])
+
+
 def test_standardising_and_restoring_are_inverse_above_the_floor():
     log_mel = FEATURES.log_mel(torch.randn(3, 8192) * 0.1)
     assert torch.allclose(FEATURES.restore(FEATURES.standardise(log_mel)), log_mel, atol=1e-5)

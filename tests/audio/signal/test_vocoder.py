@@ -44,6 +44,16 @@ def test_more_steps_of_the_inversion_come_closer(tunes, real):
     assert errors[0] > errors[1] > errors[2]
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_sound_may_be_as_short_as_a_frame(tunes, real, frames):
+    short = real[:2, 0, :, 20 : 20 + frames]
+    sound = GriffinLim()(short, tunes.features)
+    assert sound.shape == (2, frames * tunes.features.hop)
+    again = tunes.features.log_mel(sound)
+    assert (again - short).abs().mean() < 2.5
+    assert again.shape == short.shape
+
+
 def test_the_same_features_give_the_same_sound(real):
     assert torch.equal(GriffinLim()(real[:2, 0], LogMel()), GriffinLim()(real[:2, 0], LogMel()))
 

@@ -1,5 +1,7 @@
 """Costs of models whose size is known."""
 
+import sys
+
 import pytest
 import torch
 
@@ -39,6 +41,13 @@ def test_a_forward_pass_has_the_flops_of_its_matrices(model, batch):
     assert counted.conditions == 1
     assert counted.step > 0
     assert counted.evaluation.keys() == {1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can set the peak back")
+def test_the_peak_of_a_training_is_not_what_the_process_took_before(model, batch):
+    del (before := [torch.ones(256 * 2**18)])[:]  # 256 MB, given back at once
+    assert before == []
+    assert -50 < cost(with_conditions(model, 1), batch, [1], steps=3).peak_memory < 100
 
 
 def test_random_conditions_are_read_by_the_model(model, batch):

@@ -99,11 +99,15 @@ def test_a_cell_says_what_kept_it_from_a_figure(tmp_path, noise):
     specification = table("run", "missing", "broken")
     states = {cell(tmp_path, "run", 0, noise): None}
     states |= {Cell(name, 0, (), "key", tmp_path / name, None): None for name in ("missing", "broken")}
-    states = {each: state(each) if each.row != "broken" else State("failed", reason="out of memory") for each in states}
-    page = markdown(sheet(specification, collect(specification, "quick", states)))
+    reason = "the optimiser was not run"
+    states = {each: state(each) if each.row != "broken" else State("failed", reason=reason) for each in states}
+    results = collect(specification, "quick", states)
+    assert {title: row.missing for title, row in results.rows.items()} == {"run": 0, "missing": 1, "broken": 0}
+    page = markdown(sheet(specification, results))
     assert "| missing | not run | 0 |" in page
     assert "| broken | failed | 0 |" in page
-    assert "- broken, seed 0: out of memory" in page
+    assert f"- broken, seed 0: {reason}" in page
+    assert "- missing" not in page
 
 
 def test_revisions_and_published_rows_are_told(tmp_path, noise):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.comparison.runner import State
 from common.comparison.specification import Cell, cells
 from common.comparison.studies import (
     ALL,
@@ -30,6 +31,10 @@ def kept(folder, row, seed, nll):
     path.mkdir()
     np.savez(path / EXAMPLES, nll=np.asarray(nll, dtype=np.float64))
     return Cell(row, seed, (), "key", path, None)
+
+
+def finished(cells):
+    return {each: State("finished") for each in cells}
 
 
 def test_candidates_stand_between_nothing_everything_and_the_control():
@@ -69,10 +74,24 @@ def test_gains_are_ranked_and_averaged_over_seeds(tmp_path):
     made = [kept(tmp_path, NONE, seed, 10 + noise) for seed in (0, 1)]
     made += [kept(tmp_path, "age", seed, 9.5 + noise + 0.01 * noise**2) for seed in (0, 1)]
     made += [kept(tmp_path, "gender", seed, 8 + 2 * seed + 0.9 * noise) for seed in (0, 1)]  # gains 2 and 0
-    gains = condition_gains(made)
+    gains = condition_gains(finished(made))
     assert list(gains) == ["gender", "age"]
     assert gains["gender"].mean == pytest.approx(1.0)
-    assert condition_gains(made[1:2] * 0) == {}
+    assert condition_gains({}) == {}
+
+
+def test_gains_are_those_of_the_finished_runs_of_common_seeds(tmp_path):
+    noise = np.linspace(-1, 1, 20)
+    base = [kept(tmp_path, NONE, seed, 10 + seed + noise) for seed in (0, 1, 2)]
+    age = [kept(tmp_path, "age", seed, 8 + seed + 0.9 * noise) for seed in (1, 2, 3)]
+    gender = [kept(tmp_path, "gender", 5, 0 * noise)]
+    states = finished([*base, *age, *gender])
+    assert condition_gains(states).keys() == {"age"}  # gender has no seed that the base has
+    assert condition_gains(states)["age"].mean == pytest.approx(2.0)  # of seeds 1 and 2
+    states |= {age[0]: State("failed", reason="out of memory"), base[2]: State("missing")}
+    assert condition_gains(states) == {}  # what an unfinished run has left does not count
+    states[base[2]] = State("finished")
+    assert condition_gains(states)["age"].mean == pytest.approx(2.0)
 
 
 def test_the_conclusion_names_what_is_worth_having_and_measures_it_by_the_control():

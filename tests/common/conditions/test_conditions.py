@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.batch import Batch
-from common.conditions.attributes import Categorical, Continuous
+from common.conditions.attributes import Categorical, Continuous, as_fields
 from common.conditions.condition import Condition
 from common.conditions.encoders import Composition, ConditionEncoder, FieldEmbeddings
 
@@ -115,6 +115,73 @@ def test_an_unknown_value_is_refused_with_the_valid_ones():
 def test_a_text_that_is_no_number_is_refused_with_the_range_of_training():
     with pytest.raises(ValueError, match=r"condition age: 'old' is not a number .*0 to 100"):
         both().parse({"age": "old"})
+
+
+def test_lists_are_values_of_several_examples():
+    parsed = both().parse({"kind": ["owl", "cat", "owl"], "age": ["1", "2.5", "3"]})
+    assert parsed["kind"].tolist() == [2, 0, 2]
+    assert parsed["age"].tolist() == [1.0, 2.5, 3.0]
+
+
+def test_numbers_and_tensors_are_raw_values():
+    parsed = both().parse({"kind": [0, -1], "age": torch.tensor([30.0, NAN])})
+    assert parsed["kind"].tolist() == [0, -1]
+    assert parsed["age"].tolist()[0] == 30.0
+    assert both().parse({"age": 30, "kind": 2})["age"].tolist() == [30]
+
+
+@pytest.mark.parametrize("value", [3, -2, 12.0, 1.5, [0, 3], torch.tensor([1, 7]), torch.tensor([NAN])])
+def test_a_number_that_is_no_category_is_refused_with_the_valid_ones(value):
+    with pytest.raises(ValueError, match=r"condition kind: .* is no position \(0 to 2; .*\) among cat, dog, owl"):
+        both().parse({"kind": value})
+
+
+@pytest.mark.parametrize("value", [None, ["cat", 1], {"cat"}, "", [[0], [1, 2]]])
+def test_what_is_no_value_is_refused_by_name(value):
+    with pytest.raises(ValueError, match="condition kind: "):
+        both().parse({"kind": value})
+
+
+def test_an_observed_part_and_a_source_are_tensors_where_they_are_read():
+    encoder = both()
+    x = torch.randn(2, 3)
+    with pytest.raises(ValueError, match="unknown condition 'observed'; this model knows: kind, age"):
+        encoder.parse({"observed": x})
+    encoder.reads_observed = True
+    assert encoder.names == ["kind", "age", "observed"]
+    assert encoder.parse({"observed": x})["observed"] is x
+    with pytest.raises(ValueError, match="condition observed: is given as a tensor, not as text"):
+        encoder.parse({"observed": "x"})
+
+
+def test_further_fields_of_a_batch_need_not_be_known_but_must_be_tensors():
+    encoder, size = both(), torch.tensor([7])
+    assert encoder.parse({"kind": "cat", "size": size}, further=["size"])["size"] is size
+    with pytest.raises(ValueError, match="unknown condition 'size'"):
+        encoder.parse({"kind": "cat", "size": 7}, further=["size"])
+
+
+def test_the_parts_of_a_composition_read_their_own_texts():
+    class Place(Embedding):
+        def parse_texts(self, name, texts):
+            return super().parse_texts(name, [text.lower() for text in texts])
+
+    whole = Composition([Embedding({"age": AGE}), Place({"kind": KIND})])
+    assert whole.names == ["age", "kind"]
+    parsed = whole.parse({"kind": "OWL", "age": "4", "size": torch.zeros(1)}, further=["size"])
+    assert {name: field.tolist() for name, field in parsed.items()} == {"kind": [2], "age": [4.0], "size": [0.0]}
+    with pytest.raises(ValueError, match="unknown condition 'sort'; this model knows: age, kind"):
+        whole.parse({"sort": "owl"})
+
+
+def test_fields_of_one_length_repeat_single_values_and_refuse_others():
+    device = torch.device("cpu")
+    given = {"kind": torch.tensor([1]), "age": torch.tensor([1.0, 2.0])}
+    assert as_fields(given, device)["kind"].tolist() == [1, 1]
+    assert as_fields({"kind": torch.tensor([1])}, device, size=3)["kind"].tolist() == [1, 1, 1]
+    assert as_fields({}, device, size=3) == {}
+    with pytest.raises(ValueError, match="condition kind has 2 values, for 3 examples: give one, or 3"):
+        as_fields({"kind": torch.tensor([1, 2]), "age": torch.tensor([1.0, 2.0, 3.0])}, device)
 
 
 def test_an_unconditional_encoder_knows_no_name():

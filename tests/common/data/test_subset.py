@@ -147,3 +147,6 @@ def test_a_test_measures_combinations_held_out_apart():
     assert figures["test/nll"].n == len(unseen)
     assert figures["test/unseen/control_accuracy"].n == 60
     assert figures["test/unseen/control_accuracy"].value != figures["test/control_accuracy"].value
+    apart = {name.removeprefix("test/unseen/") for name in figures if name.startswith("test/unseen/")}
+    fields = {f"control_accuracy/{name}" for name in ("colour", "shape")}
+    assert apart == {"nll", "control_accuracy", *fields}  # the judge and the distance know no combination apart

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Independent, Laplace, Normal
 
-from common.distributions.noise import example_noise, reparameterize
+from common.distributions.noise import example_noise, example_uniform, reparameterize
 from common.distributions.posterior import diagonal_normal
 
 indices = st.lists(st.integers(0, 10**7), min_size=1, max_size=20, unique=True)
@@ -35,6 +35,14 @@ def test_no_two_examples_of_any_seed_share_their_noise():
     index = torch.arange(2000)
     first = torch.cat([example_noise(seed, index, (3,)) for seed in range(5)], dim=1).T
     assert len(first.unique(dim=0)) == 5 * 2000
+
+
+def test_uniform_noise_is_uniform_and_that_of_each_example():
+    index = torch.arange(2000)
+    uniform = example_uniform(3, index, (1, 4))
+    assert uniform.shape == (1, 2000, 4)
+    assert scipy.stats.kstest(uniform.flatten().numpy(), "uniform").pvalue > 0.01
+    assert torch.equal(example_uniform(3, index[5:7], (1, 4)), uniform[:, 5:7])
 
 
 def test_noise_leaves_torchs_generator_alone():

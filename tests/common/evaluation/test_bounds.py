@@ -141,7 +141,7 @@ def test_masked_likelihood_is_the_marginal_of_the_observed_values():
 
 
 def candidates(weights):
-    return Candidates({"c": torch.arange(len(weights))}, torch.tensor(weights), exact=True)
+    return Candidates({"c": torch.arange(len(weights))}, torch.tensor(weights))
 
 
 def test_condition_gain_is_the_log_ratio_to_the_mixture_over_conditions():
@@ -168,18 +168,18 @@ def test_condition_gain_is_the_entropy_of_a_condition_that_x_gives_away():
 
 def test_few_conditions_are_all_taken_with_their_frequencies():
     fields = {"kind": torch.tensor([0, 1, 0, 0, -1]), "size": torch.tensor([0.5, 0.5, 0.5, 2.0, 0.5])}
-    found = condition_candidates(fields, limit=4)
+    found = condition_candidates(fields, {name: field[:3] for name, field in fields.items()}, limit=4)
     columns = found.fields["kind"].tolist(), found.fields["size"].tolist(), found.weights.tolist()
     table = {(kind, size): weight for kind, size, weight in zip(*columns, strict=True)}
-    assert found.exact
+    assert found.drawn is None
     assert table == pytest.approx({(0, 0.5): 0.4, (1, 0.5): 0.2, (0, 2.0): 0.2, (-1, 0.5): 0.2})
     assert found.fields["kind"].dtype == torch.int64
 
 
 def test_a_missing_number_is_one_condition_however_many_rows_lack_it():
     fields = {"size": torch.tensor([1.0, float("nan"), float("nan"), float("nan")])}
-    found = condition_candidates(fields, limit=2)
-    assert found.exact
+    found = condition_candidates(fields, {"size": torch.tensor([float("nan")])}, limit=2)
+    assert found.drawn is None
     assert dict(zip(found.fields["size"].isnan().tolist(), found.weights.tolist(), strict=True)) == {
         False: 0.25,
         True: 0.75,
@@ -190,13 +190,65 @@ def test_of_many_conditions_some_are_drawn_from_the_table():
     fields = {"size": torch.randn(500), "kind": torch.arange(500)}
     found = condition_candidates(fields, limit=20, seed=1)
     chosen = found.fields
-    assert not found.exact
+    assert found.drawn == 20
     assert found.weights.tolist() == pytest.approx([1 / 20] * 20)
     assert len(chosen["kind"].unique()) == 20
     assert torch.equal(chosen["size"], fields["size"][chosen["kind"]])  # rows stay together
-    again, other = (condition_candidates(fields, 20, seed).fields["kind"] for seed in (1, 2))
+    again, other = (condition_candidates(fields, limit=20, seed=seed).fields["kind"] for seed in (1, 2))
     assert torch.equal(again, chosen["kind"])
     assert not torch.equal(other, chosen["kind"])
+
+
+def test_where_a_tested_combination_is_absent_from_training_the_candidates_are_draws():
+    fields = {"kind": torch.tensor([0, 0, 0, 1]).repeat(25), "sort": torch.tensor([0, 1, 0, 1]).repeat(25)}
+    unseen = {"kind": torch.tensor([0, 1]), "sort": torch.tensor([0, 0])}  # either value is known, 1 with 0 is not
+    found = condition_candidates(fields, unseen, limit=32)
+    assert found.drawn == 32
+    rows = list(zip(found.fields["kind"].tolist(), found.fields["sort"].tolist(), strict=True))
+    assert rows == [(0, 0), (0, 1), (1, 1)]  # repeated draws count in the weights
+    assert found.weights.sum().item() == pytest.approx(1)
+    assert found.weights.tolist() == pytest.approx([0.5, 0.25, 0.25], abs=0.25)
+    assert (found.weights * 32).tolist() == pytest.approx((found.weights * 32).round().tolist(), abs=1e-4)
+    few = {name: field[:4] for name, field in fields.items()}
+    assert condition_candidates(few, unseen, limit=32).drawn == 4
+    assert condition_candidates(fields, {name: field[:4] for name, field in fields.items()}).drawn is None
+
+
+def test_with_drawn_conditions_an_examples_own_is_one_more():
+    model = LinearGaussian(effect=1.5)
+    batch = model.batch(60, values=3)
+    drawn = Candidates({"c": torch.arange(2)}, torch.tensor([0.75, 0.25]), drawn=4)  # 2 is not among them
+    own = exact_of(model, batch)
+    under = [model.exact(batch.x, torch.full((60,), value)) for value in range(2)]
+    weights = torch.tensor([3.0, 1.0, 1.0]).double() / 5
+    expected = own - torch.logsumexp(torch.stack([*under, own]) + weights.log().unsqueeze(1), dim=0)
+    assert torch.allclose(condition_gain(model, batch, drawn, num_samples=1).double(), expected, atol=1e-3)
+
+
+def test_the_gain_of_a_condition_that_training_lacks_stays_below_its_bound():
+    model = LinearGaussian(sigma=0.2, effect=100.0)
+    batch = model.batch(40, values=4)
+    known = condition_candidates({"c": torch.arange(300) % 3}, batch.condition)
+    gain = condition_gain(model, batch, known, num_samples=1)
+    assert gain.max().item() <= math.log(33) + 1e-3
+    assert gain[3].item() == pytest.approx(math.log(33), abs=1e-3)
+
+
+def test_densities_are_in_float32_whatever_the_precision_of_a_test(monkeypatch):
+    seen = []
+
+    def watched(likelihood, x, mask=None):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return likelihood.log_prob(x)
+
+    monkeypatch.setattr("common.model.latent_model.log_prob", watched)
+    model = LinearGaussian()
+    batch = model.batch(6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        log_likelihood(model, batch, 3)
+        prior_log_likelihood(model, batch, 3)
+        random_latent_cost(model, batch, model.draws(batch))
+    assert seen == [False] * 4
 
 
 # What the latent carries
@@ -315,13 +367,14 @@ def code_of(labels):
 
 
 def test_a_code_that_is_the_label_leaks_all_of_it():
-    leakage, error = latent_leakage(code_of(LABELS), LABELS)
+    leakage, error, count = latent_leakage(code_of(LABELS), LABELS)
     assert leakage == pytest.approx(1 - MAJORITY)
     assert error == 0
+    assert count == 120
 
 
 def test_a_zero_code_leaks_nothing():
-    leakage, error = latent_leakage(torch.zeros(120, 3), LABELS)
+    leakage, error, _ = latent_leakage(torch.zeros(120, 3), LABELS)
     assert leakage == pytest.approx(0)
     assert error == pytest.approx(math.sqrt(0.25 / 120))
 
@@ -333,8 +386,8 @@ def test_a_random_code_leaks_about_nothing():
 
 def test_a_duplicated_latent_leaks_what_the_single_one_does():
     mean = torch.nn.functional.one_hot(LABELS, 3) + 0.7 * torch.randn(120, 3)
-    single, _ = latent_leakage(mean, LABELS)
-    double, _ = latent_leakage(torch.cat([mean, mean], dim=1), LABELS)
+    single, *_ = latent_leakage(mean, LABELS)
+    double, *_ = latent_leakage(torch.cat([mean, mean], dim=1), LABELS)
     assert 0.1 < single < 0.45
     assert double == pytest.approx(single, abs=0.03)
 

@@ -12,6 +12,7 @@ from common.objectives.objectives import (
     IWAE,
     BetaTC,
     DReG,
+    Staged,
     free_bits,
     iwae_bound,
     log_aggregate_posterior,
@@ -33,18 +34,18 @@ MIXTURE = MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand
 
 
 def samples_of(z, log_likelihood, posterior, prior, dataset_size=None):
-    """PosteriorSamples of examples and conditions that no objective reads."""
-    count = z.shape[1]
-    c = Condition(torch.zeros(count, 1))
-    return PosteriorSamples(z, log_likelihood, posterior, prior, c, Batch(torch.zeros(count, 1), {}), c, dataset_size)
+    """PosteriorSamples of examples and conditions that no objective reads; `log_likelihood` is a function of z."""
+    count, decoded = z.shape[1], z.view_as(z)
+    c, batch = Condition(torch.zeros(count, 1)), Batch(torch.zeros(count, 1), {})
+    return PosteriorSamples(z, decoded, log_likelihood(decoded), posterior, prior, c, batch, c, dataset_size)
 
 
 def draws_of(mean, scale, num_samples=1, prior=None, log_likelihood=None, dataset_size=None):
     """PosteriorSamples from a given posterior; the log-likelihood is zero where none is given."""
     posterior = normal(mean, scale)
     z = posterior.rsample((num_samples,))
-    value = z.new_zeros(z.shape[:2]) if log_likelihood is None else log_likelihood(z)
-    return samples_of(z, value, posterior, prior or standard(*mean.shape), dataset_size)
+    log_likelihood = log_likelihood or (lambda z: z.new_zeros(z.shape[:2]))
+    return samples_of(z, log_likelihood, posterior, prior or standard(*mean.shape), dataset_size)
 
 
 def random_draws(num_samples=1, count=6, dataset_size=None):
@@ -264,14 +265,17 @@ class Learned:
         self.W = model.W.clone().requires_grad_()
         posterior = normal(self.mean, self.log_scale.exp())
         z = reparameterize(posterior, torch.randn(num_samples, count, 2))
-        likelihood = normal(z @ self.W.T, torch.full((3,), model.sigma)).log_prob(x)
-        self.draws = samples_of(z, likelihood, posterior, standard(count, 2))
+
+        def log_likelihood(z):
+            return normal(z @ self.W.T, torch.full((3,), model.sigma)).log_prob(x)
+
+        self.draws = samples_of(z, log_likelihood, posterior, standard(count, 2))
         self.count = count
 
-    def gradients(self, objective):
-        """Value, gradient of the decoder, and of the B posteriors [B, 4]."""
+    def gradients(self, objective, further=lambda z: 0.0):
+        """Value, gradient of the decoder, and of the B posteriors [B, 4]; `further` is one more term of the loss."""
         value = objective(self.draws, 0)
-        value.backward()
+        (value + further(self.draws.z)).backward()
         posterior = torch.cat([self.mean.grad, self.log_scale.grad], dim=1) * self.count
         return value.item(), self.W.grad, posterior
 
@@ -290,6 +294,17 @@ def test_dreg_has_the_encoder_gradient_of_iwae_in_expectation():
     error = ((iwae.var(0) + dreg.var(0)) / count).sqrt()
     assert ((iwae.mean(0) - dreg.mean(0)).abs() < 4 * error).all()
     assert (dreg.mean(0).abs() > 10 * error).all()  # there is a gradient to agree on
+
+
+@pytest.mark.parametrize("objective", [ELBO(), IWAE(), DReG()])
+def test_a_further_term_of_the_loss_keeps_its_gradient_whatever_the_objective(objective):
+    _, _, alone = Learned(10, 5).gradients(objective)
+    _, _, both = Learned(10, 5).gradients(objective, further=lambda z: z[0].sum())
+    moved = Learned(10, 5)
+    moved.draws.z[0].sum().backward()
+    assert torch.allclose(moved.mean.grad, torch.ones(10, 2))  # dz / d mean
+    expected = 10 * torch.cat([moved.mean.grad, moved.log_scale.grad], dim=1)
+    assert torch.allclose(both - alone, expected, atol=1e-3)
 
 
 def test_dreg_encoder_gradient_has_no_variance_at_the_exact_posterior():
@@ -351,3 +366,12 @@ def test_beta_tc_with_a_mixture_prior_is_refused():
     prior = MixtureSameFamily(Categorical(torch.ones(3, 2)), standard(2, 2).expand((3, 2)))
     with pytest.raises(ValueError, match="factorised prior"):
         BetaTC()(draws_of(*two_units(), prior=prior, dataset_size=10), 0)
+
+
+def test_objectives_that_would_ignore_further_draws_refuse_them():
+    with pytest.raises(ValueError, match=r"BetaTC reads a single draw of z .*: num_samples must be 1; got 5"):
+        BetaTC(num_samples=5)
+    with pytest.raises(ValueError, match=r"Staged leaves the number of draws to its stages: .* must be 1; got 3"):
+        Staged(ELBO(num_samples=2), IWAE(), 10, num_samples=3)
+    staged = Staged(ELBO(num_samples=2), IWAE(num_samples=7), 10)
+    assert [staged.at(step).num_samples for step in (9, 10)] == [2, 7]

@@ -9,7 +9,7 @@ from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.evaluation.evaluation import Evaluation
 from common.objectives.invariance import Adversary, InformationPenalty
-from common.objectives.objectives import ELBO, IWAE
+from common.objectives.objectives import ELBO, IWAE, DReG
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from modalities.audio import AudioGenreCVAE
@@ -99,6 +99,29 @@ def test_the_invariance_regulariser_is_a_term_of_the_loss():
     assert (name, others) == ("invariance", [])
     assert term.item() == pytest.approx(expected.item(), rel=1e-5)
     assert ImageCVAE(encoder, **parts).auxiliary(batch, samples) == {}
+
+
+def test_dreg_leaves_an_adversary_its_gradient():
+    encoder = AttributeEncoder({"digit": Categorical(("0", "1"))}, dim=4)
+    model = ImageCVAE(encoder, shape=(1, 4, 4), latent_dim=2, architecture=MLP([8]), invariance=Adversary(2.0, 8))
+    batch = Batch(torch.rand(20, 1, 4, 4).round(), {"digit": torch.arange(20) % 2})
+
+    def gradients(*terms):
+        model.zero_grad()
+        torch.manual_seed(0)
+        samples = model.draws(batch, 5)
+        sum(term(samples) for term in terms).backward()
+        return torch.cat([(0 * w if w.grad is None else w.grad).flatten() for w in model.encoder.parameters()])
+
+    def objective(samples):
+        return DReG(num_samples=5)(samples, 0)
+
+    def adversary(samples):
+        return model.auxiliary(batch, samples)["invariance"]
+
+    alone = gradients(adversary)
+    assert alone.abs().max() > 1e-4
+    assert torch.allclose(gradients(objective, adversary), gradients(objective) + alone, atol=1e-5)
 
 
 def test_a_plain_trainer_gets_an_evaluator_and_one_that_has_one_keeps_it():

@@ -3,6 +3,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from common.objectives.objectives import ELBO
+from common.training.evaluator import Evaluator
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
@@ -34,14 +35,23 @@ def test_the_collapse_monitor_warns_in_a_training_whose_beta_shuts_the_latent(di
         )
 
 
-class Unused(ImageCVAE):
-    """A model that leaves z out on purpose, as in a warm start."""
+def test_the_collapse_monitor_counts_the_units_of_a_validation_by_their_kl(digits, tmp_path):
+    made = trainer(tmp_path, CollapseMonitor(min_kl=0.0, min_units=5, from_epoch=1), max_epochs=1)
+    with pytest.warns(UserWarning, match=r"epoch 1: .* units in use") as caught:
+        made.fit(model(digits), digits)
+    table = Evaluator.of(made).validation
+    assert table["kl_per_unit"].shape == (len(table["kl"]), 4)
+    assert torch.allclose(table["kl_per_unit"].sum(1), table["kl"], rtol=1e-4)
+    said = next(str(warning.message) for warning in caught if "units in use" in str(warning.message))
+    count = int((table["kl_per_unit"].mean(0) > 0.05).sum())
+    assert f", {count} of 4 units in use" in said
+    assert CollapseMonitor(min_kl=0.0, min_units=count).warning(table) is None
+    assert CollapseMonitor(min_kl=0.0, min_units=count + 1).warning(table) is not None
 
-    ignores_latent = True
 
-
-def test_a_latent_left_out_on_purpose_is_no_collapse(digits, tmp_path, recwarn):
-    idle = Unused(AttributeEncoder(digits.attributes), architecture=MLP([32]), latent_dim=4, objective=ELBO(beta=1e4))
+@pytest.mark.parametrize("option", ["latent", "recognition"])
+def test_a_latent_that_is_left_out_or_drawn_from_the_prior_on_purpose_is_no_collapse(digits, tmp_path, recwarn, option):
+    idle = model(digits, **{option: False})
     trainer(tmp_path, CollapseMonitor(from_epoch=1), max_epochs=2).fit(idle, digits)
     assert not [warning for warning in recwarn if "posterior collapse" in str(warning.message)]
 

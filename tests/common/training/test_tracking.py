@@ -2,38 +2,7 @@ import csv
 import re
 import subprocess
 
-import pytest
-
-from common.training.tracking import RUN_ID, MetricsCSV, RunConfig, config_hash, git_revision, run_folder
-
-
-@pytest.fixture(autouse=True)
-def _no_run_yet(monkeypatch):
-    for name in (RUN_ID, "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv(name, "")  # so that what the run sets is undone as well
-        monkeypatch.delenv(name)
-
-
-def test_child_processes_inherit_the_folder_of_the_run(tmp_path):
-    run = RunConfig(name="a", root=tmp_path)
-    first = run_folder(run, "image", None)
-    assert first.parent == tmp_path / "image" / "a"
-    assert run_folder(run, "image", None) == first
-
-
-def test_a_checkpoint_of_a_run_leads_back_to_its_folder(tmp_path):
-    checkpoint = tmp_path / "image" / "a" / "someid" / "checkpoints" / "last.ckpt"
-    assert run_folder(RunConfig(root=tmp_path / "elsewhere"), "image", checkpoint) == checkpoint.parent.parent
-    loose = run_folder(RunConfig(root=tmp_path), "image", tmp_path / "loose.ckpt")
-    assert loose.parent == tmp_path / "image" / "default"
-
-
-def test_processes_that_torchrun_starts_side_by_side_agree(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert run_folder(RunConfig(root=tmp_path), "image", None) == run_folder(RunConfig(root=tmp_path), "image", None)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "42")
-    assert run_folder(RunConfig(root=tmp_path), "image", None).name == "torchrun-42"
+from common.training.tracking import MetricsCSV, config_hash, git_revision
 
 
 def test_the_configuration_hash_ignores_where_a_run_lies_and_its_seed_alone():

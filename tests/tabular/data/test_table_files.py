@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import Column, encode_table, fit_columns
 from modalities.tabular.data.table_files import MISSING, fill_csv, fill_table, read_table
 
 numbers = st.one_of(
@@ -57,6 +57,32 @@ def test_every_observed_cell_of_a_csv_stays_byte_for_byte(tmp_path_factory, text
         assert ending == same
         for old, new in zip(before, after, strict=True):
             assert old == new or old.strip('"') in MISSING
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("a,b\n1,2\n  \n,4\n\t\n5,", "a,b\n1,2\n  \n3,4\n\t\n5,4"),
+        ("\n \na,b\r\n1,2\r\n\r\n,4\r\n", "\n \na,b\r\n1,2\r\n\r\n3,4\r\n"),
+        ("a,b\n1\n5,6\n", "a,b\n1,4\n5,6\n"),
+    ],
+)
+def test_blank_lines_are_no_rows_and_short_lines_lack_cells(tmp_path, text, filled):
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode())
+    columns = [Column(name, "continuous", "gaussian", whole=True) for name in "ab"]
+    x = torch.from_numpy(encode_table(read_table(path), columns))
+    assert fill_csv(path, columns, torch.where(x.isnan(), torch.tensor([3.0, 4.0]), x)) == filled
+
+
+def test_a_file_whose_lines_are_not_the_rows_that_were_filled_is_refused(tmp_path):
+    columns = [Column(name, "continuous", "gaussian") for name in "ab"]
+    (tmp_path / "open.csv").write_text('a,b\n1,2"\n3,4\n')
+    with pytest.raises(ValueError, match=r"open\.csv has 1 rows and 2 were read from it"):
+        fill_csv(tmp_path / "open.csv", columns, torch.zeros(2, 2))
+    (tmp_path / "long.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"long\.csv, row 1 has 3 cells, more than the 2 of the header"):
+        fill_csv(tmp_path / "long.csv", columns, torch.zeros(1, 2))
 
 
 def _split(text):

@@ -4,6 +4,7 @@ from functools import partial
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from modalities.tabular.columns import encode_table, fit_columns
@@ -44,6 +45,34 @@ def test_baselines_fill_mixed_tables_and_leave_observed_cells(name):
     if name == "mean / mode":
         assert figures["mse"].value == pytest.approx(1, abs=0.2)
         assert figures["pfc"].value > 0.4
+
+
+def test_the_mean_fills_numbers_and_the_most_frequent_value_the_others():
+    table = synthetic(200)
+    columns = fit_columns(table)
+    hidden = mcar(table.shape, 0.3, 0)
+    holes = table.mask(hidden)
+    filled = baselines.mean_or_mode(holes, columns, 0).point
+    for number, column in enumerate(columns):
+        known = holes[column.name].dropna()
+        (found,) = np.unique(filled[hidden[:, number], number])
+        if column.discrete:
+            counts = known.map(str).value_counts()
+            assert counts[column.values[int(found)]] == counts.max()
+        else:
+            assert found == pytest.approx(known.mean(), rel=1e-5)
+
+
+def test_factor_analysis_chooses_its_size_by_rows_of_the_whole_table(monkeypatch):
+    seen = []
+    choose = baselines.choose_factors
+    monkeypatch.setattr(baselines, "CHOICE_ROWS", 100)
+    monkeypatch.setattr(baselines, "choose_factors", lambda x, *rest: seen.append(x) or choose(x, *rest))
+    place = np.linspace(0, 1, 400)
+    table = pd.DataFrame({"a": place, "b": place**2, "c": -place})
+    baselines.factor_analysis(table, fit_columns(table, dict.fromkeys("abc", "continuous")), 0)
+    assert len(seen[0]) == 100
+    assert seen[0][:, 0].mean().item() == pytest.approx(0, abs=0.35)  # that of the first 100 is -1.3
 
 
 def test_log_likelihoods_of_an_imputer_and_of_factor_analysis_are_in_the_same_units():

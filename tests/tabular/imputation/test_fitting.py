@@ -36,6 +36,15 @@ def test_the_search_ends_when_no_look_is_better_but_not_before_the_least_number_
     assert history[steps // 2] == max(history[10:])
 
 
+def test_fewer_steps_than_between_two_checks_are_taken_all_the_same():
+    before = miwae().decoder.linear.weight
+    for most, history_length in ((7, 2), (0, 1)):
+        model = miwae()
+        steps, history = cross_validate([model], CELLS, HELD_OUT[:1], Fitting(max_steps=most), seed=0)
+        assert (steps, len(history)) == (most, history_length)
+        assert torch.equal(model.decoder.linear.weight, before) == (most == 0)
+
+
 def test_a_member_never_sees_the_cells_that_it_holds_out():
     weights = []
     for change in (0.0, 1.0):

@@ -1,5 +1,8 @@
+from unittest import mock
+
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -8,6 +11,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from modalities.tabular import CVAEImputer
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import synthetic
+from modalities.tabular.imputation import imputer as module
+from modalities.tabular.imputation.fitting import Fitting
+from modalities.tabular.imputation.sampling import some_rows
 
 QUICK = {"members": 1, "max_steps": 20, "proposals": 20, "draws": 20, "hidden": 16, "random_state": 0}
 
@@ -116,3 +122,43 @@ def test_a_row_without_any_observed_cell_is_filled_with_what_is_usual(fitted):
     empty.loc[:, :] = np.nan
     filled = imputer.transform(empty.astype(table.dtypes))
     assert filled["sum"].iloc[0] == pytest.approx(table["sum"].mean(), abs=0.7 * table["sum"].std())
+
+
+def test_its_training_options_are_those_of_fitting():
+    options = CVAEImputer().get_params()
+    for name in ("max_steps", "learning_rate", "batch_size", "patience"):
+        assert options[name] == getattr(Fitting(), name)
+
+
+def test_some_rows_are_all_of_a_short_table_and_a_random_part_of_a_long_one():
+    assert some_rows(50, 50, 0).tolist() == list(range(50))
+    drawn = some_rows(10_000, 400, 0)
+    assert len(drawn.unique()) == 400
+    assert drawn.double().mean().item() == pytest.approx(5000, abs=500)  # its standard error is 144
+    assert torch.equal(some_rows(10_000, 100, 0), drawn[:100])
+    assert not torch.equal(some_rows(10_000, 400, 1), drawn)
+
+
+def test_a_sorted_table_is_seen_from_end_to_end_where_a_part_of_it_decides(monkeypatch):
+    """Size, start and width of the intervals come from some rows: the first 100 have a mean of -1.3 deviations."""
+    seen = {"size": [], "start": [], "intervals": []}
+
+    def recording(name, function, position):
+        def call(*arguments, **options):
+            seen[name].append(arguments[position])
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("CHOICE_ROWS", "START_ROWS", "INTERVAL_ROWS"):
+        monkeypatch.setattr(module, name, 100)
+    monkeypatch.setattr(module, "choose_factors", recording("size", module.choose_factors, 0))
+    monkeypatch.setattr(module, "impute_rows", recording("intervals", module.impute_rows, 1))
+    start = recording("start", module.FactorAnalysis.fit, 0)
+    monkeypatch.setattr(module, "FactorAnalysis", mock.Mock(fit=start))
+    place = np.linspace(0, 1, 400)
+    CVAEImputer(**QUICK | {"members": 2}).fit(np.stack([place, place**2, -place], axis=1))
+    assert {name: len(parts) for name, parts in seen.items()} == {"size": 1, "start": 3, "intervals": 2}
+    for part in (part for parts in seen.values() for part in parts):
+        assert len(part) == 100
+        assert part[:, 0].nanmean().item() == pytest.approx(0, abs=0.35)

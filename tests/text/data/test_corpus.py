@@ -153,6 +153,17 @@ def test_chosen_columns_are_conditions_and_groups(tmp_path):
         ("t.csv", "text,tone\nhi,x\nhi,x,y\n", r"t\.csv cannot be read as CSV: .*line 3"),
         ("t.jsonl", '{"text": "hi"}\n\n{"text": \n', r"t\.jsonl, line 3: not JSON"),
         ("t.jsonl", '{"text": "hi"}\n["hi"]\n', r"t\.jsonl, line 2: expected an object"),
+        (
+            "t.jsonl",
+            '{"text": "hi"}\n{"text": 3}\n',
+            r"t\.jsonl, line 2: text is 3, no text: write it in quotation marks",
+        ),
+        ("t.jsonl", '{"text": "hi"}\n{"text": null}\n', r"t\.jsonl, line 2: text is null, no text"),
+        (
+            "t.jsonl",
+            '{"text": "hi"}\n{"said": "hi", "tone": "x"}\n',
+            r"t\.jsonl, line 2 has no text; it has: said, tone",
+        ),
         ("t.jsonl", "", r"t\.jsonl has no column text"),
         ("t.csv", "", r"t\.csv cannot be read as CSV"),
     ],
@@ -161,6 +172,13 @@ def test_a_faulty_table_names_file_and_line_or_column(tmp_path, name, content, m
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         table_file(tmp_path / name)
+
+
+def test_the_column_of_text_in_jsonl_may_have_another_name(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"said": "hi", "text": 3}\n')
+    assert table_file(tmp_path / "t.jsonl", "said").texts == ["hi"]
+    with pytest.raises(ValueError, match=r"t\.jsonl, line 1: text is 3, no text"):
+        table_file(tmp_path / "t.jsonl")
 
 
 def test_a_missing_table_is_named(tmp_path):

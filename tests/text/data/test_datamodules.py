@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from common.conditions.attributes import Categorical, Continuous
 from common.data.examples import Examples
+from common.data.subset import Subset
 from common.paths import data_root
 from modalities.text.data.corpus import Corpus
 from modalities.text.data.datamodules import Bible, BucketLoader, TextData, TextFiles, Yelp
@@ -147,6 +148,15 @@ def test_hidden_tokens_give_the_style_away(bible):
     assert bible.tokenizer.eos not in bible.hidden_tokens
 
 
+def test_what_is_hidden_does_not_depend_on_the_part_that_is_trained_on():
+    options = {"vocabulary": 400, "words": 7, "hide": 4.0}
+    before, after = Bible(**options), Bible(**options)
+    hidden = before.hidden_tokens
+    for data in (before, after):
+        Subset(examples=5, shuffle=["style"]).take_from(data)
+        assert data.hidden_tokens == hidden != []
+
+
 def test_nothing_is_hidden_unless_asked_for():
     assert TextData().hidden_tokens == []
 
@@ -164,7 +174,8 @@ class SomeVerses(TextData):
     def corpus(self):
         full, rows = self.verses, [row for row in range(6000) if row % 7]
         conditions = full.conditions.iloc[rows].reset_index(drop=True)
-        return Corpus([full.texts[r] for r in rows], conditions, [full.groups[r] for r in rows], full.file)
+        groups = [full.groups[r] for r in rows]
+        return Corpus([full.texts[r] for r in rows], conditions, groups, full.file, aligned=True)
 
 
 def verse_names(data, verses):
@@ -249,10 +260,31 @@ def test_batches_hold_a_view_in_training_alone(verses):
         assert all(batch.view is None for batch in data.loader(split))
 
 
-def test_pairs_need_versions(tmp_path):
-    (tmp_path / "t.csv").write_text("text,tone\n" + "".join(f"number {n},{'ab'[n % 2]}\n" for n in range(60)))
-    with pytest.raises(ValueError, match="no two versions of one thing in val: pairs need data with groups"):
-        _ = TextFiles(tmp_path / "t.csv", vocabulary=300, pairs="sources", shares=(0.2, 0.2)).examples
+@pytest.mark.parametrize("pairs", ["views", "sources"])
+def test_pairs_need_versions(tmp_path, pairs):
+    rows = "".join(f"number {n},{'ab'[n % 2]},{n}\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("text,tone,id\n" + rows + rows)  # what is there twice is no version of itself
+    options = {"vocabulary": 300, "pairs": pairs, "shares": (0.2, 0.2)}
+    with pytest.raises(
+        ValueError, match=r"t\.csv: data\.pairs needs versions of one text: name their column with data"
+    ):
+        _ = TextFiles(tmp_path / "t.csv", **options).examples
+    (tmp_path / "t.csv").write_text("text,tone,id\n" + rows)
+    if pairs == "sources":
+        with pytest.raises(ValueError, match="no two versions of one thing in val: pairs need data with groups"):
+            _ = TextFiles(tmp_path / "t.csv", group="id", **options).examples
+
+
+@pytest.mark.parametrize("pairs", ["none", "views", "sources"])
+def test_a_sentence_that_pairs_repeat_can_be_read_once(verses, pairs):
+    data, plain = SomeVerses(verses, pairs=pairs), SomeVerses(verses)
+    for split in ("train", "test"):
+        once = data.once(split)
+        assert torch.isin(once, data.examples.splits[split]).all()
+        own = plain.examples.splits[split]
+        several = plain.groups[own].bincount()[plain.groups[own]] > 1
+        expected = plain.examples.x[own[several] if pairs == "sources" else own]
+        assert torch.equal(data.examples.x[once], expected)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -272,6 +304,43 @@ def test_exemplars_are_training_sentences_of_the_same_style(verses, training):
 
 def test_the_conditions_that_control_is_measured_with_hold_exemplars(verses):
     assert "exemplar" in SomeVerses(verses, exemplars=True).conditions("test")
+
+
+def test_a_view_has_an_exemplar_of_its_own_style(verses):
+    data = SomeVerses(verses, exemplars=True, pairs="views")
+    train, pad = data.examples.splits["train"], data.tokenizer.pad
+    styles = {}
+    for row, style in zip(data.examples.x[train].tolist(), data.examples.fields["style"][train].tolist(), strict=True):
+        styles.setdefault(tuple(row), set()).add(style)
+    batch = data.transform(next(iter(data.loader("train", shuffle=True))), training=True)
+    for part in (batch, batch.view):
+        exemplars = part.condition["exemplar"]
+        full = torch.nn.functional.pad(exemplars, (0, data.length - exemplars.shape[1]), value=pad)
+        for row, style in zip(full.tolist(), part.condition["style"].tolist(), strict=True):
+            assert style in styles[tuple(row)]
+    assert not torch.equal(batch.condition["style"], batch.view.condition["style"])
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_no_training_sentence_is_its_own_exemplar_where_there_is_another(tmp_path, training, repeats):
+    for style, count in (("few", 2), ("one", 1)):
+        (tmp_path / f"train.{style}.txt").write_text("".join(f"{style} {n}\n" for n in range(count)) * repeats)
+        for split in ("dev", "test"):
+            (tmp_path / f"{split}.{style}.txt").write_text(f"{style} 0\n")
+    data = TextFiles(tmp_path, vocabulary=300, exemplars=True)
+    for _ in range(5):
+        batch = data.transform(next(iter(data.loader("train"))), training)
+        texts, exemplars = (data.tokenizer.decode(x) for x in (batch.x, batch.condition["exemplar"]))
+        assert dict(zip(texts, exemplars, strict=True)) == {"few 0": "few 1", "few 1": "few 0", "one 0": "one 0"}
+    assert data.tokenizer.decode(data.conditions("test")["exemplar"]) == ["few 1", "one 0"]
+
+
+def test_sentences_without_categories_have_exemplars_too(tmp_path):
+    (tmp_path / "t.csv").write_text("text,age\n" + "".join(f"number {n},{n + 0.5}\n" for n in range(60)))
+    data = TextFiles(tmp_path / "t.csv", vocabulary=300, exemplars=True, shares=(0.2, 0.2))
+    texts = {name: set(data.tokenizer.decode(data.examples.x[rows])) for name, rows in data.examples.splits.items()}
+    assert set(data.tokenizer.decode(data.conditions("test")["exemplar"])) <= texts["train"]
 
 
 def test_a_sentence_whose_categories_training_never_saw_gets_an_exemplar_all_the_same(tmp_path):

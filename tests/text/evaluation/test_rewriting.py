@@ -1,8 +1,17 @@
 import pytest
 import torch
 
+from common.batch import Batch
+from common.data.subset import Subset
 from modalities.text.data import TextFiles
-from modalities.text.evaluation.rewriting import baseline_results, parallel_test, rewrite_rows, rewriting_scores
+from modalities.text.evaluation.report import TextReport
+from modalities.text.evaluation.rewriting import (
+    baseline_results,
+    parallel_test,
+    rewrite_rows,
+    rewriting_scores,
+    rewriting_table,
+)
 from modalities.text.model import Decoding
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -67,3 +76,52 @@ def test_copying_keeps_everything_and_retrieving_the_style(tested):
         baseline_results("guess", data, judge, "style", 5)
     with pytest.raises(ValueError, match="no label 'tone'; it has: style"):
         baseline_results("copy", data, judge, "tone", 5)
+    with pytest.raises(ValueError, match="count 0 rewrites nothing"):
+        baseline_results("copy", data, judge, "style", 0)
+    with pytest.raises(ValueError, match="style has no two categories to rewrite between"):
+        baseline_results("copy", data, None, "style", 5)
+
+
+def test_a_number_is_no_style_to_rewrite_into(tmp_path):
+    rows = "".join(f"line {n} of {n % 7},{'ab'[n % 2]},{n + 0.5}\n" for n in range(80))
+    (tmp_path / "t.csv").write_text(f"text,tone,age\n{rows}")
+    data = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2))
+    with pytest.raises(ValueError, match="age has no two categories to rewrite between"):
+        baseline_results("copy", data, TextReport().judge(data), "age", 5)
+
+
+def test_fluency_says_what_it_was_learned_from(tested):
+    model, data, judge = tested.model, tested.data, tested.judge
+    rows = data.examples.splits["test"][:4]
+    batch = Batch(data.examples.x[rows], {"style": torch.zeros(4, dtype=torch.int64)})
+    _, systems = rewriting_table(model, data, judge, batch, "style", 1, [], 1.0)
+    source = f"trained on the sentences of the training split with style {data.attributes['style'].values[1]}"
+    assert {figures["fluency"].estimator for figures in systems.values()} == {f"Kneser-Ney 3-grams of tokens, {source}"}
+    assert tested.results["test/fluency"].estimator == "Kneser-Ney 3-grams of tokens, trained on the training split"
+
+
+def test_a_sentence_is_rewritten_after_an_exemplar_of_the_target_style(tested, monkeypatch):
+    model, old = tested.model, tested.data
+    data = TextFiles(old.root, group="number", exemplars=True, vocabulary=300, length=24, shares=(0.2, 0.2))
+    values = data.attributes["style"].values
+    source, target = values.index("old"), values.index("new")
+    rows = parallel_test(data, "style", source, target, 5).rows
+    asked = []
+    monkeypatch.setattr(type(model), "transfer", lambda _, batch, *rest: asked.append((batch, rest[0])) or batch.x)
+    rewrite_rows(model, data, rows, "style", target)
+    ((batch, wanted),) = asked
+    assert wanted["style"] == target
+    train = {text.split()[0]: text for text in data.tokenizer.decode(data.examples.x[data.examples.splits["train"]])}
+    assert train.keys() == {"unto", "to"}
+    for exemplars, word in ((batch.condition["exemplar"], "unto"), (wanted["exemplar"], "to")):
+        assert [text.split()[0] for text in data.tokenizer.decode(exemplars)] == [word] * 5
+
+
+def test_sentences_are_told_apart_by_their_own_styles_where_training_sees_permuted_ones(tested):
+    old = tested.data
+    data = TextFiles(old.root, group="number", vocabulary=300, length=24, shares=(0.2, 0.2))
+    Subset(shuffle=["style"]).take_from(data)
+    own, permuted = parallel_test(old, "style", 0, 1, 20), parallel_test(data, "style", 0, 1, 20)
+    assert torch.equal(own.rows, permuted.rows)
+    assert torch.equal(own.references, permuted.references)
+    assert not torch.equal(old.examples.fields["style"], data.examples.fields["style"])

@@ -333,6 +333,31 @@ def test_models_that_do_not_fit_are_refused_with_a_remedy(folder, tokenizer):
         architecture.encoder(tokenizer, 64, 5)
 
 
+def test_a_tokenizer_that_cannot_be_loaded_stops_instead_of_mixing_the_embeddings_up(folder, tokenizer):
+    architecture = Pretrained(str(folder / "bert"), str(folder / "llama"))
+    (folder / "bert" / "tokenizer.json").write_text("{broken")
+    (folder / "llama" / "tokenizer.json").unlink()  # its configuration is left
+    with pytest.raises(ValueError, match=r"no tokenizer at .*bert: give a folder.* \(Expecting property name"):
+        architecture.encoder(tokenizer, LENGTH, 5)
+    with pytest.raises(ValueError, match=r"no tokenizer at .*llama: give a folder"):
+        architecture.decoder(tokenizer, SIZES)
+
+
+def test_a_model_without_a_tokenizer_has_embeddings_for_as_many_tokens_as_the_data(folder, tokenizer):
+    for name in MODELS:
+        for file in (folder / name).glob("tokenizer*"):
+            file.unlink()
+    architecture = Pretrained(str(folder / "bert"), str(folder / "gpt2"))
+    with pytest.warns(UserWarning, match="bert holds no tokenizer: its embeddings are taken for those of the data's"):
+        encoder = architecture.encoder(tokenizer, LENGTH, 5)
+    assert torch.equal(encoder.table, BertModel.from_pretrained(folder / "bert").get_input_embeddings().weight)
+    fewer = Tokenizer.train(TEXTS, len(tokenizer) - 2)
+    with pytest.raises(
+        ValueError, match=rf"gpt2 holds no tokenizer, and its {len(tokenizer)} embeddings are not those "
+    ):
+        architecture.decoder(fewer, SIZES)
+
+
 def test_a_folder_without_a_tokenizer_gives_none(folder):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (folder / "bert" / file).unlink()

@@ -1,0 +1,50 @@
+"""Evaluation never costs a training: what fails is named, and the other figures are measured."""
+
+import lightning.pytorch as pl
+import pytest
+
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.report import Report
+from common.training.evaluator import Evaluator
+from modalities.image import AttributeEncoder, ImageCVAE
+from modalities.image.data import Digits
+from modalities.image.networks import MLP
+
+FEW = Evaluation(num_samples=5, gain_samples=2, gain_examples=3, control_samples=4)
+
+
+class Failing(Report):
+    """A report that can measure nothing."""
+
+    def make_judge(self, data):
+        raise ValueError("no terms remain")
+
+    def figures(self, model, data, evaluation, table):
+        return {"never": 1 / 0}
+
+
+def measured(report, **options):
+    data = Digits(binarize="static", batch_size=16, **options)
+    model = ImageCVAE(AttributeEncoder(data.attributes), latent_dim=2, architecture=MLP([8]), evaluation=FEW)
+    evaluator = Evaluator(FEW, report)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = pl.Trainer(accelerator="cpu", devices=1, callbacks=[evaluator], **quiet)
+    trainer.test(model, datamodule=data, verbose=False)
+    return evaluator
+
+
+def test_figures_that_fail_are_named_and_the_others_measured():
+    with pytest.warns(UserWarning, match="judge: not measured .ValueError: no terms remain."):
+        found = measured(Failing(), limit=60)
+    assert set(found.failed) == {"judge", "report"}
+    assert "ZeroDivisionError" in found.failed["report"]
+    assert {"test/nll", "test/kl", "test/active_units", "test/condition_gain"} <= found.results.keys()
+    assert found.results["test/nll"].n == 6
+
+
+def test_a_single_test_example_is_measured_as_far_as_it_goes():
+    found = measured(Report(), limit=10)
+    assert found.failed == {}
+    assert found.results["test/nll"].n == 1
+    assert found.results["test/nll"].stderr is None
+    assert "test/mutual_information" not in found.results
