@@ -70,12 +70,13 @@ class Restored:
         return cls()
 
 
-def restore(path: Path, map_location: Any = "cpu") -> Restored:
+def restore(path: Path | str, map_location: Any = "cpu") -> Restored:
     """Model, file format and report of a checkpoint.
 
     Raises:
         ValueError: as `rebuild`.
     """
+    path = Path(path)
     checkpoint = read_checkpoint(path, map_location)
     model = model_of(checkpoint, ConditionalELBO, path, map_location, {})
     parts: dict[str, str] = {name: checkpoint[name] for name in ("files", "report") if name in checkpoint}

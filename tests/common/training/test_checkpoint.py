@@ -90,7 +90,7 @@ def test_another_format_is_refused_in_one_line(tmp_path, found):
     torch.save(contents, path)
     for read in (restore, ConditionalELBO.load_from_checkpoint):
         with pytest.raises(ValueError, match=rf"old\.ckpt has checkpoint format {found}, .* reads {FORMAT}") as error:
-            read(path)
+            read(str(path))
         assert "\n" not in str(error.value)
 
 
