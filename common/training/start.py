@@ -108,6 +108,10 @@ class Start:
         if not self.checkpoint.get("optimizer_states"):
             raise ValueError(f"{self.path} holds weights alone, with which no training can go on. {remedy}")
         stored = self.checkpoint.get("configuration", {})
+        if config.get("weights") not in (None, stored.get("weights")):
+            raise ValueError(
+                f"--ckpt_path goes on with a training, --weights {config['weights']} begins one: give one of them"
+            )
         changed = differences(stored, config) if stored else []
         if changed:
             raise ValueError(

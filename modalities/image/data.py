@@ -301,16 +301,24 @@ class ImageFolder(ImageFiles):
         super().__init__(root, **base)
         self.csv = attributes
         self.continuous = continuous or []
+        self.unnamed = 0
 
     def load(self) -> Examples:
         """Decodes the images and reads the folders or the CSV."""
+        present = image_files(self.root)
         if self.csv is None:
-            files = image_files(self.root)
+            files = present
             fields, attributes = self._classes(files)
         else:
             files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
+            self.unnamed = len(set(present) - set(files))
         splits = self.split([str(file.relative_to(self.root)) for file in files], self.shares)
         return self.decoded(files, fields, attributes, splits)
+
+    def details(self) -> list[str]:
+        """How many images the CSV leaves out."""
+        left_out = f"left out: {self.unnamed:,} images below {self.root} that {self.csv} does not name"
+        return [left_out] if self.unnamed else []
 
     def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
         folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]

@@ -166,6 +166,7 @@ def test_more_epochs_go_on_at_the_rate_of_a_run_of_the_new_length(trained):
         (["--seed_everything", "5"], r"seed_everything was 0, is 5"),
         (["--run.name", "other"], r"--run\.name is other.*--weights"),
         (["--run.root", "elsewhere"], r"--run\.root is .*elsewhere.*--weights"),
+        (["--weights", "other.ckpt"], r"--weights other\.ckpt begins one: give one of them"),
         (["--trainer.max_epochs", "1"], r"has reached 2 with trainer\.max_epochs 1"),
     ],
 )

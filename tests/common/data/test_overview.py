@@ -1,0 +1,30 @@
+"""What was read, in words."""
+
+import torch
+
+from common.conditions.attributes import Categorical, Continuous
+from common.data.datamodule import ConditionalDataModule
+from common.data.examples import Examples
+from common.data.overview import overview
+
+
+class Pets(ConditionalDataModule):
+    """Four animals, one of them in validation and one in the test."""
+
+    def load(self):
+        fields = {"pet": torch.tensor([0, 0, 1, -1]), "age": torch.tensor([1.0, 3.0, 9.0, float("nan")])}
+        attributes = {"pet": Categorical(["cat", "dog", "emu"]), "age": Continuous(2.0, 1.0, 1.0, 3.0)}
+        splits = {"train": torch.tensor([0, 1, 3]), "val": torch.tensor([2]), "test": torch.tensor([2])}
+        return Examples(torch.zeros(4, 1, 2), fields, attributes, splits)
+
+
+def test_splits_counts_numbers_and_gaps_are_told():
+    first, pet, age = overview(Pets()).splitlines()
+    assert first.startswith("Pets: 3 train, 1 val, 1 test examples of 1 x 2 (fingerprint ")
+    assert pet == "  condition pet: cat 2, dog 0, emu 0; 1 without; never in training: dog, emu"
+    assert age == "  condition age: a number from 1 to 3, mean 2; 1 without"
+
+
+def test_a_limit_keeps_examples_of_each_split():
+    data = Pets(limit=3)
+    assert {name: len(rows) for name, rows in data.examples.splits.items()} == {"train": 2, "val": 1, "test": 1}
