@@ -2,7 +2,7 @@ import csv
 import re
 import subprocess
 
-from common.training.tracking import MetricsCSV, config_hash, git_revision
+from common.training.tracking import MetricsCSV, code_difference, config_hash, git_revision
 
 
 def test_the_configuration_hash_ignores_where_a_run_lies_and_its_seed_alone():
@@ -38,6 +38,8 @@ def test_the_revision_is_dirty_where_code_has_changed_and_not_where_tables_were_
     (tmp_path / "README.md").write_text("2")
     (tmp_path / "docs" / "table.json").write_text("2")
     assert git_revision() == clean
+    assert code_difference() == ""
     monkeypatch.chdir(tmp_path / "docs")
     (tmp_path / "code.py").write_text("2")
     assert git_revision() == f"{clean}-dirty"
+    assert [line for line in code_difference().splitlines() if line[:1] in "+-"][2:] == ["-1", "+2"]
