@@ -14,6 +14,8 @@ def overview(data: ConditionalDataModule) -> str:
     examples = data.examples
     shape = " x ".join(map(str, examples.x.shape[1:]))
     splits = ", ".join(f"{len(rows):,} {name}" for name, rows in examples.splits.items())
+    if data.scores_all:
+        splits = f"{len(data.scored):,}"
     lines = [f"{type(data).__name__}: {splits} examples of {shape} (fingerprint {data.fingerprint})"]
     train = examples.splits["train"]
     for name, attribute in data.attributes.items():

@@ -194,7 +194,8 @@ class SuiteCLI(LightningCLI):
         self._get(self.config_init, "subset").take_from(self.datamodule)
 
     def after_instantiate_classes(self) -> None:
-        """Compares data and model with the checkpoint's, or takes its weights for a new training."""
+        """Says what was read; compares data and model with the checkpoint, or takes its weights for a new training."""
+        rank_zero_info(overview(self.datamodule))
         if self.start.path is None:
             return
         if self.start.weights_alone:
@@ -255,13 +256,12 @@ class SuiteCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Takes the run folder for this training alone, and says what was read."""
+        """Takes the run folder for this training alone."""
         self.claim = Claim(self.folder, fresh=not self.start.resumes)
         if self.start.resumes:
             rank_zero_info(f"going on with {self.folder} from {self.start.path}")
         elif self.start.weights_alone:
             rank_zero_info(f"a new run, {self.folder}, from the weights of {self.start.path}")
-        rank_zero_info(overview(self.datamodule))
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, unless `run.test` is false; the last one if training ended before a validation."""
@@ -307,12 +307,14 @@ class SuiteCLI(LightningCLI):
             own = self.datamodule.fingerprint == self.start.checkpoint.get("data", {}).get("fingerprint")
             name = "predictions.csv" if own else f"predictions-{self.datamodule.fingerprint[:8]}.csv"
             path = write_scores(parts, self.datamodule, self.folder / name)
-            print(f"scores of {len(self.datamodule.scored):,} examples, in nats: {path}")
+            count = sum(len(part["index"]) for part in parts)
+            print(f"scores of {count:,} of {len(self.datamodule.scored):,} examples, in nats: {path}")
 
 
 def replaced_callbacks(config: Namespace) -> list[str]:
     """A warning for each callback of a configuration file that the list of a later file or option has replaced."""
     callbacks = config.trainer.get("callbacks") or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     present = {str(callback.class_path).rpartition(".")[2] for callback in callbacks}
     warnings = []
     for file in config.get("config") or []:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
 
 RUN_ID = "CVAE_SUITE_RUN_ID"  # environment variable through which the processes of one run agree on its id
 TO_LOSE = ("checkpoints/*.ckpt", "results.json")  # what a run folder holds that a second training would replace
@@ -147,8 +147,9 @@ class Claim:
                 f"{folder} is another run's ({left[0].relative_to(folder)}): go on with it by --ckpt_path "
                 f"{folder / 'checkpoints/last.ckpt'}, or give another --run.id"
             )
-        if fresh:
-            (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
+        if fresh and (folder / "metrics.csv").exists():
+            rank_zero_info(f"{folder} has metrics of a run that ended before its first checkpoint: they are deleted")
+            (folder / "metrics.csv").unlink()
 
     def release(self) -> None:
         """Lets others have the folder."""

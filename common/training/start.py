@@ -216,9 +216,10 @@ def differences(stored: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 def _bound(config: dict[str, Any]) -> dict[str, Any]:
     """What a resumed training must not change."""
     trainer = config.get("trainer") or {}
+    configured = trainer.get("callbacks") or []
     callbacks = [
         callback
-        for callback in trainer.get("callbacks") or []
+        for callback in (configured if isinstance(configured, list) else [configured])
         if str(callback.get("class_path")).rpartition(".")[2] not in LENGTHS
     ]
     kept = {name: trainer.get(name) for name in FIXED_OF_TRAINER} | {"callbacks": callbacks}

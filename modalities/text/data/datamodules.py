@@ -158,13 +158,7 @@ class TextData(ConditionalDataModule):
         words = [len(text.split()) for text in corpus.texts]
         fits = torch.tensor([0 < count <= (self.words or count) for count in words])
         train = [corpus.texts[row] for row in splits["train"].tolist() if fits[row]]
-        tokenizer: Tokenizer | None = self.known("tokenizer")
-        if tokenizer is not None:
-            pass  # token ids keep the meaning that they have for the model
-        elif self.pretrained:
-            tokenizer = Tokenizer.pretrained(self.pretrained)
-        else:
-            tokenizer = Tokenizer.train(train, self.vocabulary)
+        tokenizer: Tokenizer = self.known("tokenizer") or self._new_tokenizer(train)
         fitting = fits.nonzero()[:, 0]
         encoded = tokenizer.encode([corpus.texts[row] for row in fitting.tolist()])
         short = torch.tensor([len(row) <= self.length for row in encoded], dtype=torch.bool)
@@ -201,6 +195,10 @@ class TextData(ConditionalDataModule):
         self._tokenizer, self.groups, self.aligned = tokenizer, groups[self.sentences], corpus.aligned
         self.lengths = (examples.x != tokenizer.pad).sum(1)
         return examples
+
+    def _new_tokenizer(self, texts: list[str]) -> Tokenizer:
+        """The configured pretrained tokenizer, or one that is trained on some texts."""
+        return Tokenizer.pretrained(self.pretrained) if self.pretrained else Tokenizer.train(texts, self.vocabulary)
 
     def details(self) -> list[str]:
         """The tokens, and what was left out."""

@@ -28,3 +28,9 @@ def test_splits_counts_numbers_and_gaps_are_told():
 def test_a_limit_keeps_examples_of_each_split():
     data = Pets(limit=3)
     assert {name: len(rows) for name, rows in data.examples.splits.items()} == {"train": 2, "val": 1, "test": 1}
+
+
+def test_data_that_are_only_scored_have_no_splits():
+    data = Pets()
+    data.scores_all = True
+    assert overview(data).startswith("Pets: 4 examples of 1 x 2")
