@@ -11,7 +11,6 @@ from common.conditions.attributes import OBSERVED, Categorical, Continuous
 from common.data.examples import Examples
 from common.data.splits import random_split
 from common.distributions.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
-from common.training.cli import SuiteCLI
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.data import AudioData, RecordedAudio, Tunes
 from modalities.audio.data.tunes import GENRES
@@ -28,28 +27,12 @@ from modalities.text.data.corpus import Corpus, bible
 from modalities.text.evaluation.report import TextReport
 from scripts import train_audio, train_tabular, train_text
 from scripts.train_image import LINKS
+from tests.scripts.unrun import BuildOnly, ParseOnly
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 # Log-likelihood of a random pixel under an untrained network, nats: at best minus the entropy of what is random.
 PIXELS = {Bernoulli: (-0.8, -0.68), Gaussian: (-6.0, 0.0), DiscretizedLogistic: (-10.0, -math.log(256))}
 SHAPES = {"cifar10": (3, 32, 32), "celeba": (3, 64, 64), "utkface": (3, 64, 64), "folder": (3, 64, 64)}
-
-
-class BuildOnly(SuiteCLI):
-    """Builds everything and runs nothing."""
-
-    def _run_subcommand(self, subcommand):
-        pass
-
-
-class ParseOnly(BuildOnly):
-    """Builds nothing either: a configuration may ask for a device that is not there."""
-
-    def instantiate_classes(self):
-        pass
-
-    def after_instantiate_classes(self):
-        pass
 
 
 def command_line(cli, *files):

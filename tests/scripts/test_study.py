@@ -97,18 +97,11 @@ def test_the_studies_of_docs_are_those_of_the_committed_results():
 
 def test_the_trainings_of_a_study_are_command_lines_of_the_suite(specification, tmp_path):
     from common.comparison.studies import condition_table, data_table, read_study
-    from common.training.cli import SuiteCLI
     from modalities.image import ImageCVAE
     from modalities.image.data import ImageData
     from modalities.image.report import ImageReport
     from scripts.train_image import LINKS
-
-    class ParseOnly(SuiteCLI):
-        def instantiate_classes(self):
-            pass
-
-        def _run_subcommand(self, subcommand):
-            pass
+    from tests.scripts.unrun import ParseOnly
 
     wanted = read_study(specification)
     for table in (condition_table(wanted), data_table(wanted)):
