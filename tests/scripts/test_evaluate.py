@@ -30,13 +30,12 @@ def test_evaluate_gives_the_nll_of_the_test_whatever_the_script(run, run_script)
     assert int(count) == tested.n == 500
 
 
-def test_evaluate_takes_a_split_and_a_limit(run, run_script):
-    result = run_script(
-        "scripts/evaluate.py", "nll", "--ckpt", run / "checkpoints" / "best.ckpt", "--num-samples", 5, "--split", "val",
-        "--limit", 70,
-    )  # fmt: skip
-    assert "val NLL" in result.stdout
-    assert "on 70 examples" in result.stdout
+def test_evaluate_takes_a_split_and_a_limit(run, capsys):
+    checkpoint = str(run / "checkpoints" / "best.ckpt")
+    assert evaluate.main(["nll", "--ckpt", checkpoint, "--num-samples", "5", "--split", "val", "--limit", "70"]) == 0
+    printed = capsys.readouterr().out
+    assert "val NLL" in printed
+    assert "on 70 examples" in printed
 
 
 def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, capsys):
@@ -48,12 +47,11 @@ def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, 
     assert "--config" in line
 
 
-def test_baselines_are_for_text_and_sound(tmp_path, run_script):
+def test_baselines_are_for_text_and_sound(tmp_path, capsys):
     written = tmp_path / "results.json"
-    arguments = ["--config", "configs/image/digits.yaml", "--system", "copy", "--results", written]
-    result = run_script("scripts/evaluate.py", "baseline", *arguments, check=False)
-    assert result.returncode == 2
-    assert "Digits has no such system; there are some of text and sound" in result.stderr
+    arguments = ["--config", "configs/image/digits.yaml", "--system", "copy", "--results", str(written)]
+    assert evaluate.main(["baseline", *arguments]) == 2
+    assert "Digits has no such system; there are some of text and sound" in capsys.readouterr().err
     assert not written.exists()
 
 

@@ -55,6 +55,7 @@ def test_a_mixed_precision_run_trains(train_image, tmp_path):
     assert {weight.dtype for weight in weights} == {torch.float32}
 
 
+@pytest.mark.slow  # half a minute of compiling
 def test_the_checkpoint_of_a_compiled_model_loads_uncompiled(train_image, tmp_path, digits):
     options = [*QUICK, *MLP_OPTIONS, *COMPLETE, "--run.root", tmp_path, "--model.compile", "true"]
     train_image("fit", *options, "--run.test", "false")

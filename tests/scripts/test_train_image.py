@@ -162,14 +162,15 @@ def test_the_unconditional_model_is_one_option_away(train_image, tmp_path):
     assert results.metrics["test/control_accuracy"].value < 0.5  # it cannot know which digit is asked for
 
 
-def test_help_explains_and_print_config_prints(run_script):
+def test_help_explains_and_print_config_prints(run_script, train_image, capsys):
     text = " ".join(run_script("scripts/train_image.py", "fit", "--help").stdout.split())
     for option in ("--model.latent_dim", "--run.name", "--wandb.mode", "--samples.every_n_epochs"):
         assert option in text
     assert "size of z" in text  # what docstrings say is what --help says
     assert "offline stores logs in the run folder" in text
-    printed = run_script("scripts/train_image.py", "fit", *QUICK, "--print_config").stdout
-    assert yaml.safe_load(printed)["model"]["latent_dim"] == 32
+    with pytest.raises(SystemExit):
+        train_image("fit", *QUICK, "--print_config")
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["latent_dim"] == 32
 
 
 def test_a_wrong_option_names_itself(run_script):
