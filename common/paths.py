@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,25 +29,6 @@ def cache_root() -> Path:
     if not writable:
         raise PermissionError(f"the cache {path} cannot be written: set $SUITE_CACHE to a folder that can be")
     return path
-
-
-def files_below(root: Path, suffixes: Collection[str], kind: str) -> list[Path]:
-    """All files below a folder that have one of the suffixes in small or capital letters, sorted.
-
-    Args:
-        root: folder that is searched.
-        suffixes: in small letters, with their dot.
-        kind: what such a file is called in the message, "image" or "sound file".
-
-    Raises:
-        FileNotFoundError: if the folder does not exist or holds no such file.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes)
-    if not files:
-        raise FileNotFoundError(f"no {kind} below {root} (suffixes {', '.join(sorted(suffixes))})")
-    return files
 
 
 @contextmanager

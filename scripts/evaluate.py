@@ -1,15 +1,28 @@
 """Evaluates a checkpoint (its likelihood, or the rewriting of text) or a baseline without a network."""
 
+from __future__ import annotations
+
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from common.command_line import Parser, device, file_to_read, file_to_write, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from common.batch import Batch
+    from common.conditions.attributes import Fields
+    from common.model.files import FileFormat, OnLong, RowOptions, Scores, Work
+    from common.model.latent_model import LatentModel
+    from common.training.restore import Restored
 
 SHOWN = 5  # rows of a table that are printed
+SCORED = 20  # examples that are scored at once
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -44,18 +57,25 @@ def parser() -> Parser:
     score_.add_argument("--in", dest="inputs", nargs="+", type=file_to_read, required=True, metavar="FILE",
                         help="input files")  # fmt: skip
     score_.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the files")
+    score_.add_argument("--text-column", metavar="NAME", help="column of a table of texts (default: text)")
+    score_.add_argument("--on-long", choices=["error", "truncate", "skip"],
+                        help="what to do with texts that are too long for the model (default: error)")  # fmt: skip
     score_.add_argument("--out", type=file_to_write,
                         help="CSV to write, one row an example (default: the first rows are printed)")  # fmt: skip
     score_.set_defaults(run=score)
 
     transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences and evaluate them")
-    transfer_.add_argument("--inputs", type=file_to_read, required=True, help="text file, one sentence per line")
+    transfer_.add_argument("--inputs", type=file_to_read, required=True,
+                           help="text file, one sentence per line, or a table")  # fmt: skip
+    transfer_.add_argument("--text-column", metavar="NAME", help="column of texts in tables (default: text)")
+    transfer_.add_argument("--on-long", choices=["error", "truncate"], default="error",
+                           help="what to do with texts that are too long for the model (default: error)")  # fmt: skip
     transfer_.add_argument("--source-style", required=True, help="style of the inputs, a value of --label")
     transfer_.add_argument("--target-style", required=True, help="style of the rewritten sentences")
     transfer_.add_argument("--label", default="style", help="condition that is changed (default: style)")
     transfer_.add_argument("--references", nargs="+", type=file_to_read, default=[],
                            help="text files of reference sentences, parallel to the inputs")  # fmt: skip
-    transfer_.add_argument("--guidance", type=real(),
+    transfer_.add_argument("--guidance", type=real(0),
                            help="above 1 trades content for style (default: decoding.guidance)")  # fmt: skip
     transfer_.add_argument("--out", type=file_to_write, help="file of sentences to write, .txt or .jsonl")
     transfer_.set_defaults(run=transfer)
@@ -105,46 +125,117 @@ def nll(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """Prints the mean NLL of files, and writes that of each example; without --out, prints that of the first ones."""
-    import pandas as pd
-    import torch
     from tqdm import tqdm
 
-    from common.model.files import condition_fields, condition_texts
+    from common.model.files import RowFormat, condition_fields, condition_texts
     from common.results import Measurement
     from common.training.restore import restore
 
     restored = restore(arguments.ckpt, arguments.device)
     model, files = restored.model, restored.files
     condition, texts = condition_fields(model, arguments.condition), condition_texts(arguments.condition)
-    # All files are read before the first is scored: a faulty one is named at once.
-    batches = [files.read_batch(model, [path], condition) for path in arguments.inputs]
-    index = torch.arange(sum(map(len, batches))).split([len(batch) for batch in batches])
-    tables, values = [], []
-    with tqdm(
-        total=sum(map(len, batches)), desc=f"NLL, {arguments.num_samples} samples", unit="example", disable=None
-    ) as progress:
-        for path, batch, positions in zip(arguments.inputs, batches, index, strict=True):
-            parts = []
-            for rows in torch.arange(len(batch)).split(20):
-                part = batch.replace(index=positions)[rows].to(arguments.device)
-                parts.append(-model.log_likelihood(part, arguments.num_samples, arguments.seed).cpu())
-                progress.update(len(part))
-            values += parts
-            tables.append(pd.DataFrame(files.score_table(model, path, batch, torch.cat(parts), texts)))
-    table = pd.concat(tables, ignore_index=True)
+    title = f"NLL, {arguments.num_samples} samples"
+    with tqdm(desc=title, unit="example", disable=None) as progress:
+
+        def nll(batch: Batch) -> Tensor:
+            values: Tensor = -model.log_likelihood(batch.to(arguments.device), arguments.num_samples, arguments.seed)
+            progress.update(len(batch))
+            return values.cpu()
+
+        if isinstance(files, RowFormat):
+            files = files.reading(row_options(restored, arguments.text_column, arguments.on_long or "error"))
+            scores = files.scored(model, arguments.inputs, condition, texts, nll)
+        elif arguments.text_column or arguments.on_long:
+            raise ValueError(f"{type(model).__name__} reads no text: leave out --text-column and --on-long")
+        else:
+            scores = scores_of_files(model, files, arguments.inputs, condition, texts, nll)
+        progress.total = scores.count
+        shown, values = written_scores(scores, arguments.out)
+    for note in scores.notes:
+        print(note, file=sys.stderr)
     if arguments.out is None:
-        print(table.head(SHOWN).to_string(index=False))
-        if len(table) > SHOWN:
-            print(f"... and {len(table) - SHOWN} more: --out FILE writes all of them")
-    else:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(arguments.out, index=False)
-    figure = Measurement.mean(torch.cat(values), "nats", f"importance sampling, {arguments.num_samples} samples")
+        print(shown.to_string(index=False))
+        if scores.count > SHOWN:
+            print(f"... and {scores.count - SHOWN} more: --out FILE writes all of them")
+    if len(values) == 0:
+        raise ValueError("no example was scored")
+    figure = Measurement.mean(values, "nats", f"importance sampling, {arguments.num_samples} samples")
     error = "" if figure.stderr is None else f" ± {figure.stderr:.3f}"
     kind = "mean ± standard error" if error else "mean"
     print(f"NLL {figure.value:.3f}{error} {figure.unit} ({kind}), n = {figure.n} examples, {figure.estimator}")
     if arguments.out is not None:
-        print(f"{len(table)} scores written to {arguments.out}")
+        print(f"{scores.count} scores written to {arguments.out}")
+
+
+def row_options(restored: Restored, column: str | None, on_long: OnLong = "error") -> RowOptions:
+    """How files of texts are read: by the column that is named, or else that of the model's own data."""
+    from common.model.files import RowOptions
+
+    usual = restored.configuration.get("data", {}).get("init_args", {}).get("text")
+    return RowOptions(column, [usual] if usual else [], on_long)
+
+
+def scores_of_files(
+    model: LatentModel, files: FileFormat, paths: list[Path], condition: Fields, texts: dict[str, str], nll: Work
+) -> Scores:
+    """Scores of files that are read as a whole; all are read before the first is scored: a faulty one is named at once.
+
+    Args:
+        model: the model.
+        files: its file format.
+        paths: the files.
+        condition: their condition, each field [1, ...].
+        texts: the condition as texts by name.
+        nll: the NLL of each example of a batch, nats, [B].
+    """
+    import torch
+
+    from common.model.files import Scores
+
+    batches = [files.read_batch(model, [path], condition) for path in paths]
+    count = sum(map(len, batches))
+    index = torch.arange(count).split([len(batch) for batch in batches])
+
+    def parts() -> Iterator[dict[str, list[Any]]]:
+        for path, batch, positions in zip(paths, batches, index, strict=True):
+            numbered = batch.replace(index=positions)
+            values = torch.cat([nll(numbered[rows]) for rows in torch.arange(len(batch)).split(SCORED)])
+            yield files.score_table(model, path, batch, values, texts)
+
+    return Scores(count, parts(), [])
+
+
+def written_scores(scores: Scores, out: Path | None) -> tuple[pd.DataFrame, Tensor]:
+    """Writes scores to a CSV as they are computed, which takes its name at the end; the first rows, and all NLL [N].
+
+    Args:
+        scores: the scores; an NLL of NaN was not measured, and is left out of the second result.
+        out: the CSV; None writes nothing.
+    """
+    import pandas as pd
+    import torch
+
+    unfinished = None if out is None else out.with_name(f".{out.name}.partial")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    shown, values, written = pd.DataFrame(), [], 0
+    try:
+        for part in scores.parts:
+            table = pd.DataFrame(part)
+            if written < SHOWN:
+                shown = pd.concat([shown, table.head(SHOWN - written)], ignore_index=True)
+            if unfinished is not None:
+                mode: Literal["a", "w"] = "a" if written else "w"
+                table.to_csv(unfinished, index=False, mode=mode, header=not written, lineterminator="\n")
+            nll = torch.tensor(part["nll_nats"], dtype=torch.float64)
+            values.append(nll[~nll.isnan()])
+            written += len(table)
+        if out is not None and unfinished is not None:
+            unfinished.replace(out)
+    finally:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+    return shown, torch.cat(values)
 
 
 def transfer(arguments: argparse.Namespace) -> None:
@@ -152,7 +243,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     import torch
 
     from common.batch import Batch
-    from common.model.files import condition_fields
+    from common.model.files import RowFormat, condition_fields
     from common.training.restore import restore
     from common.training.run_report import print_rows
     from modalities.text import TextStyleCVAE
@@ -165,6 +256,8 @@ def transfer(arguments: argparse.Namespace) -> None:
     model, files, data = restored.model, restored.files, restored.data(arguments.config)
     if not isinstance(model, TextStyleCVAE) or not isinstance(data, TextData):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")
+    if isinstance(files, RowFormat):
+        files = files.reading(row_options(restored, arguments.text_column, arguments.on_long))
     source = condition_fields(model, [f"{arguments.label}={arguments.source_style}"])
     target = condition_fields(model, [f"{arguments.label}={arguments.target_style}"])
     x = files.read(model, arguments.inputs)

@@ -15,16 +15,24 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from common.table_files import Dialect
     from modalities.tabular.columns import Column
+    from modalities.tabular.data.sources import Source
     from modalities.tabular.imputation.sampling import Imputation
+
+SHOWN = 10  # most rows and cells that a message names
 
 EPILOG = """examples:
   impute.py --ckpt runs/tabular/table/ID/checkpoints/best.ckpt --in table.csv --out filled.csv
   impute.py --ckpt P --in table.csv --out filled.csv --num 20 --intervals 0.9
+  impute.py --ckpt P --in table.csv --out filled.csv --decimal , --na-values n/a -999 --ignore id
 The second also writes filled-1.csv to filled-20.csv (draws from p(hidden | observed)), and filled-intervals.csv with
-the ends of 90 % intervals of imputed numbers and the probabilities of imputed values of discrete columns. A row without
-any observed cell is filled from the distribution of all rows, and reported. A table that does not match the training
-table (an additional or missing column, an unknown value, text among numbers) is an error that names the cause."""
+the ends of 90 % intervals of imputed numbers and the probabilities of imputed values of discrete columns, and the line
+or row of each as an editor shows it. A row without any observed cell is filled from the distribution of all rows, and
+reported. Tables are CSV, TSV and JSONL (gzipped or not), Parquet and Excel, written as the input is. How a table of
+text is written is found out where no option says it; cells that counted as empty in the training do here. Columns that
+the training left out are passed through. A table that does not match the training table otherwise (an additional or
+missing column, an unknown value, text among numbers) is an error that names the cause."""
 
 
 def parser() -> Parser:
@@ -33,12 +41,20 @@ def parser() -> Parser:
     result = Parser("impute.py", description=__doc__, epilog=EPILOG, formatter_class=raw)
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
     result.add_argument("--in", dest="table", type=file_to_read, required=True, metavar="TABLE",
-                        help=".csv or .parquet")  # fmt: skip
+                        help=".csv, .tsv, .jsonl, .parquet or .xlsx")  # fmt: skip
     result.add_argument("--out", type=file_to_write, required=True, metavar="FILLED",
                         help="file to write, of the same format")  # fmt: skip
     result.add_argument("--num", type=whole(), default=0, help="number of multiple imputations to write (default: 0)")
     result.add_argument("--intervals", type=real(), metavar="LEVEL",
                         help="write intervals of this level, such as 0.9")  # fmt: skip
+    result.add_argument("--ignore", nargs="+", default=[], metavar="NAME",
+                        help="columns that the model does not know, passed through as they are")  # fmt: skip
+    result.add_argument("--separator", help="between cells: a character, or tab (default: found out)")
+    result.add_argument("--decimal", choices=[".", ","], metavar="SIGN", help="decimal sign (default: found out)")
+    result.add_argument("--thousands", help="sign between groups of three digits (default: found out)")
+    result.add_argument("--encoding", default="utf-8", help="encoding of a table of text (default: utf-8)")
+    result.add_argument("--na-values", nargs="+", default=[], metavar="TEXT",
+                        help="further cells that count as empty")  # fmt: skip
     result.add_argument(
         "--proposals", type=whole(1), default=200, help="importance samples of z per row (default: 200)"
     )
@@ -58,75 +74,182 @@ def impute(arguments: argparse.Namespace) -> None:
     checkpoint_file(arguments.ckpt)  # before torch is imported, which takes seconds
     import torch
 
+    from common.paths import written_whole
+    from common.table_files import place
     from common.training.restore import restore
     from modalities.tabular import TabularCVAE
     from modalities.tabular.columns import encode_table
-    from modalities.tabular.data.table_files import read_table, write_rows
+    from modalities.tabular.data.sources import source_of
+    from modalities.tabular.data.table_files import write_rows
     from modalities.tabular.imputation.sampling import impute_rows
 
-    source, target = arguments.table, arguments.out
-    if source.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{source}: tables are .csv or .parquet")
-    if source.suffix != target.suffix:
-        raise ValueError(f"{target} must be a {source.suffix} file as {source} is: cells are kept as they are written")
-    if arguments.intervals is not None and not 0 < arguments.intervals < 1:
-        raise ValueError(f"--intervals must lie between 0 and 1; got {arguments.intervals:g}")
-    model = restore(arguments.ckpt, arguments.device).model
+    targets = files_to_write(arguments)
+    restored = restore(arguments.ckpt, arguments.device)
+    model = restored.model
     if not isinstance(model, TabularCVAE):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: impute.py is for tables")
-    table = read_table(source)
-    x = torch.from_numpy(encode_table(table, model.columns, str(source))).to(arguments.device)
-    empty = (x.isnan().all(1).nonzero()[:, 0] + 1).tolist()
+    learned = {} if restored.terms is None else restored.terms.learned
+    source = source_of(arguments.table, dialect_of(arguments, learned.get("na_values") or []), learned.get("renamed"))
+    for note in source.table.attrs.get("notes", []):
+        say(note)
+    table = known_columns(source, model.columns, [*arguments.ignore], learned.get("left_out") or [])
+    x = torch.from_numpy(encode_table(table, model.columns, str(arguments.table))).to(arguments.device)
+    empty = [place(table, row) for row in x.isnan().all(1).nonzero()[:, 0].tolist()]
     if empty:
-        print(f"impute.py: no observed cell in row {', '.join(map(str, empty[:10]))}: filled from the whole table")
+        say(f"no observed cell in {named(empty)}: filled from the whole table")
     draws = max(arguments.num, 200 if arguments.intervals is not None else 0)
     imputation = impute_rows([model], x, arguments.proposals, draws, arguments.seed, progress="imputing")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_filled(table, source, model.columns, imputation.point, target)
-    print(f"{int(x.isnan().sum())} cells filled, written to {target}")
-    for number in range(arguments.num):
-        path = target.with_stem(f"{target.stem}-{number + 1}")
-        write_filled(table, source, model.columns, imputation.draws[number], path)
+    for target, cells in zip(targets, [imputation.point, *imputation.draws], strict=False):
+        with written_whole(target) as partial:
+            partial.write_bytes(source.filled(model.columns, cells))
+    print(f"{what_was_filled(source, targets[0])}, written to {targets[0]}")
     if arguments.num:
-        print(f"{arguments.num} imputations written to {target.with_stem(target.stem + '-1')} and so on")
+        print(f"{arguments.num} imputations written to {targets[1]} and so on")
     if arguments.intervals is not None:
-        path = target.with_stem(f"{target.stem}-intervals")
-        intervals = interval_table(imputation, x, model.columns, arguments.intervals, float(model.widening))
-        write_rows(intervals, path)
+        path = beside(arguments.out, "intervals")
+        intervals = interval_table(imputation, x, table, model.columns, arguments.intervals, float(model.widening))
+        write_rows(intervals, path, source.dialect)
         print(f"{arguments.intervals:.0%} intervals written to {path}")
 
 
-def write_filled(table: pd.DataFrame, source: Path, columns: list[Column], x: Tensor, target: Path) -> None:
-    """Writes the table with its empty cells from x; in a CSV the text of every other cell is unchanged."""
-    from modalities.tabular.data.table_files import fill_csv, fill_table, write_rows
+def files_to_write(arguments: argparse.Namespace) -> list[Path]:
+    """The filled table, and each of the multiple imputations.
 
-    if source.suffix == ".csv":
-        target.write_bytes(fill_csv(source, columns, x.cpu()).encode())
-    else:
-        write_rows(fill_table(table, columns, x.cpu()), target)
+    Raises:
+        ValueError: for another format than that of the input, or if one of many files would replace the input.
+    """
+    from common.table_files import PARQUET_SUFFIXES, TABLE_SUFFIXES, suffix_of
+
+    source, target = arguments.table, arguments.out
+    kind = suffix_of(source)
+    if kind not in TABLE_SUFFIXES:
+        raise ValueError(f"{source}: tables are {', '.join(TABLE_SUFFIXES)}")
+    if kind != suffix_of(target) and not {kind, suffix_of(target)} <= set(PARQUET_SUFFIXES):
+        raise ValueError(f"{target} must be a {kind} file as {source} is: cells are kept as they are written")
+    if arguments.intervals is not None and not 0 < arguments.intervals < 1:
+        raise ValueError(f"--intervals must lie between 0 and 1; got {arguments.intervals:g}")
+    further = [beside(target, str(number + 1)) for number in range(arguments.num)]
+    others = [*further, *([beside(target, "intervals")] if arguments.intervals is not None else [])]
+    if any(path.exists() and path.samefile(source) for path in others):
+        raise ValueError(f"{source} would be replaced by one of several files that are written: name another --out")
+    return [target, *further]
+
+
+def beside(target: Path, word: str) -> Path:
+    """A file beside another one, with a word after its name: filled-1.csv.gz beside filled.csv.gz."""
+    from common.table_files import suffix_of
+
+    name, suffix = target.name[: -len(suffix_of(target))], target.name[-len(suffix_of(target)) :]
+    return target.with_name(f"{name}-{word}{suffix}")
+
+
+def dialect_of(arguments: argparse.Namespace, remembered: Sequence[str]) -> Dialect:
+    """How the table is written, as the options say, with the empty cells of the training."""
+    from common.table_files import Dialect
+
+    return Dialect(
+        arguments.separator,
+        arguments.decimal,
+        arguments.thousands,
+        arguments.encoding,
+        [*remembered, *arguments.na_values],
+    )
+
+
+def known_columns(
+    source: Source, columns: Sequence[Column], ignored: Sequence[str], left_out: Sequence[str]
+) -> pd.DataFrame:
+    """The columns of a table that the model knows; others are passed through if they may be, which is said.
+
+    Args:
+        source: the table.
+        columns: the columns of the model.
+        ignored: columns that a person wants to be passed through.
+        left_out: columns that the training left out.
+
+    Raises:
+        ValueError: for a missing, an unknown or an ignored column; the message names all.
+    """
+    from common.data.splits import split_column
+
+    table, path = source.table, source.path
+    present, known = list(table.columns), [column.name for column in columns]
+    wrong = [name for name in ignored if name not in present or name in known]
+    if wrong:
+        raise ValueError(
+            f"--ignore {' '.join(wrong)}: {path} has the columns {', '.join(present)}, of which the model fills "
+            f"{', '.join(known)}"
+        )
+    missing = [name for name in known if name not in present]
+    passed = [name for name in present if name not in known]
+    splits = [name for name in passed if name not in split_column(table, path)[0].columns]
+    strange = [name for name in passed if name not in (*ignored, *left_out, *splits)]
+    if missing or strange:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has {', '.join(strange)}, which the model does not know"] if strange else []
+        remedy = f". Columns are passed through with --ignore {' '.join(strange)}" if strange else ""
+        raise ValueError(f"{path} {' and '.join(parts)}; the model knows {', '.join(known)}{remedy}")
+    if passed:
+        say(f"passed through as they are: {', '.join(passed)}")
+    return table[known]
+
+
+def what_was_filled(source: Source, target: Path) -> str:
+    """How many of the empty cells are filled in the file that was written, and which are not."""
+    from common.table_files import place
+    from modalities.tabular.data.sources import source_of
+
+    written = source_of(target, source.dialect, dict(zip(source.names, source.table.columns, strict=True))).table
+    if written.shape != source.table.shape:
+        raise ValueError(f"{target} was written and has {len(written)} rows, not {len(source.table)}")
+    before, after = source.table.isna().to_numpy(), written.isna().to_numpy()
+    filled, left = int((before & ~after).sum()), after.nonzero()
+    if not len(left[0]):
+        return f"{filled} cells filled"
+    cells = [f"{place(written, row)} ({written.columns[column]})" for row, column in zip(*left, strict=True)]
+    return f"{filled} of {int(before.sum())} empty cells filled (still empty: {named(cells)})"
+
+
+def named(places: list[str]) -> str:
+    """The first of some places."""
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    return f"{', '.join(places[:SHOWN])}{more}"
+
+
+def say(sentence: str) -> None:
+    """Prints what a person should know."""
+    print(f"impute.py: {sentence}")
 
 
 def interval_table(
-    imputation: Imputation, x: Tensor, columns: list[Column], level: float, factor: float
+    imputation: Imputation, x: Tensor, table: pd.DataFrame, columns: Sequence[Column], level: float, factor: float
 ) -> pd.DataFrame:
-    """One line for each imputed cell: row (from 1), column, value, and the ends of the interval or the probability."""
+    """One line for each imputed cell: line or row, column, value, and the ends of the interval or the probability.
+
+    The first column is called `line` for a table of text, and holds the line on which the row begins; for others it is
+    called `row`. Both count as an editor does: the header is the first line of most files.
+    """
     import pandas as pd
 
     from modalities.tabular.imputation.filled import decoded
 
     ends = imputation.interval(level, columns, factor)
-    low, high = (decoded(end.cpu().double().numpy(), columns) for end in ends)
+    low, high = (decoded(end.cpu().double().numpy(), columns).astype(object) for end in ends)
+    for position, column in enumerate(columns):
+        if column.date:
+            for shown, end in ((low, ends[0]), (high, ends[1])):
+                shown[:, position] = column.present(end[:, position].cpu().double().numpy()).astype(str)
     values = [column.present(imputation.point[:, i].cpu().double().numpy()) for i, column in enumerate(columns)]
-    lines = []
+    name, lines = str(table.index.name), []
     for row, position in x.isnan().nonzero().tolist():
         column = columns[position]
-        line: dict[str, Any] = {"row": row + 1, "column": column.name, "value": str(values[position][row])}
+        line: dict[str, Any] = {name: table.index[row], "column": column.name, "value": str(values[position][row])}
         if column.discrete:
             line |= {"low": None, "high": None, "probability": float(imputation.confidence[row, position])}
         else:
             line |= {"low": low[row, position], "high": high[row, position], "probability": None}
         lines.append(line)
-    return pd.DataFrame(lines, columns=["row", "column", "value", "low", "high", "probability"])
+    return pd.DataFrame(lines, columns=[name, "column", "value", "low", "high", "probability"])
 
 
 def main(words: Sequence[str] | None = None) -> int:

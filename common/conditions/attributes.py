@@ -3,10 +3,13 @@
 A missing value is -1 for a category and NaN for a number.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.configurable import Configurable
@@ -29,6 +32,10 @@ class Attribute(Configurable):
         """Raw values as a tensor of the right type."""
         raise NotImplementedError
 
+    def field(self, texts: Sequence[str]) -> Tensor:
+        """The raw field of B texts. Raises ValueError as `parse`."""
+        return self.tensor([self.parse(text) for text in texts])
+
     def missing(self, field: Tensor) -> Tensor:
         """True where a raw value is missing."""
         raise NotImplementedError
@@ -43,29 +50,67 @@ class Attribute(Configurable):
 
 @dataclass(frozen=True)
 class Categorical(Attribute):
-    """One of several named values, stored as its position; -1 is missing. Two values make a binary attribute."""
+    """One of several named values, stored as its position; -1 is missing. Two values make a binary attribute.
+
+    A field may also hold mixtures, the shares [B, K] of the K values: their embeddings are mixed.
+
+    Attributes:
+        values: the names.
+        untrained: names of which no example was trained on, so that nothing can be generated of them.
+    """
 
     values: Sequence[str]
+    untrained: Sequence[str] = dataclasses.field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(str(value) for value in self.values))
+        object.__setattr__(self, "untrained", tuple(self.untrained))
 
     def parse(self, text: str) -> int:
         """Position of a named value."""
+        trained = ", ".join(value for value in self.values if value not in self.untrained)
         if text not in self.values:
-            raise ValueError(f"{text!r} is not one of {', '.join(self.values)}")
+            raise ValueError(f"{text!r} is not one of {trained}")
+        if text in self.untrained:
+            raise ValueError(f"{text!r} was in no training example, so that the model knows nothing of it: {trained}")
         return self.values.index(text)
 
     def tensor(self, values: Sequence[float]) -> Tensor:
         """Positions as int64."""
         return torch.tensor(values, dtype=torch.int64)
 
+    def field(self, texts: Sequence[str]) -> Tensor:
+        """Positions [B], or shares [B, K] where one of the texts is a mixture, `calm:0.7,loud:0.3`."""
+        if all(text in self.values or ":" not in text for text in texts):
+            return super().field(texts)
+        return torch.tensor([self._shares(text) for text in texts])
+
+    def _shares(self, text: str) -> list[float]:
+        shares = dict.fromkeys(self.values, 0.0)
+        for part in [f"{text}:1"] if text in self.values else text.split(","):
+            name, _, share = part.strip().rpartition(":")
+            self.parse(name)
+            try:
+                number = float(share)
+            except ValueError:
+                number = float("nan")
+            if not 0 <= number <= 1 or shares[name]:
+                raise ValueError(f"{text!r}: a mixture has each value once with a share from 0 to 1, as in a:0.7,b:0.3")
+            shares[name] = number
+        if abs(sum(shares.values()) - 1) > 1e-3:
+            raise ValueError(f"{text!r}: the shares of a mixture sum to 1, not to {sum(shares.values()):g}")
+        return list(shares.values())
+
     def missing(self, field: Tensor) -> Tensor:
-        """True at -1."""
-        return field < 0
+        """True at -1; a mixture is not missing."""
+        return field < 0 if field.dim() == 1 else field.new_zeros(len(field), dtype=torch.bool)
 
     def check(self, field: Tensor) -> None:
-        """Refuses what is neither a position nor -1."""
+        """Refuses what is neither a position nor -1, nor shares of the values."""
+        if field.dim() == 2 and field.shape[1] == len(self.values):
+            if ((field < 0) | ((field.sum(1, keepdim=True) - 1).abs() > 1e-3)).any():
+                raise ValueError("the shares of a mixture are from 0 to 1 and sum to 1")
+            return
         wrong = field[~((field.long() == field) & (field >= -1) & (field < len(self.values)))]
         if len(wrong):
             raise ValueError(
@@ -88,11 +133,17 @@ class Continuous(Attribute):
     high: float = float("inf")
 
     def parse(self, text: str) -> float:
-        """The number."""
+        """The number; one outside of the range of training is warned of."""
+        seen = f"seen in training: {self.low:g} to {self.high:g}"
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            raise ValueError(f"{text!r} is not a number (seen in training: {self.low:g} to {self.high:g})") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is not a number ({seen})")
+        if not self.low <= number <= self.high:
+            rank_zero_warn(f"the condition {text} lies outside of what the model knows ({seen})", category=UserWarning)
+        return number
 
     def tensor(self, values: Sequence[float]) -> Tensor:
         """Numbers as float32."""
@@ -114,6 +165,27 @@ class Continuous(Attribute):
             raise ValueError("a continuous attribute has no value in the training split")
         std = known.std(correction=0).item() or 1.0
         return Continuous(known.mean().item(), std, known.min().item(), known.max().item())
+
+
+def with_untrained(
+    attributes: Mapping[str, Attribute], trained: Fields, known: Mapping[str, Attribute] | None = None
+) -> dict[str, Attribute]:
+    """The attributes, whose categories say which of them no training example has.
+
+    Args:
+        attributes: the attributes.
+        trained: raw fields of the training examples.
+        known: attributes of a model whose weights the training starts from; what they learned counts as trained.
+    """
+    result = dict(attributes)
+    for name, attribute in attributes.items():
+        if not isinstance(attribute, Categorical):
+            continue
+        positions, before = set(trained[name].tolist()), (known or {}).get(name)
+        learned = set(before.values) - set(before.untrained) if isinstance(before, Categorical) else set()
+        missing = [value for number, value in enumerate(attribute.values) if number not in positions]
+        result[name] = replace(attribute, untrained=[value for value in missing if value not in learned])
+    return result
 
 
 def as_field(value: object) -> Tensor:

@@ -2,71 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
 from common.lazy import pd
+from common.table_files import place, stray_number
 
-MAX_CATEGORIES = 20
+MAX_CATEGORIES = 20  # whole numbers with more different values are continuous
 
 
-def read_csv(file: Path, text: Iterable[str] = ()) -> pd.DataFrame:
-    """A user's CSV as it is written: an empty cell alone is missing, so that `None` and `NA` are names.
+@dataclass(frozen=True)
+class ConditionColumns:
+    """Columns as conditions.
 
-    Args:
-        file: the CSV, gzipped or not.
-        text: columns of text, in which digits stay text.
-
-    Raises:
-        ValueError: if it cannot be read; the message names it.
+    Attributes:
+        fields: raw values by name, each [N].
+        attributes: type of each field; the statistics of continuous ones are left to the caller, who knows the split.
+        notes: what was changed or left out, a line each.
     """
-    try:
-        return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, "str"))
-    except ValueError as error:
-        raise ValueError(f"{file} cannot be read as CSV: {error}") from error
+
+    fields: Fields = field(default_factory=dict)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def condition_columns(
-    table: pd.DataFrame, names: Iterable[str], file: Path, continuous: list[str]
-) -> tuple[Fields, dict[str, Attribute]]:
-    """Raw fields and attributes of some columns of a file.
+    table: pd.DataFrame,
+    file: Path,
+    continuous: Sequence[str] = (),
+    wanted: Sequence[str] | None = None,
+) -> ConditionColumns:
+    """The columns of a file as conditions.
 
     Text, and numbers with at most 20 different whole values, are categories; other numbers are continuous. Empty cells
-    are missing. Statistics of continuous columns are left to the caller, which knows the split.
+    are missing. Spellings of a category that differ in capital letters alone are one category. Columns of text of which
+    most cells differ, such as names, are left out unless they are wanted.
 
     Args:
-        table: the rows.
-        names: the columns to read.
-        file: the file of the table, for error messages.
+        table: the rows, with conditions alone in their columns.
+        file: the file of the table, for messages.
         continuous: columns to treat as continuous in any case.
+        wanted: names of the columns to read; None reads all.
 
     Raises:
-        ValueError: for an unknown column or a wrong value; the message names file, row and column.
+        ValueError: for an unknown column or a wrong value; the message names file, line and column.
     """
+    names = list(map(str, table.columns)) if wanted is None else list(wanted)
     unknown = [name for name in [*names, *continuous] if name not in table.columns]
     if unknown:
-        raise ValueError(f"{file} has no column {', '.join(unknown)}; it has: {', '.join(table.columns)}")
-    fields: Fields = {}
-    attributes: dict[str, Attribute] = {}
+        raise ValueError(f"{file} has no column {', '.join(unknown)}; it has: {', '.join(map(str, table.columns))}")
+    result = ConditionColumns()
     for name in names:
         column = table[name]
-        if name in continuous or _is_continuous(column):
-            numbers = pd.to_numeric(column, errors="coerce")
-            wrong = column[numbers.isna() & column.notna()]
+        stray = stray_number(column)
+        numbers = pd.to_numeric(column, errors="coerce")
+        if name in continuous or _is_continuous(numbers if stray is not None else column):
+            wrong = (numbers.isna() & column.notna()).to_numpy().nonzero()[0]
             if len(wrong):
-                row = int(column.index.get_indexer(wrong.index[:1])[0]) + 2  # after the header
-                raise ValueError(f"{file}, row {row}, column {name}: {wrong.iloc[0]!r} is not a number")
-            fields[name] = torch.tensor(numbers.to_numpy(dtype="float32"))
-            attributes[name] = Continuous()
-        else:
-            values = sorted(column.dropna().unique())
-            positions = {value: position for position, value in enumerate(values)}
-            fields[name] = torch.tensor([positions.get(value, -1) for value in column])
-            attributes[name] = Categorical([_text(value) for value in values])
-    return fields, attributes
+                others = f", as {numbers.notna().sum():,} others are" if name not in continuous else ""
+                raise ValueError(
+                    f"{file}, {place(column, int(wrong[0]))}, column {name}: {column.iloc[wrong[0]]!r} is not a "
+                    f"number{others}: correct the cell, or leave it empty"
+                )
+            result.fields[name] = torch.tensor(numbers.to_numpy(dtype="float32", na_value=float("nan")))
+            result.attributes[name] = Continuous()
+            continue
+        known = column.dropna()
+        _of_one_type(known, name, file)
+        if wanted is None and _holds_names(known):
+            result.notes.append(
+                f"left out as a condition: {name}, of which {known.nunique():,} of {len(known):,} cells differ "
+                "(data.condition takes it in)"
+            )
+            continue
+        labels, notes = tidy([None if pd.isna(value) else text_of(value) for value in column], name)
+        values = sorted({label for label in labels if label is not None}, key=_in_order)
+        positions = {value: position for position, value in enumerate(values)}
+        result.fields[name] = torch.tensor([-1 if label is None else positions[label] for label in labels])
+        result.attributes[name] = Categorical(values)
+        result.notes.extend(notes)
+    return result
+
+
+def tidy(labels: Sequence[str | None], name: str) -> tuple[list[str | None], list[str]]:
+    """Labels without spaces around them, in one spelling where only capital letters differ: the commonest one.
+
+    Args:
+        labels: the label of each example; None is missing.
+        name: what they are labels of, for the notes.
+
+    Returns:
+        The labels, and a line for each category that had several spellings.
+    """
+    labels = [None if label is None else unicodedata.normalize("NFC", label.strip()) for label in labels]
+    counts = Counter(label for label in labels if label is not None)
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        spellings.setdefault(label.casefold(), []).append(label)
+    notes = [
+        f"{name}: {', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} taken for {chosen!r}"
+        for chosen, *others in spellings.values()
+        if others
+    ]
+    return [None if label is None else spellings[label.casefold()][0] for label in labels], notes
 
 
 def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torch.Tensor) -> dict[str, Attribute]:
@@ -77,6 +121,11 @@ def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torc
     }
 
 
+def text_of(value: object) -> str:
+    """A value as text; whole numbers that pandas holds as floats, because of an empty cell, lose the `.0`."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def _is_continuous(column: pd.Series) -> bool:
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
@@ -84,6 +133,28 @@ def _is_continuous(column: pd.Series) -> bool:
     return bool((known != known.round()).any() or known.nunique() > MAX_CATEGORIES)
 
 
-def _text(value: object) -> str:
-    """A value as text; whole numbers that pandas holds as floats, because of an empty cell, lose the `.0`."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _holds_names(known: pd.Series) -> bool:
+    """Whether the cells are names of the rows rather than categories."""
+    text = not pd.api.types.is_numeric_dtype(known)
+    return text and known.nunique() > MAX_CATEGORIES and known.nunique() > len(known) / 2
+
+
+def _of_one_type(known: pd.Series, name: str, file: Path) -> None:
+    """Raises ValueError where a column of JSON mixes texts, numbers and truth values."""
+    if not pd.api.types.is_object_dtype(known):
+        return
+    first: dict[str, int] = {}
+    for position, value in enumerate(known):
+        kind = "a truth value" if isinstance(value, bool) else "a text" if isinstance(value, str) else "a number"
+        first.setdefault(kind, position)
+    if len(first) > 1:
+        found = [f"{known.iloc[row]!r} in {place(known, row)} is {kind}" for kind, row in first.items()]
+        raise ValueError(f"{file}, column {name}: {', '.join(found)}: write all of them alike")
+
+
+def _in_order(label: str) -> tuple[bool, float, str]:
+    """Numbers by size, before texts by letters."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label

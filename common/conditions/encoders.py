@@ -72,7 +72,8 @@ class ConditionEncoder(Configurable, nn.Module):
         """A condition that the encoder knows, as a person writes it, `name=value`; empty without attributes."""
         for name, attribute in self.attributes.items():
             if isinstance(attribute, Categorical):
-                return f"{name}={attribute.values[-1]}"
+                trained = [value for value in attribute.values if value not in attribute.untrained]
+                return f"{name}={trained[-1]}" if trained else ""
             if isinstance(attribute, Continuous):
                 return f"{name}={attribute.mean:.3g}"
         return ""
@@ -95,8 +96,7 @@ class ConditionEncoder(Configurable, nn.Module):
         """The raw field [B, ...] of B texts. Raises ValueError for an unknown value, and lists the valid ones."""
         if name not in self.attributes:
             raise ValueError("is given as a tensor, not as text")
-        attribute = self.attributes[name]
-        return attribute.tensor([attribute.parse(text) for text in texts])
+        return self.attributes[name].field(texts)
 
     def check_names(self, condition: Mapping[str, Any], further: Container[str] = ()) -> None:
         """Raises ValueError for an unknown name among a user's values, as `parse`; the message lists the valid ones."""
@@ -127,7 +127,9 @@ class CategoricalEmbedding(nn.Module):
         self.table = nn.Embedding(len(attribute.values) + 1, dim)
 
     def forward(self, field: Tensor) -> Tensor:
-        """[B] positions (-1 for missing) -> [B, dim]."""
+        """[B] positions (-1 for missing), or shares [B, K] of the K values -> [B, dim]."""
+        if field.dim() == 2:
+            return field.to(self.table.weight.dtype) @ self.table.weight[1:]
         return self.table(field.long() + 1)
 
     def adapted(self, old: "CategoricalEmbedding") -> dict[str, Tensor]:

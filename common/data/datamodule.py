@@ -3,7 +3,8 @@
 Tensors may be memory-mapped, so that collections larger than memory work as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +14,11 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 
 from common.batch import Batch
-from common.conditions.attributes import Attribute, Fields
+from common.conditions.attributes import Attribute, Fields, with_untrained
 from common.configurable import to_config
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import Split, everything, hashed_split
+from common.data.splits import Split, everything, given_split, hashed_split
 from common.data.terms import Terms, name_map, renamed
 from common.paths import cache_root, locked
 
@@ -105,11 +106,48 @@ class ConditionalDataModule(LightningDataModule):
             examples, notes = self.terms.applied(examples)
             for note in notes:
                 rank_zero_info(f"data in the checkpoint's terms: {note}")
-        return examples
+        if self.terms is not None and not self.terms.extend:
+            return examples
+        trained = {name: field[examples.splits["train"]] for name, field in examples.fields.items()}
+        return replace(examples, attributes=with_untrained(examples.attributes, trained, self.known("attributes")))
 
-    def split(self, names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
-        """Rows of train, val and test by a hash of each name; where everything is scored, all rows are test rows."""
-        return everything(len(names)) if self.scores_all else hashed_split(names, shares)
+    def wanted(self, present: Iterable[str]) -> list[str] | None:
+        """Which columns of the data become conditions, by the names that they have there; None takes all.
+
+        Raises:
+            ValueError: if `condition` names one that is not there.
+        """
+        if self.condition is None:
+            return None
+        sources = {self.names.get(name, name): name for name in present}
+        unknown = [name for name in self.condition if name not in sources]
+        if unknown:
+            raise ValueError(f"no condition named {', '.join(unknown)}; the data has: {', '.join(sources)}")
+        return [sources[name] for name in self.condition]
+
+    def split(
+        self,
+        names: list[str],
+        shares: tuple[float, float],
+        fields: Fields | None = None,
+        given: Sequence[Split] | None = None,
+    ) -> dict[Split, Tensor]:
+        """Rows of train, val and test: as the data give them, or by a hash of each name.
+
+        Where everything is scored, all rows are test rows.
+
+        Args:
+            names: name of each row; rows of one name stay together.
+            shares: shares of val and test that the data do not give.
+            fields: conditions of the rows; each category has a row in train.
+            given: split of each row, if the data define one.
+        """
+        if self.scores_all:
+            return everything(len(names))
+        labels = [field for field in (fields or {}).values() if not field.is_floating_point()]
+        if given is not None:
+            return given_split(given, names, shares, labels)
+        return hashed_split(names, shares, labels)
 
     @cached_property
     def examples(self) -> Examples:
@@ -152,7 +190,11 @@ class ConditionalDataModule(LightningDataModule):
 
     def details(self) -> list[str]:
         """What else was read, or left out and why, a line each."""
-        return []
+        return list(self.whole.notes)
+
+    def repeated(self, split: Split) -> int:
+        """How many examples of a split are in the training split as well."""
+        return self.examples.repeated(split)
 
     def conditions(self, split: Split) -> Fields:
         """Raw condition fields of a split."""

@@ -12,6 +12,8 @@ from common.batch import Batch
 from common.conditions.attributes import Attribute, Fields
 from common.data.splits import Split, few
 
+COMPARED = 2**29  # bytes of examples up to which those of different splits are compared
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -24,6 +26,7 @@ class Examples:
         splits: rows of each split.
         views: row [N] of another version of each example, from which z is inferred in training; or None.
         origin: where each example comes from, in columns of N entries (file, line, row, seconds ...).
+        notes: what a person should know of the reading, a line each.
     """
 
     x: Tensor
@@ -32,6 +35,7 @@ class Examples:
     splits: dict[Split, Tensor]
     views: Tensor | None = None
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def restrict(self, names: list[str]) -> "Examples":
         """The examples with only some of their attributes; fields that are not attributes remain.
@@ -51,11 +55,18 @@ class Examples:
         rows, splits = few(self.splits, limit)
         origin = {name: [column[row] for row in rows.tolist()] for name, column in self.origin.items()}
         fields = {name: values[rows] for name, values in self.fields.items()}
-        return Examples(self.x[rows], fields, self.attributes, splits, origin=origin)
+        return Examples(self.x[rows], fields, self.attributes, splits, origin=origin, notes=self.notes)
 
     def batch(self, rows: Tensor) -> Batch:
         """Some rows with their conditions."""
         return Batch(self.x[rows], {name: values[rows] for name, values in self.fields.items()})
+
+    def repeated(self, split: Split) -> int:
+        """How many examples of a split equal one of train in x; 0 where the data are too large to be compared."""
+        if self.x.nbytes > COMPARED:
+            return 0
+        known = set(map(_digest, self.x[self.splits["train"]]))
+        return sum(_digest(example) in known for example in self.x[self.splits[split]])
 
     def fingerprint(self) -> str:
         """Hash of conditions, splits and up to 10,000 examples spread over all."""
@@ -65,3 +76,7 @@ class Examples:
         for tensor in [*self.fields.values(), *self.splits.values(), *views, self.x[rows]]:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _digest(example: Tensor) -> bytes:
+    return hashlib.blake2b(example.contiguous().numpy().tobytes(), digest_size=16).digest()

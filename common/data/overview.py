@@ -17,10 +17,32 @@ def overview(data: ConditionalDataModule) -> str:
     if data.scores_all:
         splits = f"{len(data.scored):,}"
     lines = [f"{type(data).__name__}: {splits} examples of {shape} (fingerprint {data.fingerprint})"]
-    train = examples.splits["train"]
+    train, test = examples.splits["train"], examples.splits["test"]
+    # What is only scored, and what a checkpoint's model is tested on, says nothing of that model's training.
+    trains = not data.scores_all and (data.terms is None or data.terms.extend)
     for name, attribute in data.attributes.items():
-        lines.append(f"  condition {name}: {_values(attribute, examples.fields[name][train])}")
-    return "\n".join([*lines, *(f"  {line}" for line in data.details())])
+        field = examples.fields[name]
+        gaps = _gaps(attribute, field, train, test) if trains else ""
+        lines.append(f"  condition {name}: {_values(attribute, field[train])}{gaps}")
+    notes = data.details()
+    if not data.scores_all and (repeated := data.repeated("test")):
+        notes.append(f"{repeated:,} test examples are in train as well")
+    return "\n".join([*lines, *(f"  {line}" for line in notes)])
+
+
+def _gaps(attribute: Attribute, field: Tensor, train: Tensor, test: Tensor) -> str:
+    """Categories that no training example has, and those of which no figure of the test says anything."""
+    if not isinstance(attribute, Categorical):
+        return ""
+    trained, tested = set(field[train].tolist()), set(field[test].tolist())
+    never = [value for position, value in enumerate(attribute.values) if position not in trained]
+    only = [value for position, value in enumerate(attribute.values) if position in trained - tested]
+    parts = [("never in training", never), ("in no test example", only if len(test) else [])]
+    return "".join(f"; {said}: {_listed(names)}" for said, names in parts if names)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _values(attribute: Attribute, field: Tensor) -> str:
@@ -34,7 +56,4 @@ def _values(attribute: Attribute, field: Tensor) -> str:
         return f"a number from {low:g} to {high:g}, mean {mean:.4g}{without}"
     counts = torch.bincount(known.long(), minlength=len(attribute.values)).tolist()
     texts = [f"{value} {count:,}" for value, count in zip(attribute.values, counts, strict=True)]
-    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    empty = [value for value, count in zip(attribute.values, counts, strict=True) if count == 0]
-    never = f"; never in training: {', '.join(empty[:SHOWN])}" if empty else ""
-    return f"{', '.join(texts[:SHOWN])}{more}{without}{never}"
+    return f"{_listed(texts)}{without}"

@@ -1,12 +1,25 @@
-"""Assignment of examples to splits: at random, or by a hash of their name."""
+"""Assignment of examples to splits: at random, by a hash of their name, or as the data say."""
+
+from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from common.lazy import pd
+from common.table_files import place
+
 Split = Literal["train", "val", "test"]
+ORDER: tuple[Split, ...] = ("train", "val", "test")
+NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def random_split(
@@ -60,22 +73,112 @@ def everything(count: int) -> dict[Split, Tensor]:
     return {"train": rows, "val": rows[:0], "test": rows}
 
 
-def hashed_split(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
+def split_of(name: str) -> Split | None:
+    """The split that a folder or a cell is named after: `train`, `Validation`, `dev` ...; None for any other name."""
+    return NAMES.get(name.strip().lower())
+
+
+def split_column(table: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[Split] | None]:
+    """The table without its column `split`, and the split of each row; a column with other values is an ordinary one.
+
+    Raises:
+        ValueError: naming the first row that is in no split although others are.
+    """
+    for position, name in enumerate(table.columns):
+        if str(name).strip().lower() == "split":
+            cells = table.iloc[:, position]
+            splits = [split_of(str(cell)) for cell in cells]
+            if not any(splits):
+                break
+            if None in splits:
+                row = splits.index(None)
+                raise ValueError(
+                    f"{file}, {place(cells, row)}, column {name}: {cells.iloc[row]!r} is no split; there are train, "
+                    "val and test"
+                )
+            return table.drop(columns=name), [split for split in splits if split is not None]
+    return table, None
+
+
+def given_split(
+    given: Sequence[Split], names: list[str], shares: tuple[float, float], labels: Sequence[Tensor] = ()
+) -> dict[Split, Tensor]:
+    """Rows of train, val and test as the data give them; what is missing of val and test is cut from train by a hash.
+
+    Args:
+        given: split of each row.
+        names: name of each row, by whose hash train is cut; rows of one name stay together.
+        shares: shares of val and test, should they be missing.
+        labels: as in `hashed_split`.
+
+    Raises:
+        ValueError: if no row is given for train, or a split has no row.
+    """
+    side = torch.tensor([ORDER.index(name) for name in given])
+    train = (side == ORDER.index("train")).nonzero()[:, 0]
+    if len(train) == 0:
+        raise ValueError(f"the data name the splits {', '.join(sorted(set(given)))}, and none is for training")
+    val, test = (0.0 if name in given else share for name, share in zip(("val", "test"), shares, strict=True))
+    if val or test:
+        parts = _with_rare([names[row] for row in train.tolist()], (val, test), [field[train] for field in labels])
+        for number, name in enumerate(ORDER):
+            side[train[parts[name]]] = number
+    order = _positions(names).argsort(stable=True)
+    return _checked({name: order[side[order] == number] for number, name in enumerate(ORDER)}, len(given))
+
+
+def hashed_split(names: list[str], shares: tuple[float, float], labels: Sequence[Tensor] = ()) -> dict[Split, Tensor]:
     """Rows of train, val and test by a hash of each name: files added later do not change the split of others.
+
+    A category of which no row would be trained keeps that with the highest hash in train, together with all rows of
+    the same name; but not if that would leave no row for val or test.
+
+    Args:
+        names: name of each row; rows of one name stay together.
+        shares: shares of val and test, between 0 and 1.
+        labels: categories of each row, [N], -1 where missing, one tensor for each condition.
 
     Raises:
         ValueError: if a split has no row.
     """
-    position = torch.tensor([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
-    val, test = shares
-    masks = {
-        "val": position < val,
-        "test": (position >= val) & (position < val + test),
-        "train": position >= val + test,
-    }
+    return _checked(_with_rare(names, shares, labels), len(names))
+
+
+def _with_rare(names: list[str], shares: tuple[float, float], labels: Sequence[Tensor]) -> dict[Split, Tensor]:
+    """Rows by hash, with a row of each category in train."""
+    splits = _by_hash(names, shares)
+    training = torch.zeros(len(names), dtype=torch.bool)
+    training[splits["train"]] = True
+    position = _positions(names)
+    order = position.argsort(stable=True)
+    for field in labels:
+        kept = set()
+        for category in set(field.unique().tolist()) - set(field[training].unique().tolist()) - {-1}:
+            own = (field == category).nonzero()[:, 0]
+            kept.add(names[int(own[position[own].argmax()])])
+        moved = torch.tensor([name in kept for name in names])
+        left = {name: rows[~moved[rows]] for name, rows in splits.items() if name != "train"}
+        # Categories of which each stands for few rows, such as owners, would take all.
+        if all(len(rows) or not len(splits[name]) for name, rows in left.items()):
+            training = training | moved
+            splits = {"train": order[training[order]], "val": left["val"], "test": left["test"]}
+    return splits
+
+
+def _positions(names: list[str]) -> Tensor:
+    """Hash of each name as a number between 0 and 1, [N]."""
+    return torch.tensor([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
+
+
+def _by_hash(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
+    position, (val, test) = _positions(names), shares
+    side = torch.where(position < val, 1, torch.where(position < val + test, 2, 0))
     order = position.argsort(stable=True)  # files are sorted by class or name, their hashes are not
-    splits: dict[Split, Tensor] = {name: order[mask[order]] for name, mask in masks.items()}  # type: ignore[misc]
+    return {name: order[side[order] == number] for number, name in enumerate(ORDER)}
+
+
+def _checked(splits: dict[Split, Tensor], count: int) -> dict[Split, Tensor]:
     for name, rows in splits.items():
         if len(rows) == 0:
-            raise ValueError(f"{len(names)} examples leave none for {name}: give more data or larger shares")
+            raise ValueError(f"{count} examples leave none for {name}: give more data or larger shares")
     return splits

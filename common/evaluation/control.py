@@ -5,6 +5,7 @@ beside those of generated data: they are the upper limit.
 """
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
@@ -53,8 +54,10 @@ def control_figures(
     generated = scores(judge.attributes, {name: torch.cat(values) for name, values in predicted.items()}, truth)
     estimator = f"frozen judge, {model.sampled} with z ~ p(z|c)"
     estimator += f", guidance {guidance:g}" if guidance != 1.0 else ""
-    figures = _by_field("control", judge.attributes, generated, estimator)
-    figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data")
+    figures = _by_field("control", judge.attributes, generated, estimator, conditions)
+    figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data", conditions)
+    for warning in at_chance(figures, judge.attributes, conditions):
+        rank_zero_warn(warning, category=UserWarning)
     if len(judge.real.features) < 2:  # one example has no covariance
         return figures
     distance = frechet_distance(judge.real.features, torch.cat(features))
@@ -63,15 +66,45 @@ def control_figures(
     return figures
 
 
+def at_chance(figures: dict[str, Measurement], attributes: dict[str, Attribute], conditions: Fields) -> list[str]:
+    """A warning for each field that the judge reads no better, by two standard errors, than the commonest answer would.
+
+    Args:
+        figures: with `test/judge_accuracy/<name>` for each categorical field.
+        attributes: the judge's fields.
+        conditions: raw condition fields of the test split, each [N].
+    """
+    warnings = []
+    for name, attribute in attributes.items():
+        known = conditions[name][~attribute.missing(conditions[name])]
+        if not isinstance(attribute, Categorical) or len(known) == 0:
+            continue
+        counts = torch.bincount(known.long(), minlength=len(attribute.values))
+        share, figure = counts.max().item() / len(known), figures[f"test/judge_accuracy/{name}"]
+        if figure.value <= share + 2 * (figure.stderr or 0.0) and (counts > 0).sum() > 1:
+            commonest = attribute.values[int(counts.argmax())]
+            warnings.append(
+                f"the judge of {name} is at chance: right on {figure.value:.3f} of real test data, as is the answer "
+                f"{commonest!r} on {share:.3f}. What it says of generated data means nothing"
+            )
+    return warnings
+
+
 def _by_field(
-    kind: str, attributes: dict[str, Attribute], values: dict[str, Tensor], estimator: str
+    kind: str, attributes: dict[str, Attribute], values: dict[str, Tensor], estimator: str, conditions: Fields
 ) -> dict[str, Measurement]:
-    """`test/<kind>_accuracy`, the mean over categorical fields, and one figure for each field."""
+    """`test/<kind>_accuracy`, the mean over categorical fields, and one figure for each field.
+
+    Estimators name the categories of which there is no test example, so that the figures say nothing of them.
+    """
     figures: dict[str, Measurement] = {}
     accuracies = []
     for name, attribute in attributes.items():
         if isinstance(attribute, Categorical):
-            figure = Measurement.accuracy(values[name], estimator)
+            there = set(conditions[name].tolist())
+            absent = [value for position, value in enumerate(attribute.values) if position not in there]
+            without = f", no example of {', '.join(absent)}" if absent else ""
+            figure = Measurement.accuracy(values[name], estimator + without)
             accuracies.append(figure)
             figures[f"test/{kind}_accuracy/{name}"] = figure
         else:

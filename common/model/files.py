@@ -1,8 +1,10 @@
 """Conversion of a user's files and condition texts to model inputs, and of samples to files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -78,6 +80,118 @@ class FileFormat(Generic[Model]):
         return Batch(x.masked_fill(missing, 0.0), fields, mask)
 
 
+OnLong = Literal["error", "truncate", "skip"]
+Work = Callable[[Batch], Tensor]  # examples -> new examples, or a figure of each
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows of files are read.
+
+    Attributes:
+        column: column of the examples in a table; None takes `usual`, or the only column that can be meant.
+        usual: columns that are tried in turn where none is named.
+        on_long: what is done with rows that are too long for the model: "error" refuses the file and names them,
+            "truncate" cuts them, "skip" leaves them unread. The number of rows remains.
+    """
+
+    column: str | None = None
+    usual: Sequence[str] = ()
+    on_long: OnLong = "error"
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What has become of the rows of some files.
+
+    Attributes:
+        count: number of rows.
+        notes: which of them were not read, a line each.
+    """
+
+    count: int
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the rows of some files.
+
+    Attributes:
+        count: number of rows.
+        parts: columns of consecutive rows, computed when they are asked for; NaN for a row that was not read.
+        notes: which rows were not read, a line each.
+    """
+
+    count: int
+    parts: Iterator[Columns]
+    notes: list[str]
+
+
+class RowFormat(FileFormat[Model]):
+    """A format whose files have many examples, a row each: they are read, worked on and written a part at a time.
+
+    The memory that the model takes does not grow with the number of rows.
+
+    Attributes:
+        options: how the files are read.
+    """
+
+    options: RowOptions = RowOptions()
+
+    def reading(self, options: RowOptions) -> Self:
+        """This format with other options."""
+        other = copy(self)
+        other.options = options
+        return other
+
+    def rewrite(
+        self,
+        model: Model,
+        paths: Sequence[Path],
+        condition: Fields,
+        out: Path,
+        work: Work,
+        seed: int | None = None,
+    ) -> Worked:
+        """Writes what becomes of each row of some files, in their order; other columns of a table are kept.
+
+        Args:
+            model: the model.
+            paths: the files.
+            condition: their condition, each field [1, ...].
+            out: the file to write; `-` is the standard output.
+            work: makes new examples from a batch.
+            seed: where `work` draws at random, each row is worked on alone, under this seed and the row's position.
+
+        Raises:
+            ValueError: naming the files and the rows at fault, before anything is written.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not rewrite files")
+
+    def scored(
+        self,
+        model: Model,
+        paths: Sequence[Path],
+        condition: Fields,
+        texts: Mapping[str, str],
+        nll: Work,
+    ) -> Scores:
+        """The scores of each row of some files, in their order, as `score_table` names them.
+
+        Args:
+            model: the model.
+            paths: the files.
+            condition: their condition, each field [1, ...].
+            texts: the condition as texts by name.
+            nll: the NLL of each example of a batch, nats, [B].
+
+        Raises:
+            ValueError: naming the files and the rows at fault, before any is scored.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not score rows")
+
+
 def examples(samples: Tensor, dimensions: int) -> Tensor:
     """Samples [..., *example] as [N, *example], the order kept; an example has so many dimensions."""
     return samples.reshape(-1, *samples.shape[samples.dim() - dimensions :])
@@ -96,12 +210,14 @@ def condition_texts(pairs: list[str]) -> dict[str, str]:
     """Values by name from `name=value` texts.
 
     Raises:
-        ValueError: for a text without an equals sign.
+        ValueError: for a text without an equals sign, or a name that is given twice.
     """
-    texts = {}
+    texts: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"a condition is written name=value; got {pair!r}")
+        if name in texts:
+            raise ValueError(f"the condition {name} is given twice, {name}={texts[name]} and {pair}: leave out one")
         texts[name] = value
     return texts

@@ -18,7 +18,7 @@ from common.eval_mode import eval_mode
 from common.nn.film import expand
 from common.training.module import ConditionalELBO
 from modalities.audio.networks.convolutions import Decoder, Encoder, SpectrogramConv
-from modalities.audio.networks.prior import counterfactual_latent
+from modalities.audio.networks.prior import SequencePrior, counterfactual_latent
 from modalities.audio.signal import windows
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.vocoder import ROWS, GriffinLim, Vocoder
@@ -88,6 +88,55 @@ class AudioGenreCVAE(ConditionalELBO):
         return self.features.hear(waveform)
 
     # Generation, for clips of any length.
+
+    def sample(
+        self,
+        condition: Mapping[str, Any],
+        num_samples: int = 1,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        draw: bool | None = None,
+        seconds: float | None = None,
+    ) -> Tensor:
+        """As in the base class; `seconds` gives clips of another length than the training clips, to a frame.
+
+        The prior draws as many latent vectors as are needed, and cross-faded windows of them are decoded.
+
+        Raises:
+            ValueError: as in the base class, or if the prior does not draw one latent vector after the other.
+        """
+        if seconds is None:
+            return super().sample(condition, num_samples, temperature, guidance, draw)
+        if not isinstance(self.latent_prior, SequencePrior):
+            raise ValueError(
+                f"the length of a sample is fixed at {self.features.seconds:g} s: the model's prior is "
+                f"{type(self.latent_prior).__name__}, and only a SequencePrior (model.prior) goes on beyond a clip"
+            )
+        frames = max(1, round(seconds * self.features.sample_rate / self.features.hop))
+        steps = max(self.steps, -(-frames * self.steps // self.features.frames))
+        draw = self.draws_samples if draw is None else draw
+        with eval_mode(self):
+            fields = self.raw_fields(condition)
+            c: Condition = self.condition(fields)
+            count = max([len(c), *map(len, fields.values())])
+            vectors = c.expand(count).vector.repeat(num_samples, 1)
+            z = self.latent_prior.continued(vectors, steps * self.latent_prior.size // self.steps, temperature)
+            repeated = {name: torch.cat([field.expand(count, *field.shape[1:])] * num_samples)
+                        for name, field in fields.items()}  # fmt: skip
+            x = self._decode_windows(z.unflatten(1, (steps, -1)), repeated, guidance, draw)[..., :frames]
+        return x.unflatten(0, (num_samples, count))
+
+    def _decode_windows(self, z: Tensor, fields: Fields, guidance: float, draw: bool) -> Tensor:
+        """x [N, 1, mels, S * frames / steps] of latent vectors z [N, S, channels], as many as a clip has or more."""
+        overlap, stride = self.steps // 4, self.features.frames // self.steps
+        parts = windows.cut(z.transpose(1, 2), self.steps, overlap, 0.0).transpose(1, 2).flatten(1)
+        rows = {name: field.repeat_interleave(len(parts) // len(z), 0) for name, field in fields.items()}
+        done = []
+        for start in range(0, len(parts), ROWS):
+            part = parts[start : start + ROWS]
+            own = {name: field[start : start + ROWS] for name, field in rows.items()}
+            done.append(self._generate(part, self.condition(own).expand(len(part)), own, guidance, draw))
+        return windows.join(torch.cat(done), z.shape[1] * stride, overlap * stride)
 
     def transfer(self, batch: Batch, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool = False) -> Tensor:
         """As in the base class; clips of another length than the training clips go through cross-faded windows."""

@@ -1,82 +1,87 @@
-"""Collections of image files: finding and decoding them, and reading their attribute tables."""
+"""Collections of image files: finding and decoding them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from common.conditions.attributes import Attribute, Fields
-from common.conditions.columns import condition_columns, read_csv
-from common.paths import cache_root, files_below, made_once
+from common.data.faults import Faults, Faulty
+from common.data.folders import Found, files_below
+from common.paths import cache_root, made_once
+from modalities.image.decoding import REMARKS, SUFFIXES, VERSION, decode
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
-
-def image_files(root: Path) -> list[Path]:
+def image_files(root: Path) -> Found:
     """All images below a folder, as in `files_below`."""
     return files_below(root, SUFFIXES, "image")
 
 
-def decode_images(files: list[Path], size: int, channels: int) -> Tensor:
-    """Files cropped to their central square and scaled: uint8 [N, channels, size, size], memory-mapped from the cache.
+@dataclass(frozen=True)
+class Decoded:
+    """The images of some files.
 
-    Files are decoded once: the cache is keyed by their names, sizes and modification times and by the settings.
+    Attributes:
+        x: uint8 [M, channels, size, size].
+        rows: position of each image among the files, [M], ascending; faulty files have none.
+        notes: what a person should know of the images, a line each.
+    """
+
+    x: Tensor
+    rows: Tensor
+    notes: list[str]
+
+
+def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Faulty = "raise") -> Decoded:
+    """Files cropped to their central square and scaled, as in `decode`; memory-mapped from the cache.
+
+    Files are decoded once: the cache is keyed by their names, sizes and times of change and by the settings.
 
     Raises:
-        ValueError: for a file that is not a readable image.
+        ValueError: naming all files that are no readable images, unless they are skipped.
     """
-    digest = hashlib.sha256(f"{size} {channels}".encode())
+    digest = hashlib.sha256(f"{VERSION} {size} {channels}".encode())
     for file in files:
-        status = file.stat()
-        digest.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
-    target = cache_root() / "images" / f"{digest.hexdigest()[:24]}.npy"
+        status = file.stat() if file.exists() else None
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
+        digest.update(f"{os.path.realpath(file)} {state}\n".encode(errors="surrogateescape"))
 
-    def make(path: Path) -> None:
-        shape = (len(files), channels, size, size)
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        for position, file in enumerate(tqdm(files, desc="decoding images", unit="file", disable=None)):
-            array[position] = _decode(file, size, channels)
-        array.flush()
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        faults, rows, remarks = Faults("images"), [], Counter[str]()
+        with (folder / "pixels").open("wb") as pixels:
+            for row, file in enumerate(tqdm(files, desc="decoding images", unit="file", disable=None)):
+                try:
+                    image, found = decode(file, size, size, channels)
+                except (OSError, ValueError) as error:
+                    faults.add(error)
+                    continue
+                pixels.write(image.tobytes())
+                rows.append(row)
+                remarks.update(found)
+        if faulty == "raise":  # what is refused is looked at again
+            faults.settle(len(files))
+        report = {"rows": rows, "faults": faults.found, "remarks": remarks}
+        (folder / "report.json").write_text(json.dumps(report))
 
-    made_once(target, make)
+    folder = made_once(cache_root() / "images" / digest.hexdigest()[:24], make)
+    report = json.loads((folder / "report.json").read_text())
+    faults = Faults("images")
+    faults.found.extend(report["faults"])
+    faults.settle(len(files), faulty)
+    rows, counts = report["rows"], report["remarks"]
+    if counts.get("grey", 0) < len(rows):
+        counts.pop("grey", None)
+    notes = [f"{counts[name]:,} of {len(rows):,} images are {text}" for name, text in REMARKS.items() if name in counts]
     # Copy on write: torch needs writable memory, and the file stays unchanged.
-    return torch.from_numpy(np.load(target, mmap_mode="c"))
-
-
-def _decode(file: Path, size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{file} cannot be read as an image ({error}): remove or replace it") from error
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=3
-    )
-    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
-
-
-def attribute_columns(csv: Path, root: Path, continuous: list[str]) -> tuple[list[Path], Fields, dict[str, Attribute]]:
-    """Files, raw fields and attributes of a CSV whose first column names image files below `root`.
-
-    Empty cells are missing. The caller, who knows the splits, fits the statistics of continuous columns.
-
-    Raises:
-        ValueError: if the CSV is faulty; the message names it and the row or column.
-    """
-    table = read_csv(csv)
-    if table.shape[1] < 2 or table.empty:
-        raise ValueError(f"{csv} needs a column of file names, at least one of attributes, and rows")
-    files = [root / str(name) for name in table.iloc[:, 0]]
-    for row, file in enumerate(files):
-        if not file.is_file():
-            raise ValueError(f"{csv}, row {row + 2}: {file} does not exist (column {table.columns[0]!r} names images)")
-    fields, attributes = condition_columns(table, table.columns[1:], csv, continuous)
-    return files, fields, attributes
+    x = np.memmap(folder / "pixels", np.uint8, "c", shape=(len(rows), channels, size, size))
+    return Decoded(torch.from_numpy(x), torch.tensor(rows), notes)

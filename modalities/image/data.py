@@ -2,6 +2,9 @@
 
 import gzip
 import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +19,13 @@ from common.conditions.attributes import Attribute, Categorical, Continuous, Fie
 from common.conditions.columns import fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
+from common.data.faults import Faults, Faulty
 from common.data.splits import Split, few, random_split
 from common.data.terms import Terms
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
-from modalities.image.collections import attribute_columns, decode_images, image_files
+from modalities.image.collections import decode_images, image_files
+from modalities.image.labels import labelled_by_folder, labelled_by_table
 
 DIGITS = Categorical([str(digit) for digit in range(10)])
 
@@ -167,6 +172,8 @@ class ImageFiles(ImageData):
         size: side of the square images after a central crop; a multiple of 4.
         channels: 1 (grey) or 3 (colour).
         shares: shares of validation and test, by a hash of the file name, where the data defines no splits.
+        faulty: what becomes of files that cannot be read and of names and rows that make no sense: "raise" names all of
+            them, "skip" leaves them out and says how many.
         base: as in `ImageData`.
     """
 
@@ -178,15 +185,17 @@ class ImageFiles(ImageData):
         size: int = 64,
         channels: Literal[1, 3] = 3,
         shares: tuple[float, float] = (0.1, 0.1),
+        faulty: Faulty = "raise",
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        if size % 4:
+        if size % 4 or size < 4:
             raise ValueError(f"size must be a multiple of 4; got {size}")
         self.root = Path(root)
         self.size = size
         self.channels = channels
         self.shares = shares
+        self.faulty = faulty
 
     def adopt(self, terms: Terms) -> None:
         """As in the base; the images are read at the size that the checkpoint's model reads."""
@@ -200,14 +209,37 @@ class ImageFiles(ImageData):
             self.channels, self.size = channels, height
 
     def decoded(
-        self, files: list[Path], fields: Fields, attributes: dict[str, Attribute], splits: dict[Split, Tensor]
+        self,
+        files: list[Path],
+        fields: Fields,
+        attributes: dict[str, Attribute],
+        splits: dict[Split, Tensor],
+        notes: Sequence[str] = (),
     ) -> Examples:
-        """The examples of some files, at most `limit`; statistics come from the training split."""
+        """The examples of some files, at most `limit`; statistics come from the training split.
+
+        Raises:
+            ValueError: naming all faulty files, or if those that are left out leave none for a split.
+        """
         rows, splits = few(splits, self.limit)
-        files, fields = [files[row] for row in rows.tolist()], {name: field[rows] for name, field in fields.items()}
-        attributes = fit_continuous(attributes, fields, splits["train"])
-        x = decode_images(files, self.size, self.channels)
-        return Examples(x, fields, attributes, splits, origin={"file": [str(file) for file in files]})
+        decoded = decode_images([files[row] for row in rows.tolist()], self.size, self.channels, self.faulty)
+        rows, before = rows[decoded.rows], splits
+        splits = {
+            name: torch.searchsorted(decoded.rows, part[torch.isin(part, decoded.rows)])
+            for name, part in before.items()
+        }
+        for name, part in splits.items():
+            if len(before[name]) and not len(part):
+                raise ValueError(f"all {len(before[name])} images for {name} are faulty: replace them")
+        fields = {name: field[rows] for name, field in fields.items()}
+        return Examples(
+            decoded.x,
+            fields,
+            fit_continuous(attributes, fields, splits["train"]),
+            splits,
+            origin={"file": [str(files[row]) for row in rows.tolist()]},
+            notes=[*notes, *decoded.notes],
+        )
 
 
 class UTKFace(ImageFiles):
@@ -241,17 +273,19 @@ class UTKFace(ImageFiles):
 
     def load(self) -> Examples:
         """Decodes the images and reads their names."""
-        files = image_files(self.root)
-        parsed = [self.parse(file.name) for file in files]
-        age = torch.tensor([row[0] for row in parsed])
-        splits = self.split([file.name for file in files], self.shares)
-        fields = {
-            "age": age,
-            "gender": torch.tensor([row[1] for row in parsed]),
-            "race": torch.tensor([row[2] for row in parsed]),
-        }
+        found = image_files(self.root)
+        parsed, faults = {}, Faults("names of images")
+        for file in found.files:
+            try:
+                parsed[file] = self.parse(file.name)
+            except ValueError as error:
+                faults.add(error)
+        faults.settle(len(found.files), self.faulty)
+        age, gender, race = (torch.tensor(column) for column in zip(*parsed.values(), strict=True))
+        fields = {"age": age, "gender": gender, "race": race}
         attributes: dict[str, Attribute] = {"age": Continuous(), "gender": self.GENDER, "race": self.RACE}
-        return self.decoded(files, fields, attributes, splits)
+        splits = self.split([file.name for file in parsed], self.shares, fields)
+        return self.decoded(list(parsed), fields, attributes, splits, found.notes())
 
 
 class CelebA(ImageFiles):
@@ -285,11 +319,14 @@ class CelebA(ImageFiles):
 
 
 class ImageFolder(ImageFiles):
-    """The user's own images: one folder per class, or any folder with a CSV of attributes.
+    """The user's own images: one folder per class, or any folder with a table of attributes.
+
+    With `condition: []` images need neither. Folders called `train`, `val` and `test` around those of the classes are
+    the splits; so is a column `split` of the table.
 
     Args:
-        root: folder of the images. Without a CSV each of its subfolders is a class.
-        attributes: CSV whose first column names an image file below `root`; every other column is an attribute.
+        root: folder of the images. Without a table each of its subfolders is a class.
+        attributes: table whose first column names an image file below `root`; every other column is an attribute.
             Text, and whole numbers with at most 20 different values, are categories; other numbers are continuous.
         continuous: columns that are continuous whatever their values.
         base: as in `ImageFiles`.
@@ -299,33 +336,22 @@ class ImageFolder(ImageFiles):
         self, root: Path, attributes: Path | None = None, continuous: list[str] | None = None, **base: Any
     ) -> None:
         super().__init__(root, **base)
-        self.csv = attributes
+        self.csv = None if attributes is None else Path(attributes)
         self.continuous = continuous or []
-        self.unnamed = 0
 
     def load(self) -> Examples:
-        """Decodes the images and reads the folders or the CSV."""
-        present = image_files(self.root)
+        """Decodes the images and reads the folders or the table."""
+        found = image_files(self.root)
         if self.csv is None:
-            files = present
-            fields, attributes = self._classes(files)
+            labelled = labelled_by_folder(found, self.condition != [])
         else:
-            files, fields, attributes = attribute_columns(Path(self.csv), self.root, self.continuous)
-            self.unnamed = len(set(present) - set(files))
-        splits = self.split([str(file.relative_to(self.root)) for file in files], self.shares)
-        return self.decoded(files, fields, attributes, splits)
-
-    def details(self) -> list[str]:
-        """How many images the CSV leaves out."""
-        left_out = f"left out: {self.unnamed:,} images below {self.root} that {self.csv} does not name"
-        return [left_out] if self.unnamed else []
-
-    def _classes(self, files: list[Path]) -> tuple[Fields, dict[str, Attribute]]:
-        folders = [file.relative_to(self.root).parts[0] if file.parent != self.root else "" for file in files]
-        if "" in folders:
-            stray = files[folders.index("")]
-            raise ValueError(
-                f"{stray} lies in no class folder: put images into {self.root}/<class>/ or set data.attributes"
-            )
-        names = sorted(set(folders))
-        return {"class": torch.tensor([names.index(folder) for folder in folders])}, {"class": Categorical(names)}
+            # Conditions are chosen by their new names, of which the table knows nothing.
+            wanted = None if self.names and self.condition else self.condition
+            labelled = labelled_by_table(self.csv, found, self.continuous, wanted, self.faulty)
+            if self.csv.resolve().is_relative_to(self.root.resolve()):
+                found = replace(found, passed_over=found.passed_over - Counter([self.csv.suffix.lower()]))
+        files, columns = labelled.files, labelled.columns
+        names = [file.relative_to(self.root).as_posix() for file in files]
+        splits = self.split(names, self.shares, columns.fields, labelled.given)
+        notes = [*found.notes(), *columns.notes]
+        return self.decoded(files, columns.fields, columns.attributes, splits, notes)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from common.evaluation.media import enlargement, image_grid
 from common.model.files import FileFormat, examples
+from modalities.image.decoding import decode
 from modalities.image.model import ImageCVAE
 
 
@@ -20,14 +20,10 @@ class ImageFormat(FileFormat[ImageCVAE]):
     suffix = ".png"
 
     def read(self, model: ImageCVAE, path: Path) -> Tensor:
-        """An image as [1, channels, height, width] in [0, 1], scaled to the model's size."""
+        """An image as [1, channels, height, width] in [0, 1], cropped and scaled as those of the training."""
         channels, height, width = model.image_shape
-        try:
-            with Image.open(path) as file:
-                image = file.convert("L" if channels == 1 else "RGB").resize((width, height))
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as an image: {error}") from error
-        return torch.from_numpy(np.array(image)).reshape(1, height, width, channels).permute(0, 3, 1, 2) / 255
+        pixels, _ = decode(path, height, width, channels)
+        return torch.from_numpy(pixels.copy()).unsqueeze(0) / 255
 
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
         """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.batch import Batch
+from common.data.splits import split_column
 from common.lazy import pd
 from common.model.files import Columns, FileFormat, examples
+from common.table_files import Dialect
 from modalities.tabular.columns import encode_table
 from modalities.tabular.data.table_files import read_table, write_rows
 from modalities.tabular.model import TabularCVAE
@@ -18,13 +23,24 @@ EXACT = 2**53  # a float64 below is every whole number exactly; NaN and infinity
 
 
 class TableFormat(FileFormat[TabularCVAE]):
-    """Rows of a CSV or Parquet file."""
+    """Rows of a table: CSV, TSV, JSONL, Parquet or Excel.
+
+    Attributes:
+        learned: what the training knew of its file: `na_values`, `left_out` and `renamed`, as in `TabularData`.
+    """
 
     suffix = ".csv"
+    learned: Mapping[str, Any] = MappingProxyType({})
 
     def read(self, model: TabularCVAE, path: Path) -> Tensor:
-        """Rows as x [N, F], NaN where a cell is empty."""
-        return torch.from_numpy(encode_table(read_table(path), model.columns, str(path)))
+        """Rows as x [N, F], NaN where a cell is empty; columns that the training left out are left out."""
+        table = read_table(path, Dialect(na_values=self.learned.get("na_values") or ()))
+        table = table.rename(columns=self.learned.get("renamed") or {})
+        known = [column.name for column in model.columns]
+        rest, _ = split_column(table, path)
+        left_out = {*(self.learned.get("left_out") or ()), *(name for name in table.columns if name not in rest)}
+        table = table[[name for name in table.columns if name in known or name not in left_out]]
+        return torch.from_numpy(encode_table(table, model.columns, str(path)))
 
     def write(self, model: TabularCVAE, samples: Tensor, path: Path) -> None:
         """Writes rows [..., F] with the names and units of the table."""

@@ -14,10 +14,32 @@ from common.nn.transplant import taken
 from modalities.tabular.columns import Column
 from modalities.tabular.networks.features import Features
 
-SCALED = ("student_t", "gaussian", "log_normal", "negative_binomial")  # families with a scale of their own
+SCALED = ("student_t", "gaussian", "censored_gaussian", "log_normal", "negative_binomial")  # have scales of their own
 LOG_SCALES = (-5.0, 3.0)
 LOG_RATES = (-20.0, 20.0)
 FREEDOM = (2.5, 8.0)  # least and initial degrees of freedom of a Student-t
+
+
+class CensoredNormal(Normal):
+    """max(0, y) for y ~ N(loc, scale^2): P(0) = Phi(-loc / scale), and above zero the density of y.
+
+    Source: Tobin 1958, "Estimation of Relationships for Limited Dependent Variables", equations 3 and 4.
+    """
+
+    @property
+    def mean(self) -> Tensor:
+        """E[max(0, y)] = loc Phi(a) + scale phi(a) with a = loc / scale."""
+        a = self.loc / self.scale
+        density = torch.exp(-0.5 * a**2) / math.sqrt(2 * math.pi)
+        return (self.loc * torch.special.ndtr(a) + self.scale * density).clamp_min(0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of zero, log-density of a positive value, nats."""
+        return torch.where(value > 0, super().log_prob(value), torch.special.log_ndtr(-self.loc / self.scale))
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Values [*sample_shape, ...]."""
+        return super().sample(torch.Size(sample_shape)).clamp_min(0.0)
 
 
 class MixedColumns(Likelihood):
@@ -112,6 +134,9 @@ class MixedColumns(Likelihood):
         if family == "student_t":
             return StudentT(FREEDOM[0] + softplus(self.freedom), mean, scale.exp(), validate_args=False)
         unit = torch.tensor([column.scale for column in columns], device=mean.device)
+        if family == "censored_gaussian":
+            centre = torch.tensor([column.location for column in columns], device=mean.device)
+            return CensoredNormal(centre + mean * unit, scale.exp() * unit, validate_args=False)
         if family == "log_normal":
             return ZeroSafeLogNormal(mean * unit, scale.exp() * unit, validate_args=False)
         # Var[x] = rate + rate^2 / r: sqrt(1 / r) is the scale of log x in excess of a Poisson's.

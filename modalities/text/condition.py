@@ -13,7 +13,7 @@ from common.conditions.encoders import ConditionEncoder, FieldEncoder
 from common.configurable import Configurable
 from modalities.text.descriptions import Descriptions
 from modalities.text.networks.compact import TextEncoder
-from modalities.text.tokenizer import Tokenizer, trimmed
+from modalities.text.tokenizer import Tokenizer, divisible, in_range, trimmed
 
 EXEMPLAR, DESCRIPTION = "exemplar", "description"  # fields of a condition that are not attributes, like SOURCE
 
@@ -48,6 +48,12 @@ class SentenceReader(Configurable):
     heads: int = 4
     layers: int = 2
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "heads", "layers"):
+            in_range(name, getattr(self, name), 1)
+        in_range("dropout", self.dropout, 0, 1)
+        divisible(self.width, self.heads)
 
     def encoder(self, tokenizer: Tokenizer, length: int) -> TextEncoder:
         """The transformer, for sentences of at most `length` tokens."""

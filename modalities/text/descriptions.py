@@ -68,7 +68,10 @@ class DescriptionReader(nn.Module):
             return self.out(described.to(self.null.device))
         if self.label not in fields:
             return self.null.expand(size, -1)
-        value = fields[self.label].long()
+        label = fields[self.label]
+        if label.dim() == 2:  # shares of a mixture
+            return label.to(self.null.dtype) @ self.out(self.table[:, 0])
+        value = label.long()
         count = self.table.shape[1]
         choice = torch.randint(count, value.shape, device=value.device) if self.training else torch.zeros_like(value)
         return torch.where((value < 0).unsqueeze(1), self.null, self.out(self.table[value.clamp_min(0), choice]))

@@ -137,14 +137,13 @@ class TokenSequence(Distribution):
 
         Args:
             sample_shape: number of draws.
-            temperature: divides the log-probabilities; below 1 favours more probable tokens.
+            temperature: divides the log-probabilities; below 1 favours more probable tokens, 0 takes the most probable
+                one.
             top_p: samples from the fewest tokens with this total probability (Holtzman et al. 2020, section 3.1).
             cached: caches keys and values of earlier tokens; otherwise every step recomputes the whole sentence.
         """
-        draws = [
-            self._decode(lambda log_p: _draw(log_p / temperature, top_p), cached)
-            for _ in range(torch.Size(sample_shape).numel())
-        ]
+        choose = partial(_draw, temperature=temperature, top_p=top_p)
+        draws = [self._decode(choose, cached) for _ in range(torch.Size(sample_shape).numel())]
         return torch.stack(draws).reshape(*sample_shape, *draws[0].shape)
 
     @torch.no_grad()
@@ -223,9 +222,11 @@ class TokenSequence(Distribution):
         return chosen_sentences.unflatten(0, self.batch_shape)
 
 
-def _draw(log_p: Tensor, top_p: float) -> Tensor:
+def _draw(log_p: Tensor, top_p: float, temperature: float = 1.0) -> Tensor:
     """A token sampled for each row of log-probabilities [N, V]."""
-    probabilities = torch.softmax(log_p, dim=-1)
+    if temperature == 0.0:
+        return log_p.argmax(-1)
+    probabilities = torch.softmax(log_p / temperature, dim=-1)
     if top_p < 1.0:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered

@@ -24,7 +24,7 @@ from modalities.text.networks.architectures import Architecture, Compact, Decode
 from modalities.text.networks.attention import Pooling
 from modalities.text.networks.compact import no_probability
 from modalities.text.networks.copying import LatentWords, Words
-from modalities.text.tokenizer import Tokenizer
+from modalities.text.tokenizer import Tokenizer, in_range
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Decoding(Configurable):
     """How sentences are generated.
 
     Attributes:
-        temperature: temperature of sampled tokens; below 1 favours more probable ones.
+        temperature: temperature of sampled tokens; below 1 favours more probable ones, 0 takes the most probable one.
         top_p: samples from the fewest tokens that together have this probability.
         beams: width of the beam search where a sentence is not sampled; 1 is greedy decoding.
         length_penalty: beams are compared by log-probability / length ** length_penalty.
@@ -44,6 +44,13 @@ class Decoding(Configurable):
     beams: int = 1
     length_penalty: float = 1.0
     guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        in_range("decoding.temperature", self.temperature, 0)
+        in_range("decoding.top_p", self.top_p, 0, 1, above=True)
+        in_range("decoding.beams", self.beams, 1)
+        in_range("decoding.length_penalty", self.length_penalty, 0)
+        in_range("decoding.guidance", self.guidance, 0)
 
 
 class TextStyleCVAE(ConditionalELBO):
@@ -98,6 +105,12 @@ class TextStyleCVAE(ConditionalELBO):
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
         **base: Any,
     ) -> None:
+        least = {"length": 2, "latent_dim": 1, "vectors": 1, "stride": 0, "language_model_steps": 0, "rewrites": 0}
+        given = (length, latent_dim, vectors, stride, language_model_steps, rewrites)
+        for (name, low), value in zip(least.items(), given, strict=True):
+            in_range(f"model.{name}", value, low)
+        in_range("model.word_dropout", word_dropout, 0, 1)
+        in_range("model.bag_of_words", bag_of_words, 0)
         if latent_dim % vectors:
             raise ValueError(f"latent_dim ({latent_dim}) must be a multiple of vectors ({vectors})")
         if not latent:  # without z, one importance sample is exact
@@ -166,7 +179,9 @@ class TextStyleCVAE(ConditionalELBO):
         """Sentences [N, T] as text."""
         return self.tokenizer.decode(tokens)
 
-    def transfer(self, batch: Batch, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool = False) -> Tensor:
+    def transfer(
+        self, batch: Batch, condition: Mapping[str, Any], guidance: float | None = None, draw: bool = False
+    ) -> Tensor:
         """Sentences under another condition, [B, T].
 
         z comes from the posterior of x under its own condition and is decoded under the other. A translation model
@@ -176,9 +191,10 @@ class TextStyleCVAE(ConditionalELBO):
         Args:
             batch: B sentences with their own conditions.
             condition: values of the fields that change, as in `sample`.
-            guidance: as in `sample`.
+            guidance: as in `sample`; None takes that of `decoding`.
             draw: samples the sentence (and z of a translation) instead of searching for the most probable one.
         """
+        guidance = self.decoding.guidance if guidance is None else guidance
         if self.condition.source is None or SOURCE in batch.condition:
             return super().transfer(batch, condition, guidance, draw)
         fields = {**batch.condition, **self.raw_fields(condition, batch), SOURCE: batch.x}

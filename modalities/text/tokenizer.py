@@ -1,5 +1,6 @@
 """Text <-> tokens: byte-level BPE trained on the data, or any pretrained tokenizer."""
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,11 @@ class Tokenizer(Configurable):
         Args:
             texts: texts of the training split.
             vocabulary: number of tokens, special ones and the 256 bytes included.
+
+        Raises:
+            ValueError: for fewer than 260 tokens.
         """
+        in_range("vocabulary", vocabulary, 260, why="the 256 bytes and 4 special tokens")
         backend = Backend(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
@@ -122,6 +127,39 @@ class Tokenizer(Configurable):
             ValueError: if a text is longer.
         """
         return pad_rows(self.encode(texts), self.pad, length)
+
+
+def in_range(
+    name: str, value: float | None, low: float, high: float = math.inf, above: bool = False, why: str = ""
+) -> None:
+    """Refuses a number out of its range; None passes.
+
+    Args:
+        name: the option, for the message.
+        value: its value.
+        low: least value.
+        high: largest value.
+        above: whether the value must lie above `low`.
+        why: what the limit stands for, for the message.
+
+    Raises:
+        ValueError: naming the option, the range and the value.
+    """
+    if value is None or (math.isfinite(value) and low <= value <= high and not (above and value == low)):
+        return
+    limits = f"{'above' if above else 'at least'} {low:g}{f' ({why})' if why else ''}"
+    limits += f" and at most {high:g}" if math.isfinite(high) else ""
+    raise ValueError(f"{name} must be {limits}; got {value:g}")
+
+
+def divisible(width: int, heads: int) -> None:
+    """Refuses a width that attention heads cannot share.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if width % heads:
+        raise ValueError(f"width ({width}) must be a multiple of heads ({heads})")
 
 
 def load_tokenizer(name: str) -> Any:

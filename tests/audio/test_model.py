@@ -1,4 +1,5 @@
 import itertools
+import resource
 
 import numpy as np
 import pytest
@@ -295,6 +296,61 @@ def test_a_model_recognises_the_condition_that_its_clips_were_made_under():
     x = model.decode(torch.zeros(6, 32), model.condition(fields)).mean.detach()
     found = model.infer_conditions(torch.cat([x, x], dim=-1))  # of any length
     assert {name: value.tolist() for name, value in found.items()} == {n: v.tolist() for n, v in fields.items()}
+
+
+# Samples of any length.
+
+
+def sequences(**options):
+    return perturb(small_model(prior=SequencePrior(channels=4, width=16, layers=2, hidden=16), **options), 0.2)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.024, 1.1, 30.0])
+def test_a_sample_has_the_length_that_is_asked_for(seconds):
+    x = sequences().sample({"genre": ["jig", "reel"], "instrument": "flute"}, 3, seconds=seconds)
+    assert x.shape == (3, 2, 1, 16, round(seconds * 8000 / 256))
+    assert x.isfinite().all()
+
+
+@pytest.mark.parametrize(("temperature", "guidance"), [(1.0, 1.0), (0.5, 2.0)])
+def test_a_sample_of_the_training_length_is_that_of_the_prior(temperature, guidance):
+    model, condition = sequences(), {"genre": ["jig", "clog"], "instrument": "flute"}
+    torch.manual_seed(0)
+    whole = model.sample(condition, 2, temperature, guidance)
+    torch.manual_seed(0)
+    assert torch.allclose(model.sample(condition, 2, temperature, guidance, seconds=1.024), whole, atol=1e-5)
+
+
+def test_a_sequence_goes_on_from_what_it_has_given():
+    prior = sequences().latent_prior
+    c, u = torch.randn(3, 8), torch.randn(3, 32)
+    flow = prior(c)
+    z = flow.push(u).unflatten(1, (8, 4))
+    assert torch.allclose(flow.follow(z[:, :3], u.unflatten(1, (8, 4))[:, 3:]), z[:, 3:], atol=1e-5)
+    torch.manual_seed(0)
+    longer = prior.continued(c, 20 * 4).unflatten(1, (20, 4))
+    torch.manual_seed(0)
+    noise = torch.randn(3, 20, 4)
+    assert torch.allclose(longer[:, 8:12], flow.follow(longer[:, 4:8], noise[:, 8:12]), atol=1e-5)
+    assert torch.allclose(longer[:, 16:], flow.follow(longer[:, 12:16], noise[:, 16:]), atol=1e-5)
+
+
+def test_the_length_is_fixed_where_the_prior_is_no_sequence():
+    with pytest.raises(
+        ValueError, match=r"fixed at 1\.024 s: the model's prior is StandardNormal, and only a SequencePrior"
+    ):
+        small_model().sample({"genre": "jig"}, seconds=3.0)
+
+
+def test_minutes_take_little_memory(tmp_path):
+    model = sequences()
+    model.sample({"genre": "jig"}, seconds=3.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    x = model.sample({"genre": "jig"}, 4, seconds=60.0)
+    SoundFormat().write(model, x, tmp_path / "clips")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert [soundfile.info(file).frames for file in (tmp_path / "clips").iterdir()] == [1875 * 256] * 4
+    assert grown < 200  # MB
 
 
 # Sound.

@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from common.paths import cache_root, files_below, locked, made_once, written_whole
+from common.paths import cache_root, locked, made_once, written_whole
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
@@ -57,18 +57,6 @@ def test_a_lock_needs_no_file_and_no_folder_before(tmp_path):
     with locked(tmp_path / "new" / "thing"):
         assert (tmp_path / "new" / "thing.lock").exists()
     assert not (tmp_path / "new" / "thing").exists()
-
-
-def test_files_below_a_folder_are_of_the_suffixes_and_sorted(tmp_path):
-    for name in ("b.PNG", "a.png", "deep/c.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = files_below(tmp_path, {".png"}, "image")
-    assert [str(file.relative_to(tmp_path)) for file in found] == ["a.png", "b.PNG", "deep/c.png"]
-    with pytest.raises(FileNotFoundError, match=r"no sound file below .* \(suffixes \.wav\)"):
-        files_below(tmp_path, {".wav"}, "sound file")
-    with pytest.raises(FileNotFoundError, match=r"is not a folder: set data\.root"):
-        files_below(tmp_path / "none", {".png"}, "image")
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch, tmp_path):

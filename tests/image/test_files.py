@@ -5,6 +5,7 @@ from PIL import Image
 
 from common.conditions.attributes import Categorical
 from modalities.image import AttributeEncoder, ImageCVAE
+from modalities.image.collections import decode_images
 from modalities.image.files import ImageFormat
 from modalities.image.networks import MLP
 
@@ -55,3 +56,34 @@ def test_a_file_is_read_at_the_size_and_channels_of_the_model(tmp_path):
     (tmp_path / "broken.png").write_text("no image")
     with pytest.raises(ValueError, match=r"broken\.png cannot be read"):
         ImageFormat().read(model, tmp_path / "broken.png")
+
+
+def test_a_scored_image_has_the_pixels_of_its_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 50, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    deep = pixels[..., 0].astype(np.uint16) * 250
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for channels in (1, 3):
+        model = ImageCVAE(encoder(), shape=(channels, 16, 16), architecture=MLP([16]))
+        for name in ("photo.png", "deep.png"):
+            trained = decode_images([tmp_path / name], 16, channels).x.float() / 255
+            assert torch.equal(ImageFormat().read(model, tmp_path / name), trained)
+
+
+def test_a_missing_image_is_said_to_be_missing(tmp_path):
+    model = ImageCVAE(encoder(), shape=(3, 16, 16), architecture=MLP([16]))
+    with pytest.raises(FileNotFoundError, match=r"a\.png does not exist"):
+        ImageFormat().read(model, tmp_path / "a.png")
+
+
+def test_values_beyond_black_and_white_are_clipped_in_a_picture_and_kept_in_an_array(tmp_path):
+    model = ImageCVAE(encoder(), shape=(1, 56, 56), architecture=MLP([16]))
+    samples = torch.tensor([-0.5, 0.5, 1.5]).view(3, 1, 1, 1).expand(3, 1, 56, 56)
+    ImageFormat().write(model, samples, tmp_path / "a.png")
+    grid = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    assert [grid[30, 30], grid[30, 88], grid[30, 146]] == [0, 128, 255]
+    ImageFormat().write(model, samples, tmp_path / "a.npz")
+    assert np.load(tmp_path / "a.npz")["samples"][:, 0, 0, 0].tolist() == [-0.5, 0.5, 1.5]

@@ -64,7 +64,7 @@ def test_an_unknown_verb_is_named_with_the_closest_right_one(mistake):
         ("--num", "-4", "must be at least 1; got -4"),
         ("--num", "1.5", "'1.5' is not a whole number"),
         ("--temperature", "-0.1", "must be at least 0; got -0.1"),
-        ("--token-temperature", "0", "must be above 0; got 0"),
+        ("--token-temperature", "-1", "must be at least 0; got -1"),
         ("--top-p", "0", "must be above 0 and at most 1; got 0"),
         ("--top-p", "1.01", "must be above 0 and at most 1; got 1.01"),
         ("--top-p", "nan", "must be above 0 and at most 1; got nan"),

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 import torch
 
-from common.model.files import condition_fields
+from common.model.files import FileFormat, condition_fields
 from common.results import Results
 from common.training.module import ConditionalELBO
 from common.training.restore import restore
 from modalities.audio import AudioGenreCVAE
 from modalities.audio.evaluation.judge import AudioJudge
-from scripts.generate import generate, parser
+from scripts.generate import generate, parser, sound_format
 
 SMALL = [
     "--config", "configs/audio/tunes.yaml", "--config", "configs/trainer/debug.yaml",
@@ -114,9 +114,53 @@ def test_mistakes_are_named(run, clip, tmp_path):
         verbs(*known, "--condition", "genre=polka", "--out", tmp_path / "x")
     with pytest.raises(ValueError, match="4 clips need a folder"):
         verbs(*known, "--condition", "genre=jig", "--num", 4, "--out", tmp_path / "x.wav")
-    soundfile.write(tmp_path / "short.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16_000)
-    with pytest.raises(ValueError, match=r"short\.wav differs in size from .*clip\.wav"):
-        verbs("reconstruct", *known, "--in", clip, tmp_path / "short.wav", "--out", tmp_path / "x")
+    with pytest.raises(ValueError, match="not to the standard output: name a file or a folder"):
+        verbs(*known, "--condition", "genre=jig", "--num", 1, "--out", "-")
+    with pytest.raises(ValueError, match="reconstruct does not read --seconds"):
+        verbs("reconstruct", *known, "--in", clip, "--seconds", 3, "--out", tmp_path / "x.wav")
+    for name in ("none", "neither"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(0), 16_000)
+    faulty = ["--in", tmp_path / "none.wav", clip, tmp_path / "neither.wav"]
+    with pytest.raises(ValueError, match=r"2 of 3 files are faulty: .*none\.wav holds no.*neither\.wav holds no sound"):
+        verbs("reconstruct", *known, *faulty, "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_options_of_sound_are_refused_for_other_models(tmp_path):
+    known = ["--ckpt", "x", "--out", str(tmp_path / "x.png")]
+    with pytest.raises(ValueError, match="Other makes no sound: leave out --seconds"):
+        sound_format(FileFormat(), type("Other", (), {})(), parser().parse_args([*known, "--seconds", "3"]))
+    with pytest.raises(ValueError, match="is a folder: name a file"):
+        sound_format(FileFormat(), None, parser().parse_args(["reconstruct", *known, "--in", str(tmp_path)]))
+
+
+def test_files_and_folders_of_any_length_are_transferred_and_named_after_the_inputs(run, clip, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--condition", "genre=reel"]
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    noise = np.random.default_rng(0).standard_normal(16_000) * 0.1
+    soundfile.write(tmp_path / "more" / "one.wav", noise, 16_000)
+    soundfile.write(tmp_path / "more" / "deep" / "half.flac", noise[:8000], 16_000)
+    verbs("transfer", *known, "--in", clip, tmp_path / "more", "--out", tmp_path / "out")
+    lengths = {str(file.relative_to(tmp_path / "out")): soundfile.info(file).duration
+               for file in (tmp_path / "out").rglob("*.*")}  # fmt: skip
+    assert lengths == {name: pytest.approx(seconds, abs=0.032)
+                       for name, seconds in (("clip.wav", 6.0), ("one.wav", 1.0), ("deep/half.wav", 0.5))}  # fmt: skip
+    verbs("transfer", *known, "--in", tmp_path / "more" / "one.wav", "--out", tmp_path / "alone.wav")
+    alone, beside = (soundfile.read(tmp_path / name)[0] for name in ("alone.wav", "out/one.wav"))
+    assert np.array_equal(alone, beside)  # whatever else is given
+
+
+def test_samples_go_on_beyond_the_training_length_without_dying_out(run, tmp_path):
+    known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--num", 2, "--seconds", 14.0]
+    for genre in ("jig", "reel"):
+        verbs(*known, "--condition", f"genre={genre}", "instrument=flute", "--out", tmp_path / "clips")
+    names = [f"genre={genre}_instrument=flute-00{number}.wav" for genre in ("jig", "reel") for number in range(2)]
+    assert sorted(file.name for file in (tmp_path / "clips").iterdir()) == names
+    for name in names:
+        sound, rate = soundfile.read(tmp_path / "clips" / name)
+        assert (rate, len(sound)) == (16_000, round(14 * 16_000 / 512) * 512)
+        first, *_, last = (20 * np.log10(np.sqrt((part**2).mean())) for part in np.array_split(sound, 3))
+        assert abs(last - first) < 3  # dB
 
 
 def test_files_are_scored(run, clip, tmp_path, run_script):

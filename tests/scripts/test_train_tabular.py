@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from common.results import Results
 from common.training.module import ConditionalELBO
 from modalities.tabular import TabularCVAE
+from modalities.tabular.data.table_files import read_table, write_rows
 from modalities.tabular.data.tables import synthetic
 from scripts.generate import generate
 from scripts.generate import parser as generate_parser
@@ -74,6 +75,8 @@ def test_a_file_is_filled_and_its_observed_cells_stay(run, folder):
             assert all(x in ("", y) for x, y in zip(old.split(","), new.split(","), strict=True))
     intervals = pd.read_csv(folder / "filled-intervals.csv")
     assert len(intervals) == table.isna().sum().sum()
+    holes = [(row + 2, table.columns[column]) for row, column in zip(*table.isna().to_numpy().nonzero(), strict=True)]
+    assert list(zip(intervals["line"], intervals["column"], strict=True)) == holes
     numbers = intervals.dropna(subset="low")
     assert (numbers["low"] < numbers["high"]).all()
     assert intervals.loc[intervals["column"] == "group", "probability"].between(1 / 3 - 1e-6, 1).all()
@@ -124,17 +127,169 @@ def test_an_empty_row_is_filled_and_named(run, folder, capsys):
     header, first = (folder / "table.csv").read_text().splitlines()[:2]
     (folder / "empty.csv").write_text(f"{header}\n{first}\n{',' * (len(header.split(',')) - 1)}\n")
     fill(run, "--in", folder / "empty.csv", "--out", folder / "empty-filled.csv")
-    assert "no observed cell in row 2" in capsys.readouterr().out
+    assert "no observed cell in line 3: filled" in capsys.readouterr().out
     assert not pd.read_csv(folder / "empty-filled.csv").isna().any().any()
+
+
+def german(table):
+    """A table as a German Excel writes it: semicolons, decimal commas, codes for missing, an index and identifiers."""
+    table = table.assign(income=table["income"] * 1000).where(table.notna())
+    cells = table.map(
+        lambda cell: "" if pd.isna(cell) else f"{cell:.4f}".replace(".", ",") if isinstance(cell, float) else cell
+    )
+    cells["income"] = ["" if pd.isna(n) else f"{n:,.2f}".translate(str.maketrans(",.", ".,")) for n in table["income"]]
+    cells["visits"] = ["-999" if pd.isna(n) else f"{n:.0f}" for n in table["visits"]]
+    cells["grade"] = cells["grade"].replace("", "n/a")
+    cells.insert(0, "patient", [f"P{row:04d}" for row in range(len(table))])
+    cells.insert(3, "remark", ["", "seen"] * (len(table) // 2))
+    cells["split"] = ["train", "train", "val", "test"] * (len(table) // 4)
+    return cells
+
+
+@pytest.fixture(scope="module")
+def german_run(train_tabular, folder):
+    """The run of a table with semicolons, whose options say what is no data and what is empty."""
+    path = folder / "german.csv"
+    german(synthetic(100, 0.15, 2)).to_csv(path, index=False, sep=";", encoding="utf-8-sig", lineterminator="\r\n")
+    table = f"--data.root {path} --data.index patient --data.drop [remark] --data.map income=earnings"
+    kept = f"--data.dialect.na_values [n/a,-999] --run.root {folder / 'runs'} --run.name german --run.test false"
+    options = [*table.split(), *kept.split(), *QUICK, *SMALL, "--trainer.max_epochs", "1"]
+    train_tabular("fit", "--config", "configs/tabular/table.yaml", *options)
+    return next((folder / "runs" / "tabular" / "german").iterdir())
+
+
+def test_a_table_of_semicolons_is_filled_as_it_is_written_and_the_training_is_remembered(german_run, folder, capsys):
+    fill(german_run, "--in", folder / "german.csv", "--out", folder / "german-filled.csv", "--intervals", 0.8)
+    said = capsys.readouterr().out.splitlines()
+    before, after = ((folder / name).read_bytes().decode() for name in ("german.csv", "german-filled.csv"))
+    assert before.startswith("\ufeffpatient;")
+    holes, left = 0, 0
+    for old, new in zip(before.split("\r\n"), after.split("\r\n"), strict=True):
+        for position, (cell, filled) in enumerate(zip(old.split(";"), new.split(";"), strict=True)):
+            hole = cell in ("", "n/a", "-999") and old != ""
+            left += hole and position == 3  # the column remark
+            holes += hole and position != 3
+            assert (filled not in ("", "n/a", "-999")) if hole and position != 3 else filled == cell
+    assert holes > 90
+    assert any(
+        line.startswith(f"{holes} of {holes + left} empty cells filled (still empty: line 2 (remark), line 4 (remark)")
+        for line in said
+    )
+    assert "impute.py: german.csv: cells separated by semicolons, decimal commas, thousands grouped by '.'" in said
+    assert "impute.py: passed through as they are: patient, remark, split" in said
+    options = {"sep": ";", "decimal": ",", "thousands": "."}
+    again = pd.read_csv(folder / "german-filled.csv", **options)
+    assert again["income"].dtype == again["bend"].dtype == np.float64
+    intervals = pd.read_csv(folder / "german-filled-intervals.csv", sep=";", decimal=",")
+    assert len(intervals) == holes
+    first = intervals[intervals["column"] == "bend"].iloc[0]
+    filled = again["bend"].iloc[first["line"] - 2]
+    assert float(first["value"]) == pytest.approx(filled, rel=1e-5)
+    assert first["low"] < first["high"]
+
+
+def test_a_table_may_be_written_over(run, folder):
+    path = folder / "over.csv"
+    path.write_bytes((folder / "table.csv").read_bytes())
+    fill(run, "--in", path, "--out", path, "--num", 2)
+    fill(run, "--in", folder / "table.csv", "--out", folder / "apart.csv", "--num", 2)
+    for number in ("", "-1", "-2"):
+        assert (folder / f"over{number}.csv").read_text() == (folder / f"apart{number}.csv").read_text()
+    assert (folder / "over-1.csv").read_text() != (folder / "over-2.csv").read_text()
+    one = folder / "over-1.csv"
+    with pytest.raises(ValueError, match=r"over-1\.csv would be replaced by one of several files"):
+        fill(run, "--in", one, "--out", path, "--num", 1)
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".CSV", ".csv.gz", ".jsonl", ".jsonl.gz", ".pq", ".xlsx"])
+def test_a_table_of_any_format_is_filled_in_it(run, folder, suffix, capsys):
+    if suffix == ".xlsx":
+        pytest.importorskip("openpyxl", reason="Excel needs the extra tables")
+    table = pd.read_csv(folder / "table.csv").iloc[:12]
+    write_rows(table, folder / f"any{suffix}")
+    fill(
+        run,
+        "--in",
+        folder / f"any{suffix}",
+        "--out",
+        folder / f"any-filled{suffix}",
+        "--num",
+        1,
+        "--intervals",
+        0.5,
+        "--proposals",
+        5,
+    )
+    said = capsys.readouterr().out
+    assert f"{table.isna().sum().sum()} cells filled, written to {folder / f'any-filled{suffix}'}" in said
+    filled, draw = (read_table(folder / f"any-filled{end}{suffix}") for end in ("", "-1"))
+    assert not filled.isna().any().any()
+    assert not draw.isna().any().any()
+    source = read_table(folder / f"any{suffix}")
+    for name in table:
+        known = table[name].notna().to_numpy()
+        assert filled[name].to_numpy()[known].tolist() == source[name].to_numpy()[known].tolist()
+    intervals = read_table(folder / f"any-filled-intervals{suffix}")
+    name = "row" if suffix in (".pq", ".xlsx") else "line"
+    first = {".pq": 1, ".xlsx": 2, ".jsonl": 1, ".jsonl.gz": 1}.get(suffix, 2)
+    rows = table.isna().to_numpy().nonzero()[0] + first
+    assert intervals[name].tolist() == rows.tolist()
+
+
+def test_places_are_those_of_an_editor_with_blank_lines_and_line_breaks_in_quotes(run, folder, capsys):
+    header, *lines = (folder / "table.csv").read_text().splitlines()
+    whole = [line for line in lines if ",," not in line and not line.endswith(",")][:2]
+    comma = "," * header.count(",")
+    text = "\n".join(
+        [
+            "",
+            f'"note\nof two lines",{header}',
+            "",
+            f'"a\nb",{whole[0]}',
+            "",
+            f"x,{comma}",
+            f"y,{whole[1]}",
+            f"z,{comma}",
+        ]
+    )
+    (folder / "lines.csv").write_text(text)
+    fill(
+        run,
+        "--in",
+        folder / "lines.csv",
+        "--out",
+        folder / "lines-filled.csv",
+        "--intervals",
+        0.9,
+        "--ignore",
+        "note\nof two lines",
+    )
+    assert text.split("\n")[7] == f"x,{comma}"
+    assert "no observed cell in line 8, line 10: filled" in capsys.readouterr().out
+    lines = pd.read_csv(folder / "lines-filled-intervals.csv")["line"]
+    assert lines.tolist() == [8] * (len(comma) + 1) + [10] * (len(comma) + 1)
+
+
+def test_what_a_person_says_of_a_table_is_followed(run, folder):
+    table = pd.read_csv(folder / "table.csv").iloc[:5]
+    table = table.assign(more="-")[[*table.columns[::-1], "more"]]
+    table.to_csv(folder / "said.csv", index=False, sep=":", decimal=",", na_rep="missing", encoding="utf-16")
+    words = ["--separator", ":", "--decimal", ",", "--na-values", "missing", "--ignore", "more", "--encoding", "utf-16"]
+    fill(run, "--in", folder / "said.csv", "--out", folder / "said-filled.csv", *words)
+    text = (folder / "said-filled.csv").read_bytes().decode("utf-16")
+    assert "missing" not in text
+    assert [line.rpartition(":")[2] for line in text.split()] == ["more", *"-----"]
+    with pytest.raises(ValueError, match=r"--ignore sum: .*said\.csv has the columns"):
+        fill(run, "--in", folder / "said.csv", "--out", folder / "never.csv", *words, "--ignore", "sum")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.assign(group="west"), r"row 1, column group: 'west' was not seen in training"),
+        (lambda t: t.assign(group="west"), r"line 2, column group: 'west' was not seen in training"),
         (lambda t: t.assign(sum="much"), r"column sum: 'much' is not a number"),
         (lambda t: t.drop(columns="sum"), "lacks sum"),
-        (lambda t: t.assign(more=1), "has more, which the model does not know"),
+        (lambda t: t.assign(more=1), "has more, which the model does not know.*--ignore more"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_by_name(run, folder, change, message):
@@ -143,6 +298,12 @@ def test_a_table_that_does_not_fit_is_refused_by_name(run, folder, change, messa
     with pytest.raises(ValueError, match=message):
         fill(run, "--in", path, "--out", folder / "never.csv")
     assert not (folder / "never.csv").exists()
+
+
+def test_negative_numbers_may_count_as_empty():
+    words = ["--ckpt", "c", "--in", __file__, "--out", "o", "--na-values", "n/a", "-999", "--decimal", ","]
+    arguments = impute_parser().parse_args(words)
+    assert (arguments.na_values, arguments.decimal) == (["n/a", "-999"], ",")
 
 
 def test_options_that_do_not_fit_are_refused(run, folder):

@@ -115,8 +115,8 @@ def test_files_are_scored_sentence_by_sentence(run, verses, tmp_path, run_script
 
 
 def test_rewriting_of_unseen_files_is_measured_beside_baselines(run, verses, tmp_path, run_script):
-    references = tmp_path / "references.txt"
-    references.write_text("And God said to them.\nThe dog is not in this place.\n")
+    references = tmp_path / "references.csv"
+    references.write_text("id,text\n1,And God said to them.\n2,The dog is not in this place.\n")
     result = run_script(
         "scripts/evaluate.py", "transfer", "--ckpt", run / "checkpoints" / "best.ckpt", "--inputs", verses,
         "--source-style", "kjv", "--target-style", "bbe", "--references", references, "--out", tmp_path / "out.txt",
@@ -133,7 +133,7 @@ def test_files_that_do_not_fit_are_named(run, tmp_path, run_script):
     known = ["--ckpt", run / "checkpoints" / "best.ckpt", "--condition", "style=kjv", "--source", "style=kjv"]
     with pytest.raises(ValueError, match=r"long\.txt, line 2: \d+ tokens; this model reads at most 48"):
         verbs("reconstruct", *known, "--in", tmp_path / "long.txt", "--out", tmp_path / "x.txt")
-    with pytest.raises(ValueError, match=r"written to \.txt or \.jsonl"):
-        verbs(*known, "--out", tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"written to \.txt, \.jsonl or \.csv"):
+        verbs(*known[:4], "--out", tmp_path / "x.png")
     with pytest.raises(ValueError, match="'latin' is not one of bbe, kjv, web"):
         verbs("--ckpt", known[1], "--condition", "style=latin", "--out", tmp_path / "x.txt")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from modalities.tabular.columns import encode_table, extended, fit_columns, infer_kind, read_schema, schema_of
 from modalities.tabular.data.tables import abalone, anes96, scikit_table, synthetic
+from modalities.tabular.likelihood import CensoredNormal
 from modalities.tabular.networks.features import Features
 
 TABLE = synthetic(500)
@@ -31,6 +32,12 @@ def test_kinds_are_read_off_dtypes_and_values():
         (list(range(1900, 2000)), "continuous"),
         ([0, 1, 0, 3, 40, 5, 6, 7, 8, 9, 10, 11, 100], "count"),
         ([-1, 0, 1, 2], "continuous"),
+        ([0, 0, 0, 0.4, 1.5, 0, 3.7], "nonnegative"),
+        ([0, 0.4, 1.5, 3.7, -0.1], "continuous"),
+        ([0, *np.linspace(0.1, 1, 30)], "continuous"),  # one zero in 31 is no value of its own
+        ([5_000_000_000 + 100_000 * i for i in range(20)], "continuous"),
+        (pd.date_range("2021-01-01", periods=3), "continuous"),
+        (pd.Categorical(["a", "b", "a"], categories=["a", "b", "c"]), "categorical"),
     ],
 )
 def test_single_guesses(cells, kind):
@@ -166,3 +173,95 @@ def test_the_installed_tables_are_understood():
     assert {column.kind for column in fit_columns(abalone())} >= {"categorical", "count"}
     pytest.importorskip("statsmodels")
     assert {column.kind for column in fit_columns(anes96())} >= {"ordinal", "binary"}
+
+
+def test_constant_and_nearly_constant_columns_are_told_apart_in_any_unit():
+    for unit in (1e-12, 1.0, 1e15):
+        table = pd.DataFrame({"a": [0.3 * unit] * 20, "b": unit * (1 + 1e-6 * np.arange(20.0))})
+        constant, varying = fit_columns(table, {"a": "continuous", "b": "continuous"})
+        assert constant.scale == 1
+        assert varying.scale / unit == pytest.approx(1e-6 * np.arange(20.0).std(), rel=1e-6)
+
+
+def test_a_column_of_numbers_that_one_cell_made_text_is_refused_with_the_cell():
+    cells = [str(i / 2) for i in range(16)]
+    table = pd.DataFrame({"x": [*cells, "12O"]})
+    message = "column x was read as text and has 17 different values, because row 17: '12O' is not a number. Correct"
+    with pytest.raises(ValueError, match=message):
+        fit_columns(table)
+    with pytest.raises(ValueError, match="because line 18: '12O' is not a number"):
+        fit_columns(table.set_axis(pd.Index(range(2, 19), name="line")))
+    assert fit_columns(table, {"x": "categorical"})[0].kind == "categorical"  # a person's word
+    assert fit_columns(pd.DataFrame({"x": ["1", "2", "3", "1", "2", "none"]}))[0].kind == "categorical"  # codes
+
+
+def test_a_column_of_many_texts_is_refused_and_said_to_be_text():
+    table = pd.DataFrame({"x": [f"name {i}" for i in range(180)]})
+    with pytest.raises(ValueError, match="column x was read as text and has 180 different values, more than 100"):
+        fit_columns(table)
+
+
+def test_a_cell_is_named_by_the_line_of_its_file():
+    columns = fit_columns(TABLE)
+    rows = TABLE.iloc[:2].astype(object).assign(sum=[1.0, "much"]).set_axis(pd.Index([2, 7], name="line"))
+    with pytest.raises(ValueError, match=r"mine.csv, line 7, column sum: 'much' is not a number"):
+        encode_table(rows, columns, "mine.csv")
+    with pytest.raises(ValueError, match=r"mine.csv, line 2, column group: 'west' was not seen"):
+        encode_table(rows.assign(sum=1.0, group="west"), columns, "mine.csv")
+
+
+def test_an_unseen_value_can_be_missing():
+    column = fit_columns(pd.DataFrame({"g": list("abcabc")}))[0]
+    with pytest.warns(UserWarning, match=r"row 2, column g: 'new' was not seen in training.* \(2 such cells\)"):
+        codes = column.encode(pd.Series(["c", "new", None, "other", "a"]), unseen="missing")
+    assert np.array_equal(codes, [2, np.nan, np.nan, np.nan, 0], equal_nan=True)
+
+
+def test_bounds_of_a_schema_hold_for_values_and_survive_in_the_schema_of_columns():
+    schema = {"sum": {"kind": "continuous", "lower": -0.5, "upper": 0.5}}
+    (column,) = fit_columns(TABLE[["sum"]], schema)
+    assert column.present(np.array([-9.0, 0.0, 9.0])).tolist() == pytest.approx([-0.5, column.location, 0.5])
+    assert schema_of([column])["sum"] == {"kind": "continuous", "family": "student_t", "lower": -0.5, "upper": 0.5}
+
+
+def test_skewed_numbers_from_zero_on_are_imputed_from_zero_on():
+    amounts = np.random.default_rng(0).exponential(size=200)
+    amounts[0] = 0
+    (column,) = fit_columns(pd.DataFrame({"x": amounts}))
+    assert (column.kind, column.lower) == ("continuous", 0.0)
+    assert column.present(np.array([-5.0, 0.0])).tolist() == [0.0, column.location]
+
+
+def test_negative_cells_of_a_nonnegative_column_and_too_large_counts_are_refused():
+    column = fit_columns(pd.DataFrame({"x": [0, 0, 0.5, 4.0]}), {"x": "nonnegative"})[0]
+    with pytest.raises(ValueError, match="row 1, column x: -1 is negative, but the column is nonnegative"):
+        column.encode(pd.Series([-1]))
+    with pytest.raises(ValueError, match="too large for a count: name it positive or continuous"):
+        fit_columns(pd.DataFrame({"x": [1, 2, 5_000_000_000]}), {"x": "count"})
+
+
+def test_dates_are_days_and_come_back_as_they_are_written():
+    for dates, unit in (
+        (pd.date_range("2021-01-01", periods=5), "D"),
+        (pd.date_range("2021-01-01 10:00:01", periods=5, tz="Europe/Berlin"), "s"),
+        (pd.date_range("2021-01-01 10:00:01.5", periods=5), "us"),
+    ):
+        cells = pd.Series(dates, name="when")
+        (column,) = fit_columns(cells.to_frame())
+        assert (column.kind, column.date) == ("continuous", unit)
+        back = pd.Series(column.present(column.encode(cells)))
+        assert (back == cells.dt.tz_localize(None)).all()
+    with pytest.raises(ValueError, match="'soon' is not a date"):
+        column.encode(pd.Series(["soon"]))
+
+
+def test_a_censored_normal_is_normalised_and_has_the_moments_of_its_draws():
+    torch.manual_seed(0)
+    p = CensoredNormal(torch.tensor([-1.0, 0.0, 2.0]).double(), torch.tensor([1.0, 2.0, 0.5]).double())
+    grid = torch.linspace(0, 20, 200_001).double()[1:, None]
+    mass = p.log_prob(torch.zeros(3)).exp()
+    assert (mass + p.log_prob(grid).exp().sum(0) * 1e-4).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    draws = p.sample((100_000,))
+    assert draws.min() == 0
+    assert (draws == 0).double().mean(0).tolist() == pytest.approx(mass.tolist(), abs=0.01)
+    assert draws.mean(0).tolist() == pytest.approx(p.mean.tolist(), abs=0.02)

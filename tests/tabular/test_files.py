@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
@@ -34,6 +35,22 @@ def test_rows_of_a_model_have_the_dtypes_of_the_file_that_it_was_trained_on(tmp_
     for written in (pd.read_parquet(tmp_path / "rows.parquet"), pd.read_csv(tmp_path / "rows.csv")):
         assert written.drop(columns="town").dtypes.equals(table.drop(columns="town").dtypes)
     assert pd.read_parquet(tmp_path / "rows.parquet")["town"].isin(["a", "b", "c"]).all()
+
+
+def test_rows_to_score_are_read_as_the_training_read_them(tmp_path):
+    table = pd.DataFrame({"alpha": np.arange(30) / 4, "kind": ["x", "y", "z"] * 10})
+    columns = fit_columns(table)
+    model = TabularCVAE(ObservedCellsEncoder(columns, 8), columns, 2, 8)
+    (tmp_path / "t.csv").write_text("id;a;kind;split\n7;0,5;n/a;train\n8;-999;y;test\n")
+    files = TableFormat()
+    files.learned = {"na_values": ["n/a", "-999"], "left_out": ["id"], "renamed": {"a": "alpha"}}
+    read = files.read(model, tmp_path / "t.csv")
+    assert read.isnan().tolist() == [[False, True], [True, False]]
+    assert columns[0].present(read[:1, 0].double().numpy()).tolist() == pytest.approx([0.5])
+    assert read[1, 1] == 1
+    files.learned = {**files.learned, "left_out": []}
+    with pytest.raises(ValueError, match="has id, which the model does not know"):
+        files.read(model, tmp_path / "t.csv")
 
 
 def test_a_whole_number_that_no_integer_holds_stays_a_float():

@@ -229,6 +229,8 @@ def test_samples_have_the_shape_of_the_draws_before_that_of_the_batch():
 def test_the_lower_the_temperature_the_nearer_to_the_mode():
     p = random_sentences(FIVE, 20, 5)
     assert torch.equal(p.sample((), temperature=1e-4), p.mode)
+    assert torch.equal(p.sample((), temperature=0.0), p.mode)
+    assert torch.equal(p.sample((2,), temperature=0.0, top_p=0.5), torch.stack([p.mode, p.mode]))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from modalities.text.files import TextFormat
 from modalities.text.model import Decoding
 from modalities.text.networks.architectures import Compact
 from modalities.text.networks.copying import Words
+from modalities.text.tokenizer import Tokenizer
 from tests.text.models import word_tokenizer
 
 WORDS = word_tokenizer(
@@ -418,3 +419,50 @@ def test_a_model_that_uses_no_label_is_the_same_under_every_style():
     model, batch = tiny(use=[]), example_batch()
     other = batch.replace(condition={"style": 1 - batch.condition["style"]})
     assert torch.equal(model.log_likelihood(batch, 4), model.log_likelihood(other, 4))
+
+
+def test_a_transfer_is_guided_as_the_decoding_says_unless_told_otherwise():
+    model = tiny(decoding=Decoding(guidance=3.0))
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    batch = example_batch()
+    own, strong, none = (model.transfer(batch, {"style": 1}, *given) for given in ((), (3.0,), (1.0,)))
+    assert torch.equal(own, strong)
+    assert not torch.equal(own, none)
+    assert torch.equal(model.reconstruct(batch), model.transfer(batch, {}, 1.0))  # guidance is for rewriting
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1}, r"decoding\.temperature must be at least 0; got -1"),
+        ({"temperature": float("nan")}, r"decoding\.temperature must be at least 0; got nan"),
+        ({"top_p": 1.5}, r"decoding\.top_p must be above 0 and at most 1; got 1\.5"),
+        ({"top_p": 0}, r"decoding\.top_p must be above 0 and at most 1; got 0"),
+        ({"beams": 0}, r"decoding\.beams must be at least 1; got 0"),
+        ({"length_penalty": -1}, r"decoding\.length_penalty must be at least 0; got -1"),
+        ({"guidance": -1}, r"decoding\.guidance must be at least 0; got -1"),
+    ],
+)
+def test_options_of_decoding_have_a_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        Decoding(**options)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Compact(width=0), r"architecture\.width must be at least 1; got 0"),
+        (lambda: Compact(dropout=1.5), r"architecture\.dropout must be at least 0 and at most 1; got 1\.5"),
+        (lambda: Compact(width=10, heads=4), r"width \(10\) must be a multiple of heads \(4\)"),
+        (lambda: SentenceReader(layers=-1), r"layers must be at least 1; got -1"),
+        (lambda: TextStyleCVAE(None, None, latent_dim=0), r"model\.latent_dim must be at least 1; got 0"),
+        (lambda: TextStyleCVAE(None, None, stride=-1), r"model\.stride must be at least 0; got -1"),
+        (lambda: TextStyleCVAE(None, None, word_dropout=2.0), r"model\.word_dropout must be at least 0 and at most 1"),
+        (lambda: TextStyleCVAE(None, None, rewrites=-3), r"model\.rewrites must be at least 0; got -3"),
+        (lambda: Tokenizer.train([], 100), r"vocabulary must be at least 260"),
+    ],
+)
+def test_sizes_of_a_model_have_a_range(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -45,6 +45,13 @@ class ClipWriter:
         self.shape = tuple(log_mel.shape[1:])
         self.count += len(log_mel)
 
+    def keep(self, count: int) -> None:
+        """Takes back all but the first clips."""
+        if self.count > count:
+            self.handle.seek(count * (self.handle.tell() // self.count))
+            self.handle.truncate()
+            self.count = count
+
 
 def cached_clips(settings: Any, make: Callable[[ClipWriter], Columns]) -> Clips:
     """The clips of these settings, from the cache or made now; one process makes them while others wait.
@@ -71,7 +78,7 @@ def _make(folder: Path, make: Callable[[ClipWriter], Columns]) -> None:
         columns = make(writer)
     finally:
         writer.handle.close()
-    if writer.shape is None:
+    if writer.shape is None or writer.count == 0:
         raise ValueError("there is no clip")
     shape = np.array([writer.count, *writer.shape])
     np.savez(folder / COLUMNS, allow_pickle=False, shape=shape, **{n: c.numpy() for n, c in columns.items()})

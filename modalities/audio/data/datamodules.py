@@ -1,5 +1,6 @@
 """Audio DataModules. Clips are log-mel features [N, 1, mels, frames] in float16, standardised on the device."""
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from common.conditions.attributes import Categorical
 from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
+from common.data.faults import NAMED, Faults, Faulty
 from common.data.splits import Split, spread
 from common.data.terms import Terms
 from common.paths import data_root
@@ -25,11 +27,11 @@ from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
 from modalities.audio.data.rendering import PROGRAMS, Performance, clip_starts, render, sources_digest
 from modalities.audio.data.tunes import GENRES, Tune, group_tunes, read_tunes, split_tunes, tune_files
-from modalities.audio.signal.audio_files import clips
+from modalities.audio.signal.audio_files import CANCEL, READING, clips
+from modalities.audio.signal.decoding import Sound
 from modalities.audio.signal.features import LogMel
 
 STATISTICS_CLIPS = 2000  # training clips behind mean and deviation of the features
-NAMED = 10  # most faulty files that a message names
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -190,7 +192,8 @@ class RecordedAudio(AudioData):
     Args:
         root: folder of the files.
         cut: "time" cuts clips back to back, "onset" starts each clip at an onset.
-        faulty: "raise" stops at files that are silent, truncated or unreadable, and names them; "skip" warns instead.
+        faulty: "raise" stops at files that are silent, truncated, unreadable or not named as they should be, and names
+            them; "skip" leaves them out with a warning.
         shares: shares of validation and test, if the collection has no split of its own.
         base: as in `AudioData`.
     """
@@ -199,7 +202,7 @@ class RecordedAudio(AudioData):
         self,
         root: Path,
         cut: Literal["time", "onset"] = "time",
-        faulty: Literal["raise", "skip"] = "raise",
+        faulty: Faulty = "raise",
         shares: tuple[float, float] = (0.1, 0.1),
         **base: Any,
     ) -> None:
@@ -214,20 +217,39 @@ class RecordedAudio(AudioData):
 
     def load(self) -> Examples:
         """Reads the labels, and cuts the files or reads their clips from the cache."""
-        recordings = self.recordings().few(self.limit)
-        names = self.condition or list(recordings.conditions.columns)
-        fields, attributes = condition_columns(recordings.conditions, names, recordings.source, self.continuous)
+        recordings = self.recordings().few(self.limit).checked()
+        wanted = self.wanted(recordings.conditions.columns)
+        columns = condition_columns(recordings.conditions, recordings.source, self.continuous, wanted)
         stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in recordings.files]
-        settings = [asdict(self.settings), self.cut, self.faulty, stamps]
+        settings = [asdict(self.settings), self.cut, self.faulty, stamps, READING]
         cached = cached_clips(settings, lambda writer: self._cut(recordings.files, writer))
         owner = cached.columns["recording"]
-        if recordings.splits is None or self.scores_all:
-            splits = self.split([recordings.groups[row] for row in owner.tolist()], self.shares)
-        else:
-            splits = _shuffled(torch.tensor([SPLITS.index(name) for name in recordings.splits])[owner])
-        fields = {name: field[owner] for name, field in fields.items()}
-        attributes = fit_continuous(attributes, fields, splits["train"])
-        return Examples(cached.x, fields, attributes, splits, origin=self._origin(recordings.files, owner.tolist()))
+        rows = owner.tolist()
+        fields = {name: field[owner] for name, field in columns.fields.items()}
+        given = None if recordings.splits is None else [recordings.splits[row] for row in rows]
+        # Whoever is in one split alone, such as an artist, cannot be in train as well.
+        labels = {name: field for name, field in fields.items() if name != recordings.group}
+        contents = dict(zip(rows, cached.columns["content"].tolist(), strict=True))
+        groups = _merged(recordings.groups, contents)
+        splits = self.split([groups[row] for row in rows], self.shares, labels, given)
+        attributes = fit_continuous(columns.attributes, fields, splits["train"])
+        origin = self._origin(recordings.files, rows)
+        notes = [*recordings.notes, *columns.notes, *self._notes(recordings.files, contents, cached.columns)]
+        return Examples(cached.x, fields, attributes, splits, origin=origin, notes=notes)
+
+    def _notes(self, files: Sequence[Path], contents: dict[int, int], columns: Columns) -> list[str]:
+        """Which files gave no clip, which are the same, and of which one channel alone was read."""
+        notes = []
+        if without := [str(file) for row, file in enumerate(files) if row not in contents]:
+            notes.append(f"files left out as faulty: {len(without):,} of {len(files):,} ({_some(without)})")
+        first: dict[int, int] = {}
+        copies = [f"{files[row]} = {files[first[content]]}" for row, content in contents.items()
+                  if first.setdefault(content, row) != row]  # fmt: skip
+        if copies:
+            notes.append(f"recordings that are the same as others: {len(copies):,} ({_some(copies)})")
+        if one := columns["recording"][columns["one_channel"].bool()].unique().tolist():
+            notes.append(f"recordings whose {CANCEL}: {len(one):,} ({_some([str(files[row]) for row in one])})")
+        return notes
 
     def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, list[Any]]:
         """File, number in the file and length of each clip."""
@@ -240,32 +262,36 @@ class RecordedAudio(AudioData):
         return {"file": [str(files[row]) for row in owner], "clip": numbers, "seconds": seconds}
 
     def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
-        owner: list[int] = []
-        problems: list[str] = []
+        labels: list[tuple[int, int, int]] = []
+        faults = Faults("files")
         for row, file in enumerate(tqdm(files, desc="cutting recordings", unit="file", disable=None)):
+            before, digest = writer.count, hashlib.blake2b(digest_size=7)
             try:
-                for clip in clips(file, self.settings, self.cut):
-                    writer.append(self.settings.log_mel(clip)[None, None])
-                    owner.append(row)
-            except ValueError as error:
-                problems.append(str(error))
-        if problems:
-            named = "\n".join(problems[:NAMED]) + ("\n..." if len(problems) > NAMED else "")
-            message = f"{len(problems)} of {len(files)} files are faulty:\n{named}"
-            if self.faulty == "raise" or not owner:
-                raise ValueError(f"{message}\n(data.faulty: skip goes on without them)")
-            rank_zero_warn(message, category=UserWarning)
-        return {"recording": torch.tensor(owner)}
+                with Sound(file) as sound:
+                    for clip in clips(sound, self.settings, self.cut):
+                        log_mel = self.settings.log_mel(clip)[None, None]
+                        writer.append(log_mel)
+                        digest.update(log_mel.half().numpy().tobytes())
+            except (ValueError, OSError) as error:
+                faults.add(error)
+                writer.keep(before)
+                continue
+            content = int.from_bytes(digest.digest(), "big")
+            labels += [(row, content, sound.one_channel)] * (writer.count - before)
+        faults.settle(len(files), self.faulty)
+        return dict(zip(("recording", "content", "one_channel"), torch.tensor(labels).T, strict=True))
 
 
 class AudioFiles(RecordedAudio):
     """Your own recordings: one folder per genre, a CSV of conditions, or file names that contain the conditions.
 
     Args:
-        root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre.
+        root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre, and folders below are
+            what `group` or `condition` call them.
         attributes: CSV whose first column names a file below `root`; every other column is a condition.
         pattern: pattern of the file names, as in `<digit>_<speaker>_<index>`; `condition` selects among its parts.
-        group: column or part, such as an artist, whose recordings stay together in the split.
+        group: column, part or level of folders below the genres, such as an artist, whose recordings stay together in
+            the split.
         continuous: columns that are continuous even if their values look like categories.
         base: as in `RecordedAudio`.
     """
@@ -288,17 +314,19 @@ class AudioFiles(RecordedAudio):
     def recordings(self) -> Recordings:
         """The files with their conditions from the CSV, the file names or the folders."""
         if self.csv is not None:
-            return table_file(self.root, Path(self.csv), self.group)
+            return table_file(self.root, Path(self.csv), self.group, self.faulty)
         if self.pattern is not None:
-            return named_files(self.root, self.pattern, self.group)
-        return genre_folders(self.root)
+            return named_files(self.root, self.pattern, self.group, self.faulty)
+        level = next((name for name in self.condition or () if name not in ("genre", self.group)), None)
+        return genre_folders(self.root, self.group, level)
 
 
 class GTZAN(RecordedAudio):
     """GTZAN: excerpts of 30 seconds in ten genres, with torchaudio's artist-filtered split. One file is damaged.
 
     Args:
-        root: folder that holds torchaudio's `genres`; None is `gtzan` below the data root.
+        root: folder that holds `genres`, as torchaudio has it, or `genres_original`, as Kaggle has it; None is `gtzan`
+            below the data root.
         download: lets torchaudio download what is missing.
         faulty: as in `RecordedAudio`.
         base: as in `RecordedAudio`.
@@ -308,7 +336,7 @@ class GTZAN(RecordedAudio):
         self,
         root: Path | None = None,
         download: bool = False,
-        faulty: Literal["raise", "skip"] = "skip",
+        faulty: Faulty = "skip",
         **base: Any,
     ) -> None:
         super().__init__(root or data_root() / "gtzan", faulty=faulty, **base)
@@ -341,3 +369,28 @@ def _shuffled(split: Tensor) -> dict[Split, Tensor]:
     """Rows of each split from split numbers [N], in a fixed random order: the first rows are a random sample."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     return {name: order[split[order] == number] for number, name in enumerate(SPLITS)}
+
+
+def _merged(groups: Sequence[str], contents: dict[int, int]) -> list[str]:
+    """The groups of recordings, where groups that share a recording are one.
+
+    Args:
+        groups: of each recording.
+        contents: what a recording consists of, as a number, by its row.
+    """
+    leader = {group: group for group in groups}
+
+    def found(group: str) -> str:
+        while leader[group] != group:
+            group = leader[group]
+        return group
+
+    first: dict[int, str] = {}
+    for row, content in contents.items():
+        leader[found(groups[row])] = found(first.setdefault(content, groups[row]))
+    return [found(group) for group in groups]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names."""
+    return ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")

@@ -45,6 +45,33 @@ class SequencePrior(Prior):
         """p(z | c) for each row of c."""
         return SequenceFlow(self, c)
 
+    def continued(self, c: Tensor, size: int, temperature: float = 1.0) -> Tensor:
+        """Samples [B, size] for c [B, C], of any length; that of a clip is drawn from p(z | c).
+
+        Each step beyond is drawn given the steps of half a clip to a whole one before it, as if these began a clip, so
+        that the network never counts further than in training.
+
+        Args:
+            c: [B, C].
+            size: entries of z of a sequence that may be longer or shorter than a clip's.
+            temperature: scale of z around the sequence without noise.
+        """
+        u = torch.randn(len(c), -(-size // self.channels), self.channels, device=c.device)
+        z = self._continue(c, u)
+        if temperature != 1.0:
+            centre = self._continue(c, torch.zeros_like(u))
+            z = centre + temperature * (z - centre)
+        return z.flatten(1)[:, :size]
+
+    def _continue(self, c: Tensor, u: Tensor) -> Tensor:
+        """Steps [B, S, channels] from base noise [B, S, channels]."""
+        whole, flow = self.size // self.channels, SequenceFlow(self, c)
+        z = flow.push(u[:, :whole].flatten(1)).unflatten(1, (-1, self.channels))
+        while z.shape[1] < u.shape[1]:
+            known, count = z[:, -(whole - whole // 2) :], max(1, whole // 2)
+            z = torch.cat([z, flow.follow(known, u[:, z.shape[1] : z.shape[1] + count])], dim=1)
+        return z
+
 
 class SequenceFlow(Flow):
     """Distribution of z with batch shape [B] and event shape [S * channels], steps one after the other."""
@@ -72,7 +99,18 @@ class SequenceFlow(Flow):
         """z [..., B, D] from base noise u [..., B, D], step by step."""
         noise = u.flatten(0, -2).unflatten(-1, (-1, self.network.channels))
         c = expand(self.c, u).flatten(0, -2)
-        state, z = self._start(c), noise.new_zeros(len(noise), self.network.channels)
+        before = noise.new_zeros(len(noise), self.network.channels)
+        return self._steps(noise, c, before, self._start(c)).flatten(1).unflatten(0, u.shape[:-1])
+
+    def follow(self, known: Tensor, noise: Tensor) -> Tensor:
+        """Steps [B, n, channels] from base noise, after steps [B, k, channels] that begin a sequence."""
+        before = torch.nn.functional.pad(known, (0, 0, 1, 0))[:, :-1]
+        steps = self.c.unsqueeze(1).expand(-1, known.shape[1], -1)
+        _, state = self.network.recurrent(torch.cat([before, steps], dim=-1), self._start(self.c))
+        return self._steps(noise, self.c, known[:, -1], state)
+
+    def _steps(self, noise: Tensor, c: Tensor, z: Tensor, state: Tensor) -> Tensor:
+        """Steps [N, n, channels] from base noise, after the step z [N, channels] and what the network remembers."""
         steps = []
         for step in noise.unbind(1):
             h, state = self.network.recurrent(torch.cat([z, c], dim=-1).unsqueeze(1), state)
@@ -81,7 +119,7 @@ class SequenceFlow(Flow):
                 assert isinstance(coupling, Coupling)
                 z = coupling.inverse(z, torch.cat([h[:, 0], c], dim=-1))
             steps.append(z)
-        return torch.cat(steps, dim=-1).unflatten(0, u.shape[:-1])
+        return torch.stack(steps, dim=1)
 
     def _start(self, c: Tensor) -> Tensor:
         return torch.tanh(self.network.start(c)).unsqueeze(0)

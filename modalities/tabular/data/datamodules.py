@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +13,12 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
-from common.data.splits import everything, random_split, spread
+from common.data.splits import Split, everything, given_split, random_split, split_column, spread
 from common.data.terms import name_map
 from common.lazy import pd
-from modalities.tabular.columns import Column, Schema, encode_table, extended, fit_columns, read_schema, schema_of
+from common.table_files import Dialect
+from modalities.tabular.columns import Column, Schema, encode_table, extended, read_schema, schema_of
+from modalities.tabular.data.faults import fitted, suspicions
 from modalities.tabular.data.masks import Mechanism, hide, randomly_masked
 from modalities.tabular.data.table_files import read_table
 from modalities.tabular.data.tables import scikit_table, synthetic
@@ -50,7 +53,8 @@ class TabularData(ConditionalDataModule):
     """
 
     limits_itself = True
-    learned = ("attributes", "columns")
+    learned = ("attributes", "columns", "left_out", "na_values", "renamed")
+    source = "the table"  # for messages
 
     def __init__(
         self,
@@ -86,46 +90,83 @@ class TabularData(ConditionalDataModule):
         """Columns that validation and test always hide."""
         return []
 
+    def dropped(self) -> list[str]:
+        """Columns of the file that are no data."""
+        return []
+
     @cached_property
-    def _prepared(self) -> tuple[list[Column], Examples]:
-        frame = self.frame()
-        frame = frame.iloc[spread(len(frame), self.limit)]
+    def _prepared(self) -> tuple[list[Column], Examples, list[str]]:
+        """The columns, the examples, and the names of what was left out."""
+        frame, notes, left_out = self.frame(), [], self.dropped()
+        notes += frame.attrs.get("notes", [])
+        notes += [f"left out: {', '.join(left_out)}"] if left_out else []
+        chosen = [*self.schema(), *self.targets()]
+        rest, given = (frame, None) if "split" in chosen else split_column(frame, Path(self.source))
+        if given is not None:
+            name = next(str(name) for name in frame.columns if name not in rest.columns)
+            use = (
+                "says which rows are trained and tested" if self.protocol == "rows" else "is left out (protocol cells)"
+            )
+            notes.append(f"column {name} {use}")
+            left_out = [*left_out, name]
+        rows = spread(len(frame), self.limit)
+        frame = rest.iloc[rows]
+        origin = self._origin(frame, rows)
         if self.protocol == "cells" and self.targets():
             raise ValueError("data.target hides columns of test rows: it needs data.protocol rows")
-        if self.scores_all:
-            splits = everything(len(frame))
-        elif len(frame) < 10:
-            raise ValueError(f"a table of {len(frame)} rows is too small to be split: give at least 10")
-        else:
-            splits = random_split(len(frame), self.shares, self.seed)
+        splits = self._splits(frame, None if given is None else [given[row] for row in rows])
         known: list[Column] | None = self.known("columns")
         if known is not None:
+            remembered = [name for name in self.known("left_out") or [] if name in frame.columns]
+            if remembered and not (self.terms is not None and self.terms.extend):
+                frame, left_out = frame.drop(columns=remembered), [*left_out, *remembered]
+                notes.append(f"left out, as in the training of the checkpoint: {', '.join(remembered)}")
             frame, kinds = self._in_known_columns(frame, known)
         else:
-            kinds = fit_columns(frame, self.schema())
-        hidden = hide(encode_table(frame, kinds).astype(float), self.mechanism, self.rate, self.seed)
+            kinds = fitted(frame, self.schema(), self.source)
+            notes += suspicions(frame, kinds)
+        cells = encode_table(frame, kinds, self.source).astype(float)
+        hidden = hide(cells, self.mechanism, self.rate, self.seed)
         incomplete = frame.mask(hidden)
         scaled_by = frame if self.statistics == "all" else incomplete
         train = None if self.protocol == "cells" or self.statistics == "all" else splits["train"].numpy()
-        columns = kinds if known is not None else fit_columns(scaled_by, schema_of(kinds), train)
-        x = torch.from_numpy(encode_table(frame, columns))
+        columns = kinds if known is not None else fitted(scaled_by, schema_of(kinds), self.source, train)
+        x = torch.from_numpy(encode_table(frame, columns, self.source))
         observed = x.masked_fill(torch.from_numpy(hidden), float("nan"))
         if self.protocol == "rows":
-            rows = torch.cat([splits["val"], splits["test"]])
+            evaluated = torch.cat([splits["val"], splits["test"]])
             for name in self.targets():
-                observed[rows, [column.name for column in columns].index(name)] = float("nan")
-            return columns, Examples(x, {OBSERVED: observed}, {}, splits, origin={"row": range(1, len(x) + 1)})
+                observed[evaluated, [column.name for column in columns].index(name)] = float("nan")
+            return columns, Examples(x, {OBSERVED: observed}, {}, splits, origin=origin, notes=notes), left_out
         generator = torch.Generator().manual_seed(self.seed)
         training = observed.masked_fill(torch.rand(x.shape, generator=generator) < self.held_out, float("nan"))
         both = {OBSERVED: torch.cat([training, observed])}
-        rows = torch.arange(len(x))
-        return columns, Examples(
+        every = torch.arange(len(x))
+        examples = Examples(
             torch.cat([observed, x]),
             both,
             {},
-            {"train": rows, "val": rows, "test": rows + len(x)},
-            origin={"row": 2 * list(range(1, len(x) + 1))},
+            {"train": every, "val": every, "test": every + len(x)},
+            origin={name: 2 * list(places) for name, places in origin.items()},
+            notes=notes,
         )
+        return columns, examples, left_out
+
+    def _splits(self, frame: pd.DataFrame, given: list[Split] | None) -> dict[Split, torch.Tensor]:
+        """Rows of each split; rows with the same cells stay together where the table names no split for them."""
+        if self.scores_all:
+            return everything(len(frame))
+        if given is not None and self.protocol == "rows":
+            names = ["\t".join(map(str, row)) for row in frame.itertuples(index=False)]
+            return given_split(given, names, self.shares)
+        if len(frame) < 10:
+            raise ValueError(f"a table of {len(frame)} rows is too small to be split: give at least 10")
+        return random_split(len(frame), self.shares, self.seed)
+
+    def _origin(self, frame: pd.DataFrame, rows: list[int]) -> dict[str, list[int]]:
+        """The number of each row from 1, and its line in a file of text; of a sheet, the number of the row in it."""
+        places = {str(frame.index.name): frame.index.tolist()} if frame.index.name in ("line", "row") else {}
+        return {"row": [row + 1 for row in rows], **places}
 
     def _in_known_columns(self, frame: pd.DataFrame, known: list[Column]) -> tuple[pd.DataFrame, list[Column]]:
         """The table in the columns that a checkpoint's model knows, by name, and these columns.
@@ -139,9 +180,9 @@ class TabularData(ConditionalDataModule):
         missing = [name for name in names if name not in present]
         further = [name for name in present if name not in names]
         if self.terms is not None and self.terms.extend:
-            fitted = {column.name: column for column in fit_columns(frame, self.schema())}
-            kept = [extended(column, fitted[column.name]) for column in known if column.name in fitted]
-            columns = kept + [fitted[name] for name in further]
+            own = {column.name: column for column in fitted(frame, self.schema(), self.source)}
+            kept = [extended(column, own[column.name]) for column in known if column.name in own]
+            columns = kept + [own[name] for name in further]
             return frame.set_axis(present, axis=1)[[column.name for column in columns]], columns
         if missing or further:
             raise ValueError(
@@ -161,8 +202,27 @@ class TabularData(ConditionalDataModule):
         _ = self.whole
         return self._prepared[0]
 
+    @property
+    def left_out(self) -> list[str]:
+        """Columns of the file that are no data; `impute.py` passes them through."""
+        return list(dict.fromkeys([*(self.known("left_out") or []), *self._prepared[2]]))
+
+    @property
+    def na_values(self) -> list[str]:
+        """Further cells that count as empty."""
+        return list(self.known("na_values") or [])
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Other names of columns, by those in the file."""
+        return {**(self.known("renamed") or {}), **self.column_names}
+
+    def repeated(self, split: Split) -> int:
+        """How many rows of a split are in train as well; with `protocol: cells` all are, by intention."""
+        return 0 if self.protocol == "cells" else super().repeated(split)
+
     def details(self) -> list[str]:
-        """Kind of each column and its empty cells; how many cells are hidden."""
+        """What was read and left out; kind of each column and its empty cells; how many cells are hidden."""
         x, observed = self.examples.x, self.examples.fields[OBSERVED]
         empty = x.isnan().float().mean(0).tolist()
         kinds: dict[str, list[str]] = {}
@@ -171,6 +231,7 @@ class TabularData(ConditionalDataModule):
             kinds.setdefault(column.kind, []).append(name)
         hidden = (observed.isnan() & ~x.isnan()).sum() / (~x.isnan()).sum().clamp_min(1)
         lines = [f"{kind} columns: {', '.join(names)}" for kind, names in kinds.items()]
+        lines = [*super().details(), *lines]
         return [*lines, f"{hidden:.0%} of the known cells are hidden ({self.mechanism}), for the test to impute"]
 
     def transform(self, batch: Batch, training: bool) -> Batch:
@@ -230,15 +291,19 @@ class Synthetic(TabularData):
 
 
 class TableFile(TabularData):
-    """Your own table, CSV or Parquet, with or without empty cells.
+    """Your own table, CSV, TSV, JSONL, Parquet or Excel, with or without empty cells.
+
+    A column `split` of train, val and test is no data, but divides the rows.
 
     Args:
         root: the file.
         target: columns that validation and test always hide: the model is evaluated as their predictor.
-        drop: columns to leave out, such as identifiers.
+        drop: columns to leave out, such as identifiers; `impute.py` passes them through as they are.
+        index: column that names the rows; it is left out likewise.
         schema: YAML file that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical),
             or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns are inferred.
         rate: share of cells to hide.
+        dialect: how the file is written, and which cells count as empty; the checkpoint remembers the latter.
         base: as in `TabularData`.
     """
 
@@ -247,28 +312,42 @@ class TableFile(TabularData):
         root: Path,
         target: list[str] | None = None,
         drop: list[str] | None = None,
+        index: str | None = None,
         schema: Path | None = None,
         rate: float = 0.3,
+        dialect: Dialect = Dialect(),  # noqa: B008, which is frozen
         **base: Any,
     ) -> None:
         super().__init__(rate=rate, schema=schema, **base)
         self.root = Path(root)
+        self.source = str(root)
         self.target = target or []
         self.drop = drop or []
+        self.index = index
+        self.dialect = dialect
+
+    def dropped(self) -> list[str]:
+        """Columns of the file that are no data."""
+        return list(dict.fromkeys([*([self.index] if self.index else []), *self.drop]))
+
+    @property
+    def na_values(self) -> list[str]:
+        """Further cells that count as empty, here or in the training of the checkpoint."""
+        return list(dict.fromkeys([*(self.known("na_values") or []), *map(str, self.dialect.na_values)]))
 
     def frame(self) -> pd.DataFrame:
         """Reads the file."""
-        table = read_table(self.root)
-        unknown = [name for name in [*self.target, *self.drop] if name not in table.columns]
-        if unknown:
-            names = ", ".join(map(str, table.columns))
-            raise ValueError(f"{self.root} has no column {', '.join(unknown)}; it has: {names}")
-        table = table.drop(columns=self.drop)
-        unknown = [name for name in self.column_names if name not in table.columns]
-        if unknown:
-            names = ", ".join(map(str, table.columns))
-            raise ValueError(f"data.map: {self.root} has no column {', '.join(unknown)}; it has: {names}")
-        return table.rename(columns=self.column_names)
+        table = read_table(self.root, replace(self.dialect, na_values=self.na_values))
+        named = {"target": self.target, "drop": self.drop, "index": [self.index] if self.index else []}
+        for option, names in {**named, "map": list(self.column_names)}.items():
+            unknown = [name for name in names if name not in table.columns]
+            if unknown:
+                present = ", ".join(map(str, table.columns))
+                raise ValueError(f"data.{option}: {self.root} has no column {', '.join(unknown)}; it has: {present}")
+        notes = table.attrs.get("notes", [])
+        table = table.drop(columns=self.dropped()).rename(columns=self.column_names)
+        table.attrs["notes"] = notes
+        return table
 
     def targets(self) -> list[str]:
         """Columns that validation and test always hide."""

@@ -1,50 +1,56 @@
-"""CSV and Parquet files: reading tables, and writing them with every observed cell unchanged."""
+"""Table files of a tabular model: what counts as empty in them, and how rows are written."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from common import table_files
 from common.lazy import pd
+from common.table_files import EXCEL_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES, Dialect, suffix_of
 from modalities.tabular.columns import Column
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # cells of a CSV that count as empty
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # cells that count as empty
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The table of a CSV or Parquet file, with NaN for empty cells.
+def read_table(path: Path, dialect: Dialect | None = None) -> pd.DataFrame:
+    """The table of a file, with NaN or None for empty cells and for the texts of `MISSING`.
+
+    Arguments and errors are those of `common.table_files.read_table`.
+    """
+    return table_files.read_table(path, missing=MISSING, dialect=dialect)
+
+
+def write_rows(table: pd.DataFrame, path: Path, dialect: Dialect | None = None) -> None:
+    """Writes a table; the suffix decides the format.
+
+    Args:
+        table: the rows.
+        path: the file.
+        dialect: separator and decimal sign of a table of text; None takes commas and points, tabs in a `.tsv`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file has another format, or cannot be read.
+        ValueError: for an unsupported suffix.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a .csv or .parquet file")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".csv":
-            return pd.read_csv(path, na_values=list(MISSING), keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    raise ValueError(f"{path}: tables are .csv or .parquet")
-
-
-def write_rows(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV or Parquet; the suffix decides."""
+    suffix, dialect = suffix_of(path), dialect or Dialect()
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
+    if suffix in PARQUET_SUFFIXES:
         table.to_parquet(path, index=False)
-    elif path.suffix == ".csv":
-        table.to_csv(path, index=False)
+    elif suffix in TEXT_SUFFIXES:
+        separator = dialect.separator or ("\t" if suffix.startswith(".tsv") else ",")
+        table.to_csv(path, index=False, sep=separator, decimal=dialect.decimal or ".")
+    elif suffix in JSON_SUFFIXES:
+        table.to_json(path, orient="records", lines=True, force_ascii=False)
+    elif suffix in EXCEL_SUFFIXES:
+        try:
+            table.to_excel(path, index=False)
+        except ImportError as error:
+            raise ImportError(f"{path}: Excel files need openpyxl: pip install --editable '.[tables]'") from error
     else:
-        raise ValueError(f"{path}: tables are written as .csv or .parquet")
+        raise ValueError(f"{path}: tables are written as {', '.join(table_files.TABLE_SUFFIXES)}")
 
 
 def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.DataFrame:
@@ -74,74 +80,11 @@ def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
     return filled.astype(original.dtype)
 
 
-def fill_csv(path: Path, columns: Sequence[Column], x: Tensor) -> str:
-    """The text of a CSV file with its empty cells from x [N, F]; every other character is unchanged.
-
-    Columns are matched by name, in the file's order. As in `read_table`, blank lines are no rows, and the cells that a
-    short line lacks are empty.
-
-    Raises:
-        ValueError: if a column of the model is not, or not once, in the header, if a line has more cells than the
-            header, or if the file has not N rows.
-    """
-    lines = _lines_of(path.read_bytes().decode("utf-8"))
-    header, *rows = [cells for cells, _ in lines if len(cells) > 1 or cells[0].strip(" \t")]
-    names = [_unquoted(cell) for cell in header]
-    names[0] = names[0].removeprefix("\ufeff")
-    for column in columns:
-        if names.count(column.name) != 1:
-            raise ValueError(f"{path} names the column {column.name} {names.count(column.name)} times, not once")
-    values = x.nan_to_num().double().cpu().numpy()
-    presented = {names.index(c.name): (c, c.present(values[:, i])) for i, c in enumerate(columns)}
-    if len(rows) != len(x):
-        raise ValueError(
-            f"{path} has {len(rows)} rows and {len(x)} were read from it: look for open quotes, and quotes inside of "
-            "cells"
-        )
-    for row, cells in enumerate(rows):
-        if len(cells) > len(names):
-            raise ValueError(f"{path}, row {row + 1} has {len(cells)} cells, more than the {len(names)} of the header")
-        cells += [""] * (len(names) - len(cells))
-        for position, (column, filling) in presented.items():
-            if _unquoted(cells[position]) in MISSING:
-                cells[position] = _quoted(format_cell(filling[row], column))
-    return "".join(",".join(cells) + ending for cells, ending in lines)
-
-
 def format_cell(value: object, column: Column) -> str:
     """An imputed value as text: a whole number if the column has only those, else six significant digits."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | np.datetime64):
+        return str(value)
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     number = float(value)  # type: ignore[arg-type]
     return str(int(number)) if (column.whole or column.discrete) and number.is_integer() else f"{number:.6g}"
-
-
-def _quoted(text: str) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow([text])
-    return out.getvalue()
-
-
-def _unquoted(cell: str) -> str:
-    return next(csv.reader([cell], strict=False), [""])[0] if cell.startswith('"') else cell
-
-
-def _lines_of(text: str) -> list[tuple[list[str], str]]:
-    """Raw cells of each line, quotes included, and the line's ending; line breaks inside quotes belong to cells."""
-    lines: list[tuple[list[str], str]] = []
-    cells: list[str] = []
-    start, quoted = 0, False
-    for match in re.finditer(r'"|,|\r\n|\r|\n', text):
-        if match[0] == '"':
-            quoted = not quoted
-        elif not quoted:
-            cells.append(text[start : match.start()])
-            start = match.end()
-            if match[0] != ",":
-                lines.append((cells, match[0]))
-                cells = []
-    if start < len(text) or cells:
-        lines.append(([*cells, text[start:]], ""))
-    return lines

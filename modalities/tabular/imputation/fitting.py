@@ -13,7 +13,7 @@ from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
 from common.eval_mode import eval_mode
 from modalities.tabular.data.masks import randomly_masked
-from modalities.tabular.imputation.sampling import mixed_columns, weighted_latents
+from modalities.tabular.imputation.sampling import DELAY, predictive
 from modalities.tabular.model import TabularCVAE
 
 
@@ -77,7 +77,10 @@ def cross_validate(
     every = max(1, min(fitting.check_every, fitting.max_steps))
     last = range(every, fitting.max_steps + 1, every)
     least = min(fitting.min_steps, max(last, default=0))
-    for step in tqdm(last, desc="cross-validation", unit="check", disable=None if progress else True, leave=False):
+    bar = tqdm(
+        last, desc="cross-validation", unit="check", disable=None if progress else True, leave=False, delay=DELAY
+    )
+    for step in bar:
         for fold in folds:
             fold.train(every)
         history.append(sum(fold.score() for fold in folds) / len(folds))
@@ -159,18 +162,17 @@ def member_loss(model: TabularCVAE, observed: Tensor, step: int) -> Tensor:
 def held_out_score(model: TabularCVAE, x: Tensor, observed: Tensor, proposals: int, seed: int = 0) -> float:
     """Mean score of the predictions of held-out cells from the observed ones; higher is better.
 
-    -(x - E[x])^2 / 2 of a continuous cell, which is its log-probability under a unit Gaussian up to a constant, and
-    log p(x | observed) of any other, both by self-normalised importance sampling. The density of a continuous cell is
-    no useful score: for a column with repeated values it can grow without bound while imputations become no better.
+    -(x - E[x])^2 / 2 of a continuous or nonnegative cell, which is its log-probability under a unit Gaussian up to a
+    constant, and log p(x | observed) of any other, both by self-normalised importance sampling. Their density is no
+    useful score: for a column with repeated values it can grow without bound while imputations become no better.
     """
     cells = observed.isnan() & ~x.isnan()
     if not cells.any():
         return 0.0
     with eval_mode(model):
-        latents = weighted_latents(model, observed, proposals, seed)
-        mixed = mixed_columns(model, latents.z, latents)
+        latents, mixed = predictive(model, observed, proposals, seed)
         log_share = torch.log_softmax(latents.log_weights, dim=0).unsqueeze(-1)
         log_p = torch.logsumexp(log_share + mixed.log_prob(x.nan_to_num()), dim=0)
         expected = (log_share.exp() * mixed.mean).sum(0)
-        continuous = torch.tensor([column.kind == "continuous" for column in model.columns])
+        continuous = torch.tensor([column.kind in ("continuous", "nonnegative") for column in model.columns])
         return float(torch.where(continuous, -0.5 * (x - expected) ** 2, log_p)[cells].mean())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,37 +21,40 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.distributions.noise import example_uniform
 from common.distributions.priors import ConditionalNormal
-from common.lazy import pd
 from common.objectives.objectives import ELBO, IWAE
 from common.seeding import seeded
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import Unseen, encode_table
 from modalities.tabular.condition import ObservedCellsEncoder
-from modalities.tabular.data.table_files import fill_table
+from modalities.tabular.imputation.cells import Cells
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.fitting import Fitting, cross_validate, fit_member
 from modalities.tabular.imputation.sampling import (
-    Imputation,
+    CELLS,
+    DELAY,
+    impute_blocks,
     impute_rows,
     interval_factor,
     masked_log_likelihood,
     some_rows,
 )
+from modalities.tabular.imputation.table_imputer import TableImputer
 from modalities.tabular.model import TabularCVAE
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
 
 CHOICE_ROWS = 5_000  # most rows from which the latent size is chosen
-START_ROWS = 20_000  # most rows of the factor analysis that initialises a member
+START_ROWS = 5_000  # most rows of the factor analysis that initialises a member
 INTERVAL_ROWS = 2_000  # most rows whose held-out cells set the width of the intervals
 
 
-class CVAEImputer(TransformerMixin, BaseEstimator):
-    """Imputes missing cells (NaN) with an ensemble of MIWAEs that are initialised by factor analysis.
+class CVAEImputer(TableImputer):
+    """Imputes missing cells with an ensemble of MIWAEs that are initialised by factor analysis.
 
     A cross-validation over observed cells chooses the number of latent units and of training steps, and sets the width
     of the intervals; the members are then trained on all observed cells. An array's columns are continuous; the kinds
-    of a DataFrame's columns are inferred, and the result is a DataFrame with the same dtypes. The single imputation of
-    a row depends on that row alone; the noise of draws, and of intervals, depends on the rows beside it.
+    of a DataFrame's columns are inferred, and the result is a DataFrame with the same dtypes. Observed cells stay as
+    they are. The single imputation of a row depends on that row alone. The first draws are the same however many there
+    are; their noise, and that of intervals, depends on the rows beside it.
 
     Source: Mattei and Frellsen 2019, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets"; Ivanov,
     Figurnov and Vetrov 2019, "Variational Autoencoder with Arbitrary Conditioning" (`learned_prior`).
@@ -57,6 +63,17 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         members: models in the ensemble.
         latent_dim: size of z; None chooses it by factor analysis of held-out cells.
         schema: kinds of columns that replace the inferred ones (`modalities.tabular.columns.fit_columns`).
+        columns: names or positions of the columns to fill; the others are predictors, whose missing cells stay
+            missing. None fills all.
+        missing_values: what stands in missing cells: NaN, None and pandas' NA are the same; or a number, or a text.
+        add_indicator: appends a column for each one that had missing cells in `fit`: where they are, as scikit-learn's
+            `MissingIndicator`.
+        keep_empty_features: keeps columns without any observed cell in `fit`, filled with 0, which are dropped
+            otherwise.
+        min_value: least number to impute, one for all columns or one for each; discrete columns and dates have none.
+        max_value: greatest number to impute.
+        unseen: a category that `fit` did not see is an error; `missing` keeps the cell with a warning, and predicts
+            the other cells of its row as if it were missing.
         hidden: width of the networks' hidden layers.
         learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
         samples: importance samples of the training bound; a learned prior is trained by the ELBO.
@@ -67,11 +84,12 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         held_out: share of the observed cells that each fold holds out; there are as many folds as members.
         proposals: importance samples of each member in imputation.
         draws: number of multiple imputations from which intervals are computed.
-        verbose: shows progress bars.
+        verbose: shows progress bars, on a terminal and for what takes more than some seconds.
         random_state: seed.
 
     Attributes:
-        columns_: the columns.
+        columns_: the columns that have observed cells.
+        indicator_: scikit-learn's `MissingIndicator`, or None.
         members_: the trained models.
         steps_: number of training steps of each member.
         latent_dim_: size of z.
@@ -80,6 +98,24 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         factor_: factor by which intervals of level `COVERAGE` are widened, from held-out cells.
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **TableImputer._parameter_constraints,
+        "members": [Interval(Integral, 1, None, closed="left")],
+        "latent_dim": [None, Interval(Integral, 1, None, closed="left")],
+        "hidden": [Interval(Integral, 1, None, closed="left")],
+        "learned_prior": ["boolean"],
+        "samples": [Interval(Integral, 1, None, closed="left")],
+        "max_steps": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "held_out": [Interval(Real, 0, 1, closed="neither")],
+        "proposals": [Interval(Integral, 1, None, closed="left")],
+        "draws": [Interval(Integral, 2, None, closed="left")],
+        "unseen": [StrOptions({"error", "missing"})],
+        "verbose": ["boolean"],
+        "random_state": ["random_state"],
+    }
     COVERAGE = 0.9  # level at which intervals are widened to cover held-out cells
 
     def __init__(
@@ -87,6 +123,13 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         members: int = 5,
         latent_dim: int | None = None,
         schema: Mapping[str, Any] | None = None,
+        columns: Sequence[str | int] | None = None,
+        missing_values: Any = np.nan,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        min_value: Any = None,
+        max_value: Any = None,
+        unseen: Unseen = "error",
         hidden: int = 128,
         learned_prior: bool = False,
         samples: int = 5,
@@ -97,12 +140,19 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         held_out: float = 0.1,
         proposals: int = 100,
         draws: int = 200,
-        verbose: bool = False,
+        verbose: bool = True,
         random_state: Any = None,
     ) -> None:
         self.members = members
         self.latent_dim = latent_dim
         self.schema = schema
+        self.columns = columns
+        self.missing_values = missing_values
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.min_value = min_value
+        self.max_value = max_value
+        self.unseen = unseen
         self.hidden = hidden
         self.learned_prior = learned_prior
         self.samples = samples
@@ -116,16 +166,21 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Trains the ensemble on the observed cells of X [N, F]."""
-        table = self._table(X, reset=True)
-        if len(table) < 2:
-            raise ValueError(f"fit needs at least 2 rows; X has {len(table)} sample")
-        if isinstance(X, pd.DataFrame):
-            self.columns_ = fit_columns(table, self.schema)
-        else:
-            self.columns_ = fit_columns(table, dict.fromkeys(table.columns, "continuous") | dict(self.schema or {}))
-        x = torch.from_numpy(encode_table(table, self.columns_))
+        """Trains the ensemble on the observed cells of X [N, F].
+
+        Raises:
+            ValueError: for fewer than two rows, and for a column or a cell that cannot be read; the message names it.
+        """
+        cells = self._read(X, reset=True)
+        if len(cells) < 2:
+            raise ValueError(f"fit needs at least 2 rows; X has {len(cells)} sample")
+        self.columns_ = self._begin(cells)
+        self.members_: list[TabularCVAE] = []
+        if not self.columns_:
+            return self
+        x = self._encode(cells)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out = held_out_cells(~x.isnan(), self.members, self.held_out, seed)
         self.seed_ = seed
@@ -142,9 +197,8 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
             self.factor_ = self._interval_factor(folds, x, held_out)
             start = self._start(x)
             self.members_ = [self._model(start) for _ in folds]
-            numbered = tqdm(
-                self.members_, desc="members", unit="model", disable=None if self.verbose else True, leave=False
-            )
+            shown = None if self.verbose else True
+            numbered = tqdm(self.members_, "members", unit="model", disable=shown, leave=False, delay=DELAY)
             for number, model in enumerate(numbered):
                 fit_member(model, x, self.steps_, fitting, seed + number)
         return self
@@ -152,29 +206,58 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Any:
         """X [N, F] with its missing cells filled; observed cells are left as they are."""
         check_is_fitted(self)
-        table = self._table(X, reset=False)
-        x = self._encode(table)
-        if not x.isnan().any():
-            return X.copy() if isinstance(X, pd.DataFrame) else table.to_numpy(copy=True)
-        point = self._impute(x, 0).point
-        filled = fill_table(table, self.columns_, point)
-        return filled if isinstance(X, pd.DataFrame) else filled.to_numpy()
+        cells = self._read(X, reset=False)
+        x, rows = self._rows(cells)
+        filled = x.clone()
+        if len(rows):
+            filled[rows] = impute_rows(self.members_, x[rows], self.proposals, 0, self.seed_, self._title).point
+        return self._filled(cells, self.columns_, filled.double().numpy())
 
     def impute(self, X: Any, num: int) -> list[Any]:
-        """`num` imputations of X, draws from p(hidden | observed), each as `transform` returns it."""
+        """`num` imputations of X, draws from p(hidden | observed), each as `transform` returns it.
+
+        The first ones are the same whatever `num` is.
+        """
         check_is_fitted(self)
-        table = self._table(X, reset=False)
-        draws = self._impute(self._encode(table), num).draws
-        filled = [fill_table(table, self.columns_, draw) for draw in draws]
-        return filled if isinstance(X, pd.DataFrame) else [each.to_numpy() for each in filled]
+        cells = self._read(X, reset=False)
+        x, rows = self._rows(cells)
+        draws = x.new_zeros(num, 0, x.shape[1])
+        if len(rows):
+            draws = impute_rows(self.members_, x[rows], self.proposals, num, self.seed_, self._title).draws
+        return [self._filled(cells, self.columns_, x.index_copy(0, rows, draw).double().numpy()) for draw in draws]
 
     def complete(self, X: Any, level: float = COVERAGE) -> Filled:
-        """Single imputation and intervals in the units of X, codes for discrete columns."""
+        """Single imputation and intervals in the units of X, codes for discrete columns.
+
+        There is a column for each one that `transform` returns, but for indicators. Cells of columns that are not
+        filled are NaN where missing; dates are days since 1970.
+        """
         check_is_fitted(self)
-        imputation = self._impute(self._encode(self._table(X, reset=False)), self.draws)
-        ends = imputation.interval(level, self.columns_, self.factor_)
-        point, low, high = (decoded(part.double().numpy(), self.columns_) for part in (imputation.point, *ends))
+        cells = self._read(X, reset=False)
+        x, rows = self._rows(cells)
+        ends = [x.clone() for _ in range(3)]
+        if len(rows):
+            blocks = impute_blocks(self.members_, x[rows], self.proposals, self.draws, self.seed_, self._title)
+            done = 0
+            for block in blocks:
+                places = rows[done : done + len(block.point)]
+                done += len(block.point)
+                parts = (block.point, *block.interval(level, self.columns_, self.factor_))
+                for end, part in zip(ends, parts, strict=True):
+                    end[places] = part
+        point, low, high = (self._table_units(cells, end) for end in ends)
         return Filled(point, low, high)
+
+    def _table_units(self, cells: Cells, x: Tensor) -> np.ndarray:
+        """Encoded values x [N, columns of the model] in the units of X, with the columns that `transform` returns."""
+        result = np.where(cells.missing, 0.0, np.nan)  # columns without any observed cell
+        if self.columns_:
+            values = x.double().numpy()
+            unbounded = [replace(column, lower=None, upper=None) for column in self.columns_]
+            inside = np.where(self._holes(cells), decoded(values, self.columns_), decoded(values, unbounded))
+            result[:, self._modelled] = inside
+        result[cells.missing & ~self._fills] = np.nan
+        return result[:, self._kept]
 
     def log_likelihood(self, X: Any, truth: Any) -> np.ndarray:
         """log p(hidden | observed) of each row of X in nats [N], under the members' mixture and in the units of X.
@@ -184,44 +267,33 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
             truth: the same rows; the hidden cells are those that are known here and missing in X.
         """
         check_is_fitted(self)
-        x = self._encode(self._table(X, reset=False))
-        whole = self._encode(self._table(truth, reset=False))
+        x, whole = (self._encode(self._read(table, reset=False)) for table in (X, truth))
         known = ~whole.isnan()
-        batch = Batch(whole.nan_to_num(), {OBSERVED: x}, known)
-        nats = torch.stack([masked_log_likelihood(model, batch, self.draws, self.seed_) for model in self.members_])
+        batch = Batch(whole.nan_to_num(), {OBSERVED: x}, known, torch.arange(len(x)))
+        size = max(1, CELLS // (self.members_[0].likelihood.size * self.draws))
+        parts = [batch[slice(start, start + size)] for start in range(0, len(x), size)]
+        nats = torch.stack([
+            torch.cat([masked_log_likelihood(model, part, self.draws, self.seed_) for part in parts])
+            for model in self.members_
+        ])  # fmt: skip
         mixture = torch.logsumexp(nats.double(), dim=0) - math.log(len(nats))
         return in_table_units(mixture.numpy(), (known & x.isnan()).numpy(), self.columns_)
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """The names of the columns, which are those of the input."""
-        check_is_fitted(self)
-        own = getattr(self, "feature_names_in_", None)
-        if input_features is not None:
-            names = np.asarray(input_features, dtype=object)
-            if own is not None and not np.array_equal(own, names):
-                raise ValueError("input_features is not equal to feature_names_in_")
-            if len(names) != self.n_features_in_:
-                raise ValueError(f"input_features should have length equal to number of features {self.n_features_in_}")
-            return names
-        return np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if own is None else own
+    @property
+    def _title(self) -> str | None:
+        return "imputing" if self.verbose else None
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+    def _encode(self, cells: Cells) -> Tensor:
+        """Encoded cells [N, columns of the model]."""
+        frame = cells.frame.iloc[:, self._modelled]
+        if not self.columns_:
+            return torch.zeros(len(cells), 0)
+        frame = frame.set_axis([column.name for column in self.columns_], axis=1)
+        return torch.from_numpy(encode_table(frame, self.columns_, unseen=self.unseen))
 
-    def _table(self, X: Any, reset: bool) -> pd.DataFrame:
-        if isinstance(X, pd.DataFrame):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if len(X) == 0 or X.shape[1] == 0:
-                raise ValueError(f"Found array with {len(X)} sample(s) and {X.shape[1]} feature(s): nothing to fill")
-            return X.set_axis([str(name) for name in X.columns], axis=1)
-        array = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan")
-        return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
-
-    def _encode(self, table: pd.DataFrame) -> Tensor:
-        return torch.from_numpy(encode_table(table, self.columns_))
+    def _rows(self, cells: Cells) -> tuple[Tensor, Tensor]:
+        """Encoded cells [N, columns of the model], and the positions of the rows that have cells to fill."""
+        return self._encode(cells), torch.from_numpy(np.flatnonzero(self._holes(cells).any(1)))
 
     def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
         """Number of latent units and ridge with which factor analysis predicts held-out cells best."""
@@ -244,10 +316,6 @@ class CVAEImputer(TransformerMixin, BaseEstimator):
         model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
         model.take(start)
         return model
-
-    def _impute(self, x: Tensor, num_draws: int) -> Imputation:
-        progress = "imputing" if self.verbose else None
-        return impute_rows(self.members_, x, self.proposals, num_draws, self.seed_, progress)
 
     def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
         """Factor by which the intervals of the folds cover their held-out cells."""

@@ -1,23 +1,28 @@
 """Imputation of hidden cells: single and multiple imputations, and intervals, from one model or an ensemble."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
+from common.conditions.condition import Condition
 from common.distributions.likelihoods import Clamped
 from common.distributions.mixed import Mixed
+from common.distributions.noise import example_noise, reparameterize
 from common.eval_mode import eval_mode
 from common.model.generation import WeightedLatents
 from common.seeding import seeded
 from modalities.tabular.columns import Column
 from modalities.tabular.model import TabularCVAE
 
-CELLS = 4_000_000  # most numbers of a decoder's output in memory at once
+CELLS = 4_000_000  # most numbers of the decoder's output for the proposals of a block of rows
+CACHED = 1_000_000  # most numbers of a layer of the decoder at once: larger ones leave the processor's cache
+QUANTILES = 2**24  # most numbers that torch.quantile takes
+DELAY = 5.0  # seconds after which a progress bar appears
 
 
 @dataclass(frozen=True)
@@ -39,20 +44,23 @@ class Imputation:
 
         Args:
             level: share of the draws inside.
-            columns: the table's columns; intervals of positive columns and of counts do not extend below zero.
+            columns: the table's columns; intervals of nonnegative and positive columns and of counts do not extend
+                below zero.
             factor: widening factor, from held-out cells (`interval_factor`).
         """
         low, middle, high = quantiles(self.draws, level)
         low, high = middle - factor * (middle - low), middle + factor * (high - middle)
-        bounded = torch.tensor([column.kind in ("positive", "count") for column in columns], device=low.device)
+        kinds = ("nonnegative", "positive", "count")
+        bounded = torch.tensor([column.kind in kinds for column in columns], device=low.device)
         return torch.where(bounded, low.clamp_min(0.0), low), high
 
 
 def quantiles(draws: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
     """Lower end, median and upper end of central intervals, [...] from [M, ...]."""
     ends = torch.tensor([(1 - level) / 2, 0.5, (1 + level) / 2], device=draws.device)
-    low, middle, high = torch.quantile(draws, ends, dim=0)
-    return low, middle, high
+    parts = draws.flatten(1).split(max(1, QUANTILES // len(draws)), dim=1)
+    low, middle, high = torch.cat([torch.quantile(part, ends, dim=0) for part in parts], dim=1)
+    return low.view(draws.shape[1:]), middle.view(draws.shape[1:]), high.view(draws.shape[1:])
 
 
 def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -> float:
@@ -103,63 +111,104 @@ def impute_rows(
         models: at least one, of the same columns.
         x: rows [N, F], NaN where hidden.
         proposals: importance samples of each model.
-        num_draws: number of multiple imputations, divided among the models.
+        num_draws: number of multiple imputations, from each model in turn. The first ones are the same whatever it is.
         seed: seed of all noise; the same rows and seed give the same result.
-        progress: title of a progress bar; None shows none.
+        progress: title of a progress bar, which appears after some seconds; None shows none.
     """
-    width = models[0].likelihood.size
-    rows = max(1, CELLS // (width * max(proposals, num_draws)))
-    shares = [len(range(number, num_draws, len(models))) for number in range(len(models))]
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with seeded(seed):
-        starts = range(0, len(x), rows)
-        for start in tqdm(starts, desc=progress, unit="block", disable=True if progress is None else None, leave=False):
-            parts.append(_impute_block(models, x[start : start + rows], proposals, shares, seed))
-    point, draws, confidence = (torch.cat(part, dim=-2) for part in zip(*parts, strict=True))
-    known = ~x.isnan()
-    ones = torch.ones_like(confidence)
-    return Imputation(torch.where(known, x, point), torch.where(known, x, draws), torch.where(known, ones, confidence))
+    blocks = list(impute_blocks(models, x, proposals, num_draws, seed, progress))
+    return Imputation(
+        torch.cat([block.point for block in blocks]),
+        torch.cat([block.draws for block in blocks], dim=1),
+        torch.cat([block.confidence for block in blocks]),
+    )
+
+
+def impute_blocks(
+    models: Sequence[TabularCVAE],
+    x: Tensor,
+    proposals: int,
+    num_draws: int,
+    seed: int,
+    progress: str | None = None,
+) -> Iterator[Imputation]:
+    """`impute_rows` of one block of rows after the other, where all draws would not fit into memory."""
+    rows = max(1, CELLS // (models[0].likelihood.size * proposals))
+    blocks = x.split(rows)
+    bar = tqdm(
+        blocks, desc=progress, unit="block", disable=True if progress is None else None, leave=False, delay=DELAY
+    )
+    for number, block in enumerate(bar):
+        yield _impute_block(models, block, proposals, num_draws, seed, number)
 
 
 def _impute_block(
-    models: Sequence[TabularCVAE], x: Tensor, proposals: int, shares: list[int], seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    models: Sequence[TabularCVAE], x: Tensor, proposals: int, num_draws: int, seed: int, block: int
+) -> Imputation:
     total: list[Tensor] | None = None
-    draws = []
+    draws = x.new_zeros(num_draws, *x.shape)
     mixed: Mixed | None = None
-    for number, (model, share) in enumerate(zip(models, shares, strict=True)):
+    for number, model in enumerate(models):
         with eval_mode(model):
-            latents = weighted_latents(model, x, proposals, seed + 7919 * number)
-            mixed = mixed_columns(model, latents.z, latents)
-            weights = torch.softmax(latents.log_weights, dim=0)
-            means = [
-                (weights.reshape(*weights.shape, *[1] * (entry.dim() - 2)) * entry).sum(0)
-                for entry in mixed.statistics()
-            ]
+            latents, mixed, means = _expectations(model, x, proposals, seed + 7919 * number)
             total = means if total is None else [old + new for old, new in zip(total, means, strict=True)]
-            if share:
-                draws.append(mixed_columns(model, latents.resample(share), latents).sample())
+            for draw in range(number, num_draws, len(models)):
+                # A seed of its own for each draw, so that it does not depend on the number of draws.
+                with seeded((seed * 0x9E3779B1 + block * 0x85EBCA6B + draw * 0xC2B2AE35) % 2**63):
+                    draws[draw] = mixed_columns(model, latents.resample(1), latents.condition).sample()[0]
     assert total is not None
     assert mixed is not None
     averaged = [entry / len(models) for entry in total]
     # The entries of discrete columns have one more dimension: the probabilities of the codes.
     confidences = [entry.max(-1).values if entry.dim() == 3 else torch.ones_like(entry) for entry in averaged]
     confidence = torch.cat(confidences, dim=-1)[..., mixed.order]
-    return mixed.point(averaged), torch.cat(draws) if draws else x.new_zeros(0, *x.shape), confidence
+    known = ~x.isnan()
+    return Imputation(
+        torch.where(known, x, mixed.point(averaged)), torch.where(known, x, draws), confidence.masked_fill(known, 1.0)
+    )
 
 
-def weighted_latents(model: TabularCVAE, x: Tensor, proposals: int, seed: int) -> WeightedLatents:
-    """Weighted latents that represent p(z | observed cells of x [B, F]).
+def _expectations(
+    model: TabularCVAE, x: Tensor, proposals: int, seed: int
+) -> tuple[WeightedLatents, Mixed, list[Tensor]]:
+    """Weighted latents of rows x [B, F], the columns' distributions of the last ones, and their expected statistics.
 
-    All rows share their noise, so that a row's single imputation does not depend on the other rows.
+    Rows are decoded some at a time, so that the layers of the decoder stay in the processor's cache.
     """
-    known, same = ~x.isnan(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    return model.weighted_latents(Batch(x.nan_to_num(), {OBSERVED: x}, known, same), proposals, seed)
+    widest = max(layer.out_features for layer in model.decoder.modules() if isinstance(layer, nn.Linear))
+    found, means = [], []
+    for part in x.split(max(1, CACHED // (widest * proposals))):
+        latents, mixed = predictive(model, part, proposals, seed)
+        weights = torch.softmax(latents.log_weights, dim=0)
+        means.append([torch.einsum("kb,kb...->b...", weights, entry) for entry in mixed.statistics()])
+        found.append(latents)
+    z, log_weights = (torch.cat(parts, dim=1) for parts in zip(*((f.z, f.log_weights) for f in found), strict=True))
+    latents = WeightedLatents(z, log_weights, model.embed(Batch(x.nan_to_num(), {OBSERVED: x}, ~x.isnan())))
+    return latents, mixed, [torch.cat(parts) for parts in zip(*means, strict=True)]
 
 
-def mixed_columns(model: TabularCVAE, z: Tensor, latents: WeightedLatents) -> Mixed:
+def predictive(model: TabularCVAE, x: Tensor, proposals: int, seed: int) -> tuple[WeightedLatents, Mixed]:
+    """K weighted latents that represent p(z | observed cells of x [B, F]), and p(x | z, c) of them without clamping.
+
+    They are those of `TabularCVAE.weighted_latents`, decoded once. All rows share their noise, so that a row's single
+    imputation does not depend on the other rows.
+    """
+    known = ~x.isnan()
+    if model.condition.reads_observed:
+        same = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        latents = model.weighted_latents(Batch(x.nan_to_num(), {OBSERVED: x}, known, same), proposals, seed)
+        return latents, mixed_columns(model, latents.z, latents.condition)
+    c = model.embed(Batch(x.nan_to_num(), {OBSERVED: x}, known))
+    posterior = model.encode(x, c)
+    same = torch.zeros(1, dtype=torch.int64, device=x.device)
+    z = reparameterize(posterior, example_noise(seed, same, (proposals, model.latent_prior.size)))
+    mixed = mixed_columns(model, z, c)
+    log_likelihood = mixed.log_prob(x.nan_to_num()).where(known, 0.0).sum(-1)
+    return WeightedLatents(z, log_likelihood + model.prior(c).log_prob(z) - posterior.log_prob(z), c), mixed
+
+
+def mixed_columns(model: TabularCVAE, z: Tensor, c: Condition) -> Mixed:
     """p(x | z, c) of each column, without the clamping of observed cells."""
-    columns = model.decode(z, latents.condition).base_dist
+    columns = model.decode(z, c).base_dist
     if isinstance(columns, Clamped):
         columns = columns.base
     assert isinstance(columns, Mixed)

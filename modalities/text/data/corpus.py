@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import importlib.util
+import io
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from common.conditions.columns import read_csv
-from common.data.splits import spread
+from common.data.folders import is_left_behind
+from common.data.splits import Split, split_column, split_of, spread
 from common.lazy import pd
+from common.table_files import TABLE_SUFFIXES, place, read_table, suffix_of, table_text
 
 VERSIONS = {"k": "kjv", "3": "bbe", "4": "web"}
-TABLES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,17 @@ class Corpus:
         splits: N names of splits, where the corpus defines them; None splits by a hash of the group.
         aligned: whether sentences of one group are different versions of one text, and not merely duplicates.
         origin: where each sentence comes from, in columns of N entries.
+        notes: what a person should know of the reading, a line each.
     """
 
     texts: Sequence[str]
     conditions: pd.DataFrame
     groups: Sequence[str]
     file: Path
-    splits: Sequence[str] | None = None
+    splits: Sequence[Split] | None = None
     aligned: bool = False
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def few(self, limit: int | None) -> Corpus:
         """Whole groups with about `limit` sentences in all, spread over the corpus; None keeps all."""
@@ -57,6 +62,7 @@ class Corpus:
             None if self.splits is None else [self.splits[row] for row in rows],
             self.aligned,
             {name: [column[row] for row in rows] for name, column in self.origin.items()},
+            self.notes,
         )
 
 
@@ -87,9 +93,9 @@ def _tidy(verse: str) -> str:
 
 
 def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
-    """One file per style, `<style>.txt`, or `<split>.<style>.txt` with splits train, dev or val, and test.
+    """One file per style, `<style>.txt`; a split is a folder, `train/<style>.txt`, or in front, `train.<style>.txt`.
 
-    Files may be gzipped.
+    Files may be gzipped. A file without a sentence is left out, and noted.
 
     Args:
         root: the folder.
@@ -97,34 +103,62 @@ def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
 
     Raises:
         FileNotFoundError: if the folder holds no such file.
+        ValueError: if only some of the files name their split, or one names a split that there is not.
     """
-    files = sorted(file for file in root.glob("*.txt*") if file.name.endswith((".txt", ".txt.gz")))
-    if not root.is_dir() or not files:
-        raise FileNotFoundError(f"{root} holds no file <style>.txt or <split>.<style>.txt (or .txt.gz)")
+    files, notes = _files_of_styles(root), []
     texts, styles, splits = [], [], []
     origin: dict[str, list[Any]] = {"file": [], "line": []}
-    for file in files:
-        *split, style = file.name.removesuffix(".gz").removesuffix(".txt").split(".")
+    for file, split in files:
+        *before, style = file.name[: file.name.lower().rindex(".txt")].split(".")
+        split = ".".join(before) if split is None else split
         lines = list(lines_of(file))
+        if not any(line.strip() for line in lines):
+            notes.append(f"{file.relative_to(root)} holds no sentence: it is left out")
+            continue
         texts += lines
         styles += [(names or {}).get(style, style)] * len(lines)
-        splits += [".".join(split)] * len(lines)
+        splits += [split] * len(lines)
         origin["file"] += [str(file)] * len(lines)
         origin["line"] += range(1, len(lines) + 1)
-    known = {"train": "train", "dev": "val", "val": "val", "test": "test", "": ""}
-    unknown = sorted(set(splits) - set(known))
+    if not texts:
+        raise ValueError(f"{root}: no file holds a sentence")
+    unknown = sorted(name for name in set(splits) if name and split_of(name) is None)
     if unknown:
         raise ValueError(f"{root}: {unknown[0]!r} is no split (train, dev, val, test): name files <split>.<style>.txt")
-    own = [known[split] for split in splits] if any(splits) else None
-    if own is not None and "" in own:
+    if any(splits) and "" in splits:
         raise ValueError(f"{root}: either all files name their split or none does")
-    return Corpus(texts, pd.DataFrame({"style": styles}), texts, root, own, origin=origin)
+    own = [known for name in splits if (known := split_of(name)) is not None] or None
+    return Corpus(texts, pd.DataFrame({"style": styles}), texts, root, own, origin=origin, notes=notes)
+
+
+def _files_of_styles(root: Path) -> list[tuple[Path, str | None]]:
+    """Text files of a folder, sorted, without a split; or those of its folders `train`, `dev`, `test`, with that."""
+
+    def texts(folder: Path) -> list[Path]:
+        files = (file for file in folder.iterdir() if file.is_file() and not is_left_behind(file.name))
+        return sorted(file for file in files if file.name.lower().endswith((".txt", ".txt.gz")))
+
+    if root.is_file():
+        raise ValueError(f"{root} is no table ({', '.join(TABLE_SUFFIXES)}) and no folder with a file for each style")
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
+    apart = [(file, folder.name) for folder in folders if split_of(folder.name) for file in texts(folder)]
+    alone = texts(root) if root.is_dir() else []
+    if apart and alone:
+        raise ValueError(f"{root} holds {alone[0].name} beside {apart[0][1]}/: give each file its place in a split")
+    if not apart and not alone:
+        raise FileNotFoundError(
+            f"{root} holds no file <style>.txt or <split>.<style>.txt (or .txt.gz), nor folders train/, dev/ and test/ "
+            "of such files"
+        )
+    return [*apart, *((file, None) for file in alone)]
 
 
 def table_file(
     file: Path, column: str = "text", conditions: list[str] | None = None, group: str | None = None
 ) -> Corpus:
-    """A CSV or JSONL table with a column of text and columns of conditions, gzipped or not.
+    """A table (CSV, TSV, JSONL, Parquet, Excel) with a column of text and columns of conditions.
+
+    A column `split` with the names of splits says where each text belongs.
 
     Args:
         file: the table.
@@ -133,78 +167,99 @@ def table_file(
         group: column of group names: texts of one group are aligned versions of the same text and share a split.
 
     Raises:
-        ValueError: if the table is faulty; the message names the file, and the row or column.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the table is faulty; the message names the file, and the line or column.
     """
-    if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist")
-    if ".jsonl" in file.suffixes:
-        table = _json_lines(file, column)
-    else:
-        table = read_csv(file, [name for name in (column, group) if name])
+    table = read_table(file, [name for name in (column, group) if name])
+    notes = list(table.attrs.get("notes", ()))
+    if column not in table.columns:
+        raise ValueError(f"{file} has no column {column}; it has: {', '.join(map(str, table.columns))}")
+    texts = _texts(table[column], file)
+    asked = any(name.lower() == "split" for name in conditions or ())
+    table, splits = (table, None) if asked else split_column(table, file)
     chosen = [name for name in table.columns if name not in (column, group)] if conditions is None else conditions
-    required = [column, *chosen, *([group] if group else [])]
-    missing = [name for name in required if name not in table.columns]
+    missing = [name for name in [*chosen, *([group] if group else [])] if name not in table.columns]
     if missing:
         raise ValueError(f"{file} has no column {', '.join(missing)}; it has: {', '.join(map(str, table.columns))}")
-    texts = ["" if pd.isna(text) else str(text) for text in table[column]]
     groups = texts
     if group is not None:  # a text without a group has no other version
         groups = [text if pd.isna(name) else str(name) for name, text in zip(table[group], texts, strict=True)]
     origin = {"file": [str(file)] * len(texts), "row": range(1, len(texts) + 1)}
-    return Corpus(texts, table[chosen], groups, file, aligned=group is not None, origin=origin)
+    return Corpus(texts, table[chosen], groups, file, splits, group is not None, origin, notes)
 
 
-def _json_lines(file: Path, column: str) -> pd.DataFrame:
-    """One object per line, with a text under the name of the column; empty lines are skipped."""
-    lines = enumerate(lines_of(file), start=1)
-    return pd.DataFrame([json_object(line, file, number, column) for number, line in lines if line.strip()])
+def _texts(cells: pd.Series, file: Path) -> list[str]:
+    """The cells as texts; empty ones of a file that is no JSONL are empty texts."""
+    json_lines, texts = ".jsonl" in suffix_of(file), []
+    for position, cell in enumerate(cells):
+        if not isinstance(cell, str) and json_lines:  # pandas fills in what an object lacks
+            row = json.loads(table_text(file).split("\n")[int(cells.index[position]) - 1])
+            if cells.name not in row:
+                raise ValueError(f"{file}, {place(cells, position)} has no {cells.name}; it has: {', '.join(row)}")
+            cell = row[cells.name]
+        elif pd.isna(cell):
+            cell = ""
+        texts.append(text_cell(cell, str(cells.name), f"{file}, {place(cells, position)}"))
+    return texts
 
 
-def json_object(line: str, file: Path, number: int, column: str = "text") -> dict[str, Any]:
-    """The object of a line of JSONL.
+def text_cell(cell: Any, column: str, where: str) -> str:
+    """A cell that has to hold text.
 
     Args:
-        line: the line.
-        file: its file, for messages.
-        number: its number, for messages.
-        column: name of the text in the object.
+        cell: its value.
+        column: name of its column, for messages.
+        where: file and line, for messages.
 
     Raises:
-        ValueError: if it is no object with a text; the message names the file and the line.
+        ValueError: if it holds a number, a truth value, nothing or a NUL byte.
     """
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f'{file}, line {number}: expected an object, such as {{"{column}": "..."}}')
-    if column not in row:
-        raise ValueError(f"{file}, line {number} has no {column}; it has: {', '.join(row) or 'nothing'}")
-    if not isinstance(row[column], str):
-        raise ValueError(
-            f"{file}, line {number}: {column} is {json.dumps(row[column])}, no text: write it in quotation marks"
-        )
-    return row
+    if not isinstance(cell, str):
+        found = json.dumps(cell) if isinstance(cell, bool | int | float | None) else str(cell)
+        raise ValueError(f"{where}: {column} is {found}, no text: write it in quotation marks")
+    if "\0" in cell:
+        raise ValueError(f"{where} holds a NUL byte, which no text has: save the file as text in UTF-8")
+    return cell
 
 
 def lines_of(file: Path) -> Iterator[str]:
     """Lines of a text file, gzipped or not, as `decoded` gives them."""
-    opener: Any = gzip.open if file.suffix == ".gz" else open
+    opener: Any = gzip.open if file.name.lower().endswith(".gz") else open
     with opener(file, "rb") as opened:
-        yield from decoded(opened, file)
+        try:
+            yield from decoded(opened, file)
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise ValueError(f"{file} is no complete gzip file: {error}") from error
 
 
-def decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
-    """Lines of UTF-8 without their line ends, which are a line feed with or without a carriage return.
+def decoded(lines: Iterable[bytes] | IO[bytes], file: Path) -> Iterator[str]:
+    """Lines of UTF-8 without their line ends and the byte-order mark of the file.
+
+    A line ends with a line feed, with or without a carriage return; in a file without a line feed, with a carriage
+    return (the old Mac's). A byte-order mark of UTF-16 has precedence over UTF-8.
 
     Args:
         lines: the lines of an open file.
         file: its name, for messages.
 
     Raises:
-        ValueError: if a line is not UTF-8; the message names the file and the line.
+        ValueError: if a line is not UTF-8 or holds a NUL byte; the message names the file and the line.
     """
-    for number, line in enumerate(lines, start=1):
+    numbered = iter(lines)
+    first = next(numbered, b"")
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            text = b"".join([first, *numbered]).decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file}: not UTF-16, as its first bytes say ({error.reason}); convert the file"
+            ) from error
+        first, numbered = b"", iter(io.BytesIO(text.encode()))
+    elif b"\n" not in first:  # the only line
+        first, numbered = b"", iter(io.BytesIO(first.removeprefix(codecs.BOM_UTF8).replace(b"\r", b"\n")))
+    for number, line in enumerate(chain([first.removeprefix(codecs.BOM_UTF8)] if first else [], numbered), start=1):
+        if b"\0" in line:
+            raise ValueError(f"{file}, line {number} holds a NUL byte, which no text has: save the file as UTF-8")
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

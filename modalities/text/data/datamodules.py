@@ -15,13 +15,15 @@ from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import Split, hashed_split
+from common.data.splits import Split
 from common.data.terms import Terms
 from common.paths import data_root
+from common.table_files import TABLE_SUFFIXES
 from modalities.text.condition import EXEMPLAR
-from modalities.text.data.corpus import TABLES, Corpus, bible, style_files, table_file
+from modalities.text.data.corpus import Corpus, bible, style_files, table_file
+from modalities.text.data.segmentation import Segmentation, segmentation_of, words_of
 from modalities.text.data.style_words import style_tokens
-from modalities.text.tokenizer import Tokenizer, pad_rows, trimmed
+from modalities.text.tokenizer import Tokenizer, in_range, pad_rows, trimmed
 
 Pairs = Literal["none", "views", "sources"]
 
@@ -99,7 +101,8 @@ class TextData(ConditionalDataModule):
         vocabulary: number of tokens of the byte-level BPE, which is trained on the training split.
         tokenizer: a pretrained tokenizer instead: a folder, a `tokenizer.json`, or a hub name.
         length: longest sentence in tokens, its end included; longer ones are counted and left out.
-        words: longest sentence in words; longer ones are counted and left out. None sets no limit.
+        words: longest sentence in words (characters, where a script has no spaces); longer ones are counted and left
+            out. None sets no limit.
         batch_tokens: tokens per batch and process, padding included.
         pairs: "none" trains on each sentence alone; "views" pairs it with another version of the same text, from which
             z is encoded in training; "sources" makes every two versions a source sentence and its translation.
@@ -111,7 +114,7 @@ class TextData(ConditionalDataModule):
     """
 
     limits_itself = True
-    learned = ("attributes", "tokenizer", "length", "hidden_tokens")
+    learned = ("attributes", "tokenizer", "length", "hidden_tokens", "segmentation")
 
     def __init__(
         self,
@@ -127,6 +130,15 @@ class TextData(ConditionalDataModule):
         **base: Any,
     ) -> None:
         super().__init__(batch_size=batch_tokens, **base)
+        in_range("data.vocabulary", vocabulary, 260, why="the 256 bytes and 4 special tokens")
+        in_range("data.length", length, 2, why="a token and the end of the sentence")
+        in_range("data.words", words, 1)
+        in_range("data.batch_tokens", batch_tokens, 1)
+        in_range("data.hide", hide, 1, above=True)
+        for share in shares:
+            in_range("data.shares", share, 0, 1)
+        if sum(shares) >= 1:
+            raise ValueError(f"data.shares {list(shares)} leave nothing to train on: their sum must be below 1")
         self.vocabulary, self.pretrained, self.length, self.words = vocabulary, tokenizer, length, words
         self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
         self.shares = shares
@@ -151,11 +163,13 @@ class TextData(ConditionalDataModule):
                 f"{corpus.file}: data.pairs needs versions of one text: name their column with data.group, or set "
                 "data.pairs none"
             )
-        splits = self._split(corpus)
-        fields, attributes = condition_columns(
-            corpus.conditions, list(corpus.conditions.columns), corpus.file, continuous=[]
-        )
-        words = [len(text.split()) for text in corpus.texts]
+        columns = condition_columns(corpus.conditions, corpus.file, wanted=self.wanted(corpus.conditions.columns))
+        fields, attributes = columns.fields, columns.attributes
+        try:
+            splits = self.split(list(corpus.groups), self.shares, fields, corpus.splits)
+        except ValueError as error:
+            raise ValueError(f"{corpus.file}: {error}") from error
+        words = [len(words_of(text)) for text in corpus.texts]
         fits = torch.tensor([0 < count <= (self.words or count) for count in words])
         train = [corpus.texts[row] for row in splits["train"].tolist() if fits[row]]
         tokenizer: Tokenizer = self.known("tokenizer") or self._new_tokenizer(train)
@@ -168,7 +182,11 @@ class TextData(ConditionalDataModule):
             f"of more than {self.length} tokens": int((~short).sum()),
         }
         counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items() if count)
-        self.notes = [f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}"]
+        notes = [f"{corpus.file.name}: {len(words):,} sentences; left out: {counts or 'none'}", *corpus.notes]
+        self._segmentation: Segmentation = self.known("segmentation") or segmentation_of(train)
+        if self._segmentation != "spaces":
+            kind = {"chinese": "Chinese", "japanese": "Japanese"}.get(self._segmentation, "in a script")
+            notes.append(f"the text is {kind} without spaces between words: characters count as words")
         retained = fitting[short]
         if len(retained) == 0:
             raise ValueError(f"{corpus.file}: no sentence is left; raise data.words or data.length")
@@ -181,6 +199,7 @@ class TextData(ConditionalDataModule):
             attributes,
             {name: moved[moved >= 0] for name, moved in ((name, position[rows]) for name, rows in splits.items())},
             origin={name: [column[row] for row in retained.tolist()] for name, column in corpus.origin.items()},
+            notes=[*notes, *columns.notes],
         )
         for name, rows in examples.splits.items():
             if len(rows) == 0 and not self.scores_all:
@@ -204,7 +223,7 @@ class TextData(ConditionalDataModule):
         """The tokens, and what was left out."""
         _ = self.whole
         tokens = f"{len(self.tokenizer):,} tokens, sentences of {self.lengths.float().mean():.1f} on average"
-        return [*self.notes, f"{tokens}, at most {self.length}"]
+        return [*super().details(), f"{tokens}, at most {self.length}"]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -212,22 +231,16 @@ class TextData(ConditionalDataModule):
         _ = self.whole
         return self._tokenizer
 
-    def _split(self, corpus: Corpus) -> dict[Split, Tensor]:
-        """Rows of each split: those of the corpus, or by a hash of the group; missing validation is cut from train."""
-        if corpus.splits is None or self.scores_all:
-            return self.split(list(corpus.groups), self.shares)
-        names = list(corpus.splits)
-        if "test" not in names:  # then dev is the test split, and validation is cut from train
-            names = ["test" if name == "val" else name for name in names]
-        rows = {name: torch.tensor([row for row, own in enumerate(names) if own == name]) for name in set(names)}
-        if "train" not in rows or "test" not in rows:
-            raise ValueError(f"{corpus.file} needs sentences for train, and for dev or test")
-        if "val" not in rows:
-            share = self.shares[0] / 2
-            cut = hashed_split([corpus.groups[row] for row in rows["train"].tolist()], (share, share))
-            rows["val"] = rows["train"][torch.cat([cut["val"], cut["test"]])]
-            rows["train"] = rows["train"][cut["train"]]
-        return {name: rows[name] for name in ("train", "val", "test")}
+    @property
+    def segmentation(self) -> Segmentation:
+        """How the training sentences are taken apart into words, in the figures of text."""
+        _ = self.whole
+        return self._segmentation
+
+    def repeated(self, split: Split) -> int:
+        """How many sentences of a split are in the training split as well; those that pairs repeat count once."""
+        once: dict[Split, Tensor] = {name: self.once(name) for name in self.examples.splits}
+        return replace(self.examples, splits=once).repeated(split)
 
     def once(self, split: Split) -> Tensor:
         """Rows of a split with each sentence once: pairs repeat a sentence for each of its other versions."""
@@ -354,7 +367,8 @@ def _paired(examples: Examples, groups: Tensor, pairs: Pairs) -> tuple[Examples,
             raise ValueError(f"no two versions of one thing in {name}: pairs need data with groups")
     fields: Fields = {name: field[targets] for name, field in examples.fields.items()}
     origin = {name: [column[row] for row in targets] for name, column in examples.origin.items()}
-    paired = Examples(examples.x[targets], fields, examples.attributes, splits, origin=origin)
+    x, notes = examples.x[targets], examples.notes
+    paired = Examples(x, fields, examples.attributes, splits, origin=origin, notes=notes)
     if pairs == "sources":
         return replace(paired, fields={**fields, SOURCE: examples.x[sources]}), torch.tensor(targets)
     first_pair = {row: pair for pair, row in reversed(list(enumerate(targets)))}
@@ -370,8 +384,8 @@ class Bible(TextData):
 
 
 class Yelp(TextData):
-    """Yelp's sentences, negative and positive, one file per split and style: `train.0.txt.gz`, ... The dev split is
-    the test split; validation is cut from train.
+    """Yelp's sentences, negative and positive, one file per split and style: `train.0.txt.gz`, ... Where there is
+    no test file, the dev split is the test split, as in published work; validation is cut from train.
 
     Args:
         root: folder of the files; None is `yelp` below the data root.
@@ -383,15 +397,18 @@ class Yelp(TextData):
         self.root = root
 
     def corpus(self) -> Corpus:
-        """Reads the four files."""
-        return style_files(self.root or data_root() / "yelp", {"0": "negative", "1": "positive"})
+        """Reads the files."""
+        found = style_files(self.root or data_root() / "yelp", {"0": "negative", "1": "positive"})
+        if found.splits is None or "test" in found.splits:
+            return found
+        return replace(found, splits=["test" if split == "val" else split for split in found.splits])
 
 
 class TextFiles(TextData):
-    """The user's own text: a folder with one file per style, or a CSV or JSONL table; gzipped or not.
+    """The user's own text: a folder with one file per style, or a table (CSV, TSV, JSONL, Parquet, Excel).
 
     Args:
-        root: the folder (`<style>.txt`, or `<split>.<style>.txt`), or the table.
+        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), or the table.
         text: name of the text column of a table.
         group: column of group names of a table: texts of one group are versions of the same text.
         base: as in `TextData`.
@@ -403,6 +420,6 @@ class TextFiles(TextData):
 
     def corpus(self) -> Corpus:
         """Reads the folder or the table."""
-        if self.root.name.endswith(TABLES):
-            return table_file(self.root, self.text, self.condition, self.group)
+        if self.root.name.lower().endswith(TABLE_SUFFIXES):
+            return table_file(self.root, self.text, None if self.names else self.condition, self.group)
         return style_files(self.root)

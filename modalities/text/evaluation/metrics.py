@@ -7,18 +7,22 @@ from collections.abc import Sequence
 import torch
 
 from common.results import Measurement
+from modalities.text.data.segmentation import Segmentation, bleu_tokenizer, words_of
 
 
-def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Measurement:
-    """Corpus BLEU between 0 and 100; the estimator holds sacrebleu's signature.
+def bleu(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], segmentation: Segmentation = "spaces"
+) -> Measurement:
+    """Corpus BLEU between 0 and 100; the estimator holds sacrebleu's signature, which names the tokenizer.
 
     Args:
         outputs: N texts.
         references: one or more references of each output, the same number for all.
+        segmentation: how texts are taken apart into words.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU()
+    metric = BLEU(tokenize=bleu_tokenizer(segmentation))
     columns = [list(column) for column in zip(*references, strict=True)]
     score = metric.corpus_score(list(outputs), columns)
     return Measurement(score.score, None, len(outputs), "BLEU", f"sacrebleu {metric.get_signature()}")
@@ -26,22 +30,23 @@ def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Measure
 
 def distinct(texts: Sequence[str], n: int) -> Measurement:
     """Distinct n-grams of words as a share of all n-grams (Li et al. 2016, section 5.2)."""
-    grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
+    grams = [tuple(words[i : i + n]) for words in map(words_of, texts) for i in range(len(words) - n + 1)]
     share = len(set(grams)) / max(len(grams), 1)
     return Measurement(share, None, len(texts), "share", f"different {n}-grams of words among all")
 
 
-def self_bleu(renderings: Sequence[Sequence[str]]) -> Measurement:
+def self_bleu(renderings: Sequence[Sequence[str]], segmentation: Segmentation = "spaces") -> Measurement:
     """Similarity of several renderings of one sentence: BLEU of each against the others, 100 if they are equal.
 
     Source: Zhu et al. 2018, "Texygen", section 2.2 (Self-BLEU), here among the renderings of each sentence.
 
     Args:
         renderings: two or more renderings of each of N sentences, the same number for all.
+        segmentation: how texts are taken apart into words.
     """
     outputs = [text for texts in renderings for text in texts]
     others = [[*texts[:own], *texts[own + 1 :]] for texts in renderings for own in range(len(texts))]
-    return bleu(outputs, others)
+    return bleu(outputs, others, segmentation)
 
 
 class NgramModel:

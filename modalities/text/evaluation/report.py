@@ -22,6 +22,7 @@ from common.results import Measurement
 from common.seeding import seeded
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data import TextData
+from modalities.text.data.segmentation import Segmentation
 from modalities.text.evaluation.judge import TextJudge, can_judge
 from modalities.text.evaluation.metrics import NgramModel, distinct, rows_of, self_bleu
 from modalities.text.evaluation.rewriting import judged_under, rewrite_rows, rewriting_figures
@@ -47,7 +48,8 @@ class TextReport(Report[TextStyleCVAE, TextData]):
         """A logistic regression on words; None without a label of several categories."""
         if not any(can_judge(attribute) for attribute in data.attributes.values()):
             return None
-        return TextJudge.of(data.whole, data.tokenizer)
+        judge = TextJudge.of(data.whole, data.tokenizer, data.segmentation)
+        return judge if judge.attributes else None
 
     def figures(
         self, model: TextStyleCVAE, data: TextData, evaluation: Evaluation, table: Columns
@@ -68,7 +70,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
             if judge is not None:
                 figures |= _control_by_value(model, data, evaluation, judge)
             if SOURCE in conditions and model.condition.reads_source:
-                figures |= _renderings(model, conditions)
+                figures |= _renderings(model, conditions, data.segmentation)
             labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
             rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
             figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, judged)
@@ -120,7 +122,7 @@ def _control_by_value(
 
 
 def _renderings(
-    model: TextStyleCVAE, conditions: dict[str, Tensor], sources: int = 100, draws: int = 5
+    model: TextStyleCVAE, conditions: dict[str, Tensor], segmentation: Segmentation, sources: int = 100, draws: int = 5
 ) -> dict[str, Measurement]:
     """Diversity of several translations of one sentence: with only z sampled, and with the tokens sampled as well."""
     fields = {name: field[:sources] for name, field in conditions.items()}
@@ -132,7 +134,7 @@ def _renderings(
             share = torch.tensor([distinct(texts, n).value for texts in renderings])
             how = f"different {n}-grams of words among {draws} translations of a sentence, {name} drawn"
             figures[f"test/renderings/{name}/distinct_{n}"] = Measurement.mean(share, "share", how)
-        figures[f"test/renderings/{name}/self_bleu"] = self_bleu(renderings)
+        figures[f"test/renderings/{name}/self_bleu"] = self_bleu(renderings, segmentation)
     return figures
 
 

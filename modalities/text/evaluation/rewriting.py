@@ -17,7 +17,7 @@ from common.training.baseline_run import baseline_run
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data import TextData
 from modalities.text.evaluation.baselines import copy, retrieve
-from modalities.text.evaluation.judge import TextJudge
+from modalities.text.evaluation.judge import TextJudge, warn_at_chance
 from modalities.text.evaluation.metrics import NgramModel, bleu, distinct, rows_of
 from modalities.text.model import TextStyleCVAE
 
@@ -42,13 +42,13 @@ def rewriting_scores(
         target: the category it was changed to.
         judged: estimator of the accuracy, for the results.
     """
-    hits = judge.read_texts(list(outputs))[label] == target
+    hits, segmentation = judge.read_texts(list(outputs))[label] == target, judge.segmentation or "spaces"
     figures = {
         "accuracy": Measurement.accuracy(hits, judged),
-        "input_bleu": bleu(outputs, [[text] for text in inputs]),
+        "input_bleu": bleu(outputs, [[text] for text in inputs], segmentation),
     }
     if references:
-        figures["reference_bleu"] = bleu(outputs, references)
+        figures["reference_bleu"] = bleu(outputs, references, segmentation)
     return figures
 
 
@@ -186,7 +186,10 @@ def rewriting_table(
     outputs: list[str] = []
     for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch", disable=None):
         outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}, guidance))
-    systems = {"model": outputs, "copy": copy(inputs), "retrieve": retrieve(inputs, model.texts(data.examples.x[own]))}
+    systems = {"model": outputs, "copy": copy(inputs)}
+    if len(own):
+        systems["retrieve"] = retrieve(inputs, model.texts(data.examples.x[own]), data.segmentation)
+    warn_at_chance(judge, data.whole)
     source = f"the sentences of the training split with {label} {attribute.values[target]}"
     ngrams = NgramModel(rows_of(data.examples.x[own], model.tokenizer.pad), len(model.tokenizer), source=source)
     parallel = [list(texts) for texts in zip(*references, strict=True)]
@@ -226,6 +229,7 @@ def baseline_results(
         raise ValueError(f"{label} has no two categories to rewrite between")
     if count < 1:
         raise ValueError(f"count {count} rewrites nothing: give at least 1")
+    warn_at_chance(judge, data.whole)
     started, decode = datetime.now(UTC), data.tokenizer.decode
     train = data.once("train")
     written: list[str] = []
@@ -233,7 +237,8 @@ def baseline_results(
     def rewrite(rows: Tensor, name: str, target: int) -> list[str]:
         inputs = decode(data.examples.x[rows])
         own = train[data.examples.fields[name][train] == target]
-        texts = copy(inputs) if system == "copy" else retrieve(inputs, decode(data.examples.x[own]))
+        corpus = decode(data.examples.x[own])
+        texts = copy(inputs) if system == "copy" else retrieve(inputs, corpus, data.segmentation)
         written.extend(texts)
         return texts
 

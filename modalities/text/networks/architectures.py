@@ -7,7 +7,7 @@ from torch import nn
 
 from common.configurable import Configurable
 from modalities.text.networks.compact import TextDecoder, TextEncoder
-from modalities.text.tokenizer import Tokenizer
+from modalities.text.tokenizer import Tokenizer, divisible, in_range
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,13 @@ class Compact(Architecture):
     copy: bool = True
     copy_latent: bool = False
     latent_layers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "heads", "encoder_layers", "decoder_layers"):
+            in_range(f"architecture.{name}", getattr(self, name), 1)
+        in_range("architecture.dropout", self.dropout, 0, 1)
+        in_range("architecture.latent_layers", self.latent_layers, 0)
+        divisible(self.width, self.heads)
 
     def encoder(self, tokenizer: Tokenizer, length: int, condition_dim: int) -> TextEncoder:
         """A bidirectional transformer."""

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -210,13 +212,101 @@ def test_only_one_source_of_labels():
         AudioFiles("x", "labels.csv", "<digit>_<speaker>")
 
 
-def test_gtzan_is_read_where_torchaudio_expects_it(tone, tmp_path):
+def test_a_file_that_is_faulty_at_its_end_leaves_no_clip(collection):
+    wave = np.sin(np.arange(8 * 8000) * 0.3) * 0.3
+    wave[-100] = np.nan
+    soundfile.write(collection / "low" / "late.wav", wave, 8000, subtype="FLOAT")
+    soundfile.write(collection / "low" / "none.wav", np.zeros(0), 8000)
+    with pytest.raises(
+        ValueError, match=r"2 of 22 files are faulty: .*late\.wav holds samples.*none\.wav holds no sound"
+    ):
+        _ = AudioFiles(collection, **options()).examples
+    data = AudioFiles(collection, faulty="skip", **options())
+    with pytest.warns(UserWarning, match="left out: 2 of 22 files are faulty"):
+        assert len(data.examples.x) == 40
+    assert not any("late" in file for file in data.examples.origin["file"])
+    again = AudioFiles(collection, faulty="skip", **options())  # from the cache
+    assert any(
+        note.startswith("files left out as faulty: 2 of 22 (") and "late.wav" in note for note in again.details()
+    )
+
+
+def test_the_same_recording_under_two_names_lies_on_one_side(collection):
+    for number in range(10):
+        wave, rate = soundfile.read(collection / "low" / f"{number}.wav", dtype="int16")
+        soundfile.write(collection / "high" / f"copy {number}.flac", wave, rate)
+    data = AudioFiles(collection, **options())
+    examples = data.examples
+    sides = {}
+    for split, rows in examples.splits.items():
+        for row in rows.tolist():
+            sides.setdefault(Path(examples.origin["file"][row]).stem.removeprefix("copy "), {}).setdefault(
+                examples.origin["file"][row], split
+            )
+    for number in range(10):
+        copies = {file: split for file, split in sides[str(number)].items() if "copy" in file or "/low/" in file}
+        assert len(copies) == 2
+        assert len(set(copies.values())) == 1
+    assert any(note.startswith("recordings that are the same as others: 10 (") for note in data.details())
+    assert data.repeated("test") == 0
+
+
+def test_artists_in_folders_lie_on_one_side(tone, tmp_path):
+    for genre, hertz in (("high", 900), ("low", 300)):
+        for number in range(16):
+            tone(tmp_path / genre / f"artist {number // 2}" / f"{number}.wav", hertz + 7 * number, 1.1)
+    data = AudioFiles(tmp_path, group="artist", **options(shares=(0.25, 0.25)))
+    artist = data.examples.fields["artist"]
+    sides = [set(artist[rows].tolist()) for rows in data.examples.splits.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 8
+    assert list(AudioFiles(tmp_path, condition=["genre", "artist"], **options()).attributes) == ["genre", "artist"]
+    assert list(AudioFiles(tmp_path, condition=["genre"], group="artist", **options()).attributes) == ["genre"]
+
+
+def test_channels_that_cancel_are_counted(collection):
+    wave = np.sin(np.arange(8 * 8000) * 0.3) * 0.3
+    soundfile.write(collection / "low" / "inverted.wav", np.stack([wave, -wave], 1), 8000)
+    data = AudioFiles(collection, **options())
+    assert len(data.examples.x) == 48
+    (note,) = [note for note in data.details() if "cancel" in note]
+    assert note.endswith(f"so that the louder one was taken: 1 ({collection / 'low' / 'inverted.wav'})")
+
+
+def test_spellings_of_a_genre_are_one(collection, tmp_path):
+    files = sorted(collection.rglob("*.wav"))
+    genres = {"high": ["Rock", "rock", " Rock "], "low": ["None", "None", "none"]}
+    rows = [
+        f"{file.relative_to(collection)},{genres[file.parent.name][number % 3]}" for number, file in enumerate(files)
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,genre", *rows]))
+    data = AudioFiles(collection, tmp_path / "labels.csv", **options())
+    assert data.attributes == {"genre": Categorical(("None", "Rock"))}
+    assert data.examples.fields["genre"].bincount().tolist() == [20, 20]
+    assert "genre: 'rock' is taken for 'Rock'" in data.details()
+
+
+@pytest.mark.parametrize("folder", ["genres", "genres_original", "Data/genres_original", "."])
+def test_gtzan_is_read_as_torchaudio_and_as_kaggle_lay_it_out(tone, tmp_path, folder):
     for genre in ("blues", "jazz"):
         for number in (0, 1, 2, 12, 29, 30, 40, 41, 42, 73, 89, 90, 95):
-            tone(tmp_path / "genres" / genre / f"{genre}.{number:05d}.wav", 200 + 20 * number)
+            tone(tmp_path / folder / genre / f"{genre}.{number:05d}.wav", 200 + 20 * number)
+    damaged = tmp_path / folder / "jazz" / "jazz.00054.wav"
+    damaged.write_bytes(b"not a sound")
     data = GTZAN(tmp_path, features=FEATURES)
-    assert set(data.attributes["genre"].values) == {"blues", "jazz"}
+    with pytest.warns(UserWarning, match=r"left out: 1 of \d+ files are faulty: .*jazz\.00054\.wav cannot be read"):
+        assert data.attributes["genre"] == Categorical(("blues", "jazz"))
     assert all(len(rows) for rows in data.examples.splits.values())
+    files = {Path(file).name: row for row, file in enumerate(data.examples.origin["file"])}
+    split = {name: split for name, row in files.items() for split, rows in data.examples.splits.items() if row in rows}
+    assert split["blues.00012.wav"] == "test"  # in torchaudio's list
+    assert "jazz.00054.wav" not in files
+
+
+def test_gtzan_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no GTZAN: set data\.root to the folder that has genres or genres_o"
+    ):
+        _ = GTZAN(tmp_path, features=FEATURES).examples
 
 
 def test_speech_commands_are_read_where_torchaudio_expects_them(tone, tmp_path):

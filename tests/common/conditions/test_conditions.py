@@ -117,6 +117,46 @@ def test_a_text_that_is_no_number_is_refused_with_the_range_of_training():
         both().parse({"age": "old"})
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999"])
+def test_what_is_no_finite_number_is_refused(text):
+    with pytest.raises(ValueError, match=r"is not a number \(seen in training: 0 to 100\)"):
+        AGE.parse(text)
+
+
+def test_a_number_outside_of_training_is_warned_of():
+    with pytest.warns(UserWarning, match=r"the condition 120 lies outside .* \(seen in training: 0 to 100\)"):
+        assert AGE.parse("120") == 120
+
+
+def test_a_mixture_mixes_the_embeddings():
+    encoder = Embedding({"kind": KIND}).eval()
+    cat, _, owl = encoder({"kind": torch.arange(3)}).vector
+    mixed = encoder(encoder.parse({"kind": ["cat:0.7, owl:0.3", "owl"]})).vector
+    assert torch.allclose(mixed, torch.stack([0.7 * cat + 0.3 * owl, owl]), atol=1e-6)
+    fields = encoder.parse({"kind": torch.tensor([[0.7, 0.0, 0.3]])})
+    assert torch.allclose(encoder(fields).vector, mixed[:1], atol=1e-6)
+    assert not KIND.missing(fields["kind"]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat:0.7,owl:0.2", r"the shares of a mixture sum to 1, not to 0\.9"),
+        ("cat:0.5,cat:0.5", "has each value once with a share from 0 to 1"),
+        ("cat:1.5,owl:-0.5", "has each value once with a share from 0 to 1"),
+        ("cat:x,owl:1", "has each value once with a share from 0 to 1"),
+        ("cat:0.5,emu:0.5", "'emu' is not one of cat, dog, owl"),
+    ],
+)
+def test_what_is_no_mixture_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        both().parse({"kind": text})
+
+
+def test_a_value_with_a_colon_is_no_mixture():
+    assert Categorical(["a:1", "b"]).field(["a:1"]).tolist() == [0]
+
+
 def test_lists_are_values_of_several_examples():
     parsed = both().parse({"kind": ["owl", "cat", "owl"], "age": ["1", "2.5", "3"]})
     assert parsed["kind"].tolist() == [2, 0, 2]

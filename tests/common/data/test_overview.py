@@ -1,5 +1,6 @@
 """What was read, in words."""
 
+import pytest
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
@@ -19,10 +20,22 @@ class Pets(ConditionalDataModule):
 
 
 def test_splits_counts_numbers_and_gaps_are_told():
-    first, pet, age = overview(Pets()).splitlines()
+    first, pet, age, repeated = overview(Pets()).splitlines()
     assert first.startswith("Pets: 3 train, 1 val, 1 test examples of 1 x 2 (fingerprint ")
-    assert pet == "  condition pet: cat 2, dog 0, emu 0; 1 without; never in training: dog, emu"
+    assert (
+        pet == "  condition pet: cat 2, dog 0, emu 0; 1 without; never in training: dog, emu; in no test example: cat"
+    )
     assert age == "  condition age: a number from 1 to 3, mean 2; 1 without"
+    assert repeated == "  1 test examples are in train as well"
+
+
+def test_what_no_training_example_has_cannot_be_asked_for():
+    pet = Pets().attributes["pet"]
+    assert pet.untrained == ("dog", "emu")
+    with pytest.raises(ValueError, match="'emu' was in no training example, so that the model knows nothing of it"):
+        pet.parse("emu")
+    assert pet.parse("cat") == 0
+    assert pet == Categorical(["cat", "dog", "emu"])
 
 
 def test_a_limit_keeps_examples_of_each_split():

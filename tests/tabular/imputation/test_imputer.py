@@ -1,6 +1,7 @@
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_iris
@@ -12,6 +13,7 @@ from modalities.tabular import CVAEImputer
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import synthetic
 from modalities.tabular.imputation import imputer as module
+from modalities.tabular.imputation import sampling
 from modalities.tabular.imputation.fitting import Fitting
 from modalities.tabular.imputation.sampling import some_rows
 
@@ -162,3 +164,89 @@ def test_a_sorted_table_is_seen_from_end_to_end_where_a_part_of_it_decides(monke
     for part in (part for parts in seen.values() for part in parts):
         assert len(part) == 100
         assert part[:, 0].nanmean().item() == pytest.approx(0, abs=0.35)
+
+
+SMALL = {"members": 2, "max_steps": 10, "proposals": 20, "draws": 20, "hidden": 8, "latent_dim": 2, "random_state": 0}
+
+
+def amounts(rows=200, share=0.25):
+    """Four correlated columns: a number, a skewed one, one that is zero in half of its rows, and another number."""
+    rng = np.random.default_rng(0)
+    z, noise = rng.normal(size=(rows, 2)), 0.3 * rng.normal(size=(rows, 4))
+    columns = (z[:, 0], np.exp(z[:, 0] + noise[:, 1]), np.maximum(0, z[:, 1] + noise[:, 2]), 3 * z[:, 1] + noise[:, 3])
+    x = np.stack(columns, axis=1)
+    return x, np.random.default_rng(1).random(x.shape) < share
+
+
+@pytest.mark.parametrize("read", [np.asarray, lambda x: pd.DataFrame(x, columns=list("abcd"))])
+def test_the_unit_of_a_column_changes_its_imputations_in_nothing_but_the_unit(read):
+    x, holes = amounts(100)
+    x[holes] = np.nan
+    few = SMALL | {"members": 1, "max_steps": 5}
+    expected, deviation = np.asarray(CVAEImputer(**few).fit_transform(read(x))), np.nanstd(x, axis=0)
+    for unit, shift in ((np.array([1e-9, 1e12, 1e-9, 1e12]), 0), (1e12, 0), (1, np.array([1e9, 0, 0, -1e7]))):
+        found = (np.asarray(CVAEImputer(**few).fit_transform(read(x * unit + shift))) - shift) / unit
+        assert np.abs((found - expected) / deviation).max() < 1e-4
+
+
+def test_large_whole_numbers_are_imputed_each_by_its_own_row():
+    """Their deviation is 5e-7 of them, or they are more than a count can be."""
+    z = np.random.default_rng(0).normal(size=200)
+    for spread in (2e3, 1e7):
+        table = pd.DataFrame(
+            {"id": 5e9 + np.round(spread * z), "near": z + 0.1 * np.random.default_rng(1).normal(size=200)}
+        )
+        hidden = np.arange(200) % 4 == 0
+        filled = CVAEImputer(**SMALL | {"members": 1, "max_steps": 5, "latent_dim": 1}).fit_transform(
+            table.assign(id=table["id"].mask(hidden))
+        )
+        assert filled["id"][hidden].nunique() > 40
+        assert np.corrcoef(filled["id"][hidden], table["id"][hidden])[0, 1] > 0.95
+        assert (filled["id"] == filled["id"].round()).all()
+
+
+def test_amounts_with_zeros_are_imputed_by_amounts_with_zeros():
+    x, holes = amounts(400)
+    table = pd.DataFrame(x, columns=list("abcd")).mask(holes)
+    imputer = CVAEImputer(**SMALL).fit(table)
+    assert [column.kind for column in imputer.columns_] == ["continuous", "positive", "nonnegative", "continuous"]
+    draws, completed = imputer.impute(table, 20), imputer.complete(table)
+    values = np.concatenate([draw["c"][holes[:, 2]] for draw in draws])
+    assert values.min() == 0
+    assert 0.25 < (values == 0).mean() < 0.75
+    for part in (imputer.transform(table).to_numpy(), completed.point, completed.low, completed.high):
+        assert (part[:, 2] >= 0).all()
+    inside = (completed.low <= x + 1e-6) & (x - 1e-6 <= completed.high)
+    assert inside[holes[:, 2], 2].mean() > 0.8
+
+
+def test_an_array_of_amounts_is_imputed_by_amounts_and_never_refused():
+    x, holes = amounts()
+    imputer = CVAEImputer(**SMALL).fit(np.where(holes, np.nan, x))
+    completed = imputer.complete(np.where(holes, np.nan, x))
+    assert min(part[:, 2].min() for part in (completed.point, completed.low)) >= 0
+    assert np.isfinite(imputer.transform(np.where(holes, np.nan, x - 1))).all()
+
+
+@pytest.mark.parametrize("learned_prior", [False, True])
+def test_a_draw_is_the_same_however_many_there_are(learned_prior):
+    table = synthetic(60, missing=0.2, seed=1)
+    imputer = CVAEImputer(**SMALL, learned_prior=learned_prior).fit(table)
+    few, many = imputer.impute(table, 5), imputer.impute(table, 20)
+    assert all(first.equals(second) for first, second in zip(few, many, strict=False))
+    assert not many[0].equals(many[2])  # of the same member
+
+
+def test_rows_are_imputed_in_blocks_without_a_change(monkeypatch):
+    x, holes = amounts(60)
+    x[holes] = np.nan
+    imputer = CVAEImputer(**SMALL).fit(x)
+    whole = imputer.transform(x), imputer.log_likelihood(x, amounts(60)[0])
+    monkeypatch.setattr(sampling, "CELLS", 2_000)  # 10 rows at a time
+    monkeypatch.setattr(sampling, "CACHED", 1_000)
+    monkeypatch.setattr(module, "CELLS", 2_000)
+    assert imputer.transform(x) == pytest.approx(whole[0], abs=1e-4)
+    assert imputer.log_likelihood(x, amounts(60)[0]) == pytest.approx(whole[1], rel=1e-3, abs=1e-3)
+    completed = imputer.complete(x)
+    assert completed.point == pytest.approx(whole[0], abs=1e-4)
+    assert ((completed.low < completed.high) == holes)[:, [0, 1, 3]].all()

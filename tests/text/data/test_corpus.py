@@ -82,6 +82,20 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path, name):
         list(lines_of(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"\xff\xfea\x00\x00\xd8b\x00", "not UTF-16, as its first bytes say"),
+        ("a.txt.gz", gzip.compress(b"god\n" * 99)[:-9], "is no complete gzip file"),
+        ("a.txt.gz", b"god\n", "is no complete gzip file"),
+    ],
+)
+def test_a_file_that_is_broken_off_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}.* {message}|{name}: {message}"):
+        list(lines_of(tmp_path / name))
+
+
 # One file a style
 
 
@@ -149,8 +163,8 @@ def test_chosen_columns_are_conditions_and_groups(tmp_path):
     ("name", "content", "message"),
     [
         ("t.csv", "said,tone\nhi,x\n", r"t\.csv has no column text; it has: said, tone"),
-        ("t.csv", 'text,tone\n"hi,x\n', r"t\.csv cannot be read as CSV: .*row 1"),
-        ("t.csv", "text,tone\nhi,x\nhi,x,y\n", r"t\.csv cannot be read as CSV: .*line 3"),
+        ("t.csv", 'text,tone\n"hi,x\n', r"t\.csv, line 2: a quote is opened and not closed"),
+        ("t.csv", "text,tone\nhi,x\nhi,x,y\n", r"t\.csv, line 3 has 3 cells, more than the 2"),
         ("t.jsonl", '{"text": "hi"}\n\n{"text": \n', r"t\.jsonl, line 3: not JSON"),
         ("t.jsonl", '{"text": "hi"}\n["hi"]\n', r"t\.jsonl, line 2: expected an object"),
         (
@@ -164,8 +178,8 @@ def test_chosen_columns_are_conditions_and_groups(tmp_path):
             '{"text": "hi"}\n{"said": "hi", "tone": "x"}\n',
             r"t\.jsonl, line 2 has no text; it has: said, tone",
         ),
-        ("t.jsonl", "", r"t\.jsonl has no column text"),
-        ("t.csv", "", r"t\.csv cannot be read as CSV"),
+        ("t.jsonl", "", r"t\.jsonl is empty: a line of JSONL is an object"),
+        ("t.csv", "", r"t\.csv is empty: a table has a header and rows"),
     ],
 )
 def test_a_faulty_table_names_file_and_line_or_column(tmp_path, name, content, message):

@@ -107,7 +107,7 @@ def test_little_of_a_batch_is_padding_and_none_is_longer_than_asked(bible):
 
 
 def test_no_verse_of_the_test_split_is_trained_on_in_any_version(verses):
-    splits = Bible()._split(verses)
+    splits = Bible().split(list(verses.groups), (0.05, 0.05))
     groups = {name: {verses.groups[row] for row in rows.tolist()} for name, rows in splits.items()}
     assert not groups["train"] & groups["test"]
     assert not groups["train"] & groups["val"]
@@ -271,7 +271,7 @@ def test_pairs_need_versions(tmp_path, pairs):
         _ = TextFiles(tmp_path / "t.csv", **options).examples
     (tmp_path / "t.csv").write_text("text,tone,id\n" + rows)
     if pairs == "sources":
-        with pytest.raises(ValueError, match="no two versions of one thing in val: pairs need data with groups"):
+        with pytest.raises(ValueError, match="no two versions of one thing in train: pairs need data with groups"):
             _ = TextFiles(tmp_path / "t.csv", group="id", **options).examples
 
 
@@ -385,23 +385,39 @@ def test_sentences_of_too_many_tokens_are_left_out(tmp_path):
         _ = TextFiles(tmp_path, vocabulary=260, length=2).examples
 
 
-def test_the_test_split_of_files_is_theirs_and_validation_is_cut_from_train_where_they_have_none(tmp_path):
-    for split, count in (("train", 200), ("dev", 20)):
+@pytest.mark.parametrize(("given", "cut"), [("dev", "test"), ("test", "val")])
+def test_a_split_that_files_give_is_theirs_and_the_missing_one_is_cut_from_train(tmp_path, given, cut):
+    for split, count in (("train", 200), (given, 20)):
         for style in "ab":
             text = "".join(f"{split} {style} {n}\n" for n in range(count))
             (tmp_path / f"{split}.{style}.txt.gz").write_bytes(gzip.compress(text.encode()))
     data = TextFiles(tmp_path, vocabulary=300)
     texts = {name: data.tokenizer.decode(data.examples.x[rows]) for name, rows in data.examples.splits.items()}
+    own = "val" if given == "dev" else given
+    assert len(texts[own]) == 40
+    assert all(text.startswith(given) for text in texts[own])
+    assert all(text.startswith("train") for text in texts["train"] + texts[cut])
+    assert len(texts["train"]) + len(texts[cut]) == 400
+    assert 5 <= len(texts[cut]) <= 40
+
+
+def test_the_dev_split_of_yelp_is_its_test_split_as_in_published_work(tmp_path):
+    for split, count in (("train", 200), ("dev", 20)):
+        for style in "01":
+            (tmp_path / f"{split}.{style}.txt").write_text("".join(f"{split} {style} {n}\n" for n in range(count)))
+    data = Yelp(tmp_path, vocabulary=300)
+    texts = {name: data.tokenizer.decode(data.examples.x[rows]) for name, rows in data.examples.splits.items()}
     assert len(texts["test"]) == 40
-    assert all(text.startswith("dev") for text in texts["test"])
-    assert all(text.startswith("train") for text in texts["train"] + texts["val"])
-    assert len(texts["train"]) + len(texts["val"]) == 400
-    assert 5 <= len(texts["val"]) <= 40
+    assert {text.split()[0] for text in texts["test"]} == {"dev"}
+    assert {text.split()[0] for text in texts["val"] + texts["train"]} == {"train"}
 
 
-def test_files_need_a_test_split(tmp_path):
+def test_files_need_a_training_split_and_enough_sentences(tmp_path):
     (tmp_path / "train.a.txt").write_text("text\n")
-    with pytest.raises(ValueError, match="needs sentences for train, and for dev or test"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}: 1 examples leave none for val: give more data"):
+        _ = TextFiles(tmp_path).examples
+    (tmp_path / "train.a.txt").rename(tmp_path / "test.a.txt")
+    with pytest.raises(ValueError, match="the splits test, and none is for training"):
         _ = TextFiles(tmp_path).examples
 
 

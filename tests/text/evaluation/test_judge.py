@@ -1,8 +1,13 @@
+import random
+
+import pytest
 import torch
 
 from common.evaluation.control import control_figures
 from modalities.text.data import TextFiles
+from modalities.text.evaluation.judge import warn_at_chance
 from modalities.text.evaluation.report import TextReport
+from modalities.text.evaluation.rewriting import baseline_results
 from tests.text.models import word_tokenizer
 
 WORDS = word_tokenizer("thou", "you", "god", "made", "light", "unto", "to")
@@ -56,3 +61,57 @@ def test_an_obedient_model_reaches_the_ceiling_and_a_contrary_one_nothing(judge,
 def test_there_is_no_judge_where_there_is_nothing_to_tell_apart(tmp_path):
     (tmp_path / "only.txt").write_text("".join(f"line {n}\n" for n in range(60)))
     assert TextReport().judge(TextFiles(tmp_path, vocabulary=300, shares=(0.2, 0.2))) is None
+
+
+@pytest.mark.parametrize(
+    ("signs", "marks", "segmentation"),
+    [
+        ("天地人山水火木金土日月星", ("好", "坏"), "chinese"),
+        ("กขคงจฉชซญดตถ", ("ดีจัง", "แย่มาก"), "characters"),
+        ("あいうえおかきくけこさし", ("よい", "わる"), "japanese"),
+    ],
+)
+def test_the_judge_reads_the_characters_of_a_script_without_spaces(tmp_path, signs, marks, segmentation):
+    generator = random.Random(0)
+    for style, mark in zip("ab", marks, strict=True):
+        lines = ["".join(generator.choices(signs, k=6)) + mark + generator.choice(signs) for _ in range(100)]
+        (tmp_path / f"{style}.txt").write_text("\n".join(lines))
+    data = TextFiles(tmp_path, vocabulary=400, shares=(0.2, 0.2))
+    judge = TextReport().judge(data)
+    assert judge.segmentation == segmentation
+    assert judge.real.scores["style"].mean() > 0.95  # by words between spaces every sentence is a word of its own
+    assert judge.read_texts([signs[:3] + mark + signs[3:6] for mark in marks])["style"].tolist() == [0, 1]
+
+
+def test_sentences_without_a_common_word_leave_a_judge_that_knows_what_it_read(tmp_path):
+    lines = [f"{'ab'[n % 2]}{n},{'ab'[n % 2]}" for n in range(60)]
+    (tmp_path / "t.csv").write_text("text,tone\n" + "\n".join(lines))
+    data = TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2))
+    judge = TextReport().judge(data)
+    train = data.examples.splits["train"]
+    assert torch.equal(judge.read(data.examples.x[train])["tone"], data.examples.fields["tone"][train])
+
+
+def test_one_word_alone_is_a_feature(tmp_path):
+    (tmp_path / "t.csv").write_text("text,tone\n" + "".join(f"same {n},{'ab'[n % 2]}\n" for n in range(60)))
+    judge = TextReport().judge(TextFiles(tmp_path / "t.csv", vocabulary=300, shares=(0.2, 0.2)))
+    assert judge.features(judge.tokenizer.rows(["same", "other"])).tolist() == [[1.0], [0.0]]
+
+
+def test_a_label_of_which_training_has_one_value_is_not_judged(tmp_path):
+    rows = [(f"line {n}", "x", "ab"[n % 2], "train") for n in range(40)]
+    rows += [(f"more {n}", "xy"[n % 2], "ab"[n % 2], split) for n in range(10) for split in ("dev", "test")]
+    lines = "\n".join(",".join(row) for row in rows)
+    (tmp_path / "t.csv").write_text(f"text,topic,tone,split\n{lines}\n")
+    judge = TextReport().judge(TextFiles(tmp_path / "t.csv", vocabulary=300))
+    assert list(judge.attributes) == ["tone"]
+
+
+def test_a_judge_at_chance_is_warned_of_in_a_line(tmp_path, judge, table, recwarn):
+    warn_at_chance(judge, table)
+    assert not recwarn.list
+    (tmp_path / "t.csv").write_text("text,tone\n" + "".join(f"line {n},{'ab'[n % 2]}\n" for n in range(300)))
+    data = TextFiles(tmp_path / "t.csv", vocabulary=400, shares=(0.2, 0.2))
+    guessing = TextReport().judge(data)
+    with pytest.warns(UserWarning, match=r"the judge of tone is at chance: right on 0\.\d+ of real test data"):
+        baseline_results("copy", data, guessing, "tone", 5)

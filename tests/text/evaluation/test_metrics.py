@@ -81,3 +81,13 @@ def test_self_bleu_tells_the_same_from_the_different():
     assert self_bleu([same, same]).value == pytest.approx(100)
     assert self_bleu([other, other]).value < 10
     assert self_bleu([same, same]).n == 4
+
+
+def test_bleu_and_diversity_count_characters_of_a_script_without_spaces():
+    output, reference = "今天天气非常好", "今天天气真的好"
+    assert bleu([output], [[reference]], "chinese").value > 30  # 今天天气 is common to both
+    assert "tok:zh" in bleu([output], [[reference]], "chinese").estimator
+    assert bleu([output], [[reference]]).value < 10  # a single word between spaces
+    assert "tok:char" in bleu(["สวัสดี"], [["สวัสดี"]], "characters").estimator
+    assert distinct(["今天天气"], 1).value == pytest.approx(3 / 4)
+    assert self_bleu([[output, output]], "chinese").value == pytest.approx(100)

@@ -1,0 +1,139 @@
+"""The pixels of an image file as a viewer shows them, cropped and scaled: the same for training and for scoring."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+VERSION = 2  # of what follows; decoded images of another version are no longer taken from the cache
+SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".qoi", ".jp2", ".j2k"),
+}
+# What a person should know of a decoded image, by name.
+REMARKS = {
+    "frames": "of several frames or pages, of which the first is read",
+    "transparent": "transparent in places, which are made white",
+    "dark": "of 16-bit grey below a sixteenth of white, which are nearly black",
+    "enlarged": "smaller than data.size, and enlarged",
+    "grey": "grey, which data.channels 1 would hold as well",
+}
+
+_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF
+
+
+def decode(file: Path, height: int, width: int, channels: int) -> tuple[np.ndarray, set[str]]:
+    """The central part of an image of the wanted proportions, scaled: uint8 [channels, height, width]; and remarks.
+
+    It is upright (EXIF), transparent pixels are white, and of several frames or pages it is the first. Grey of 16 bits
+    is white at 65,535, of 12 bits at 4,095, floating-point grey at 1. Colour profiles are not applied.
+
+    Args:
+        file: the file.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        channels: 1 makes it grey, 3 makes it RGB.
+
+    Returns:
+        The pixels, and names of `REMARKS` that apply.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no image, incomplete, too large, or has values of an unknown range.
+    """
+    image, remarks = _opened(file)
+    try:
+        image, found = _eight_bits(image)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as an image ({error})") from error
+    image = image.convert("L" if channels == 1 else "RGB")
+    scale = min(image.width / width, image.height / height)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    box = (left, top, left + across, top + down)
+    part = image.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
+    pixels = np.asarray(part).reshape(height, width, channels).transpose(2, 0, 1)
+    grey = channels == 3 and (pixels == pixels[:1]).all()
+    return pixels, remarks | found | ({"enlarged"} if scale < 1 else set()) | ({"grey"} if grey else set())
+
+
+def _opened(file: Path) -> tuple[Image.Image, set[str]]:
+    """The first frame or page, upright and completely read."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} {'is a folder: name a file' if file.is_dir() else 'does not exist'}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of broken metadata, which changes no pixel
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file) as image:
+                several = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's own preview
+                image.load()
+                if 0 in image.size:
+                    raise ValueError("it has no pixels")
+                with suppress(SyntaxError, ValueError, TypeError, OSError):  # unreadable EXIF says nothing
+                    ImageOps.exif_transpose(image, in_place=True)
+                return image, {"frames"} if several else set()
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+            raise ValueError(
+                f"{file} cannot be read as an image (more than {limit} pixels: make it smaller)"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise ValueError(f"{file} cannot be read as an image ({_instead(file)})") from error
+        except Exception as error:  # whatever a decoder raises on broken bytes
+            raise ValueError(f"{file} cannot be read as an image ({str(error) or type(error).__name__})") from error
+
+
+def _instead(file: Path) -> str:
+    """What a file is that is no image."""
+    with file.open("rb") as opened:
+        start = opened.read(200)
+    if not start:
+        return "it is empty"
+    if start.lstrip()[:1] == b"<":
+        return "it holds HTML or XML, such as the error page of a download"
+    if start.startswith(b"version https://git-lfs"):
+        return "it stands for a file that git lfs pull fetches"
+    return "its bytes are of no known format"
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, set[str]]:
+    """An image in the modes L or RGB, and remarks.
+
+    Raises:
+        ValueError: for values of an unknown range.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep_grey(image)
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        shown = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert shown is not None  # only a conversion in place returns nothing
+        return shown, set()
+    if image.has_transparency_data:
+        straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
+        layers = image.convert(straight).convert("RGBA")
+        clear = (np.asarray(layers.getchannel("A")) < 255).any()
+        white = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(white, layers).convert("RGB"), {"transparent"} if clear else set()
+    return image.convert("L" if image.mode in ("1", "L") else "RGB"), set()
+
+
+def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, set[str]]:
+    """Grey of more than 8 bits as L."""
+    tags, values = getattr(image, "tag_v2", {}), np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    white = 1.0 if image.mode == "F" else 4095.0 if tags.get(_BITS) == (12,) else 65535.0
+    if not (low >= 0 and high <= white):  # NaN as well
+        raise ValueError(f"its grey values go from {low:g} to {high:g}, not from 0 to {white:g}: save it with 8 bits")
+    remarks = {"dark"} if image.mode != "F" and high < white / 16 else set()
+    if tags.get(_PHOTOMETRIC) == 0:  # Pillow inverts these with 8 bits alone
+        values = white - values
+    if (clear := image.info.get("transparency")) is not None:
+        values[values == clear] = white
+        remarks.add("transparent")
+    return Image.fromarray((values * (255 / white)).round().astype(np.uint8)), remarks

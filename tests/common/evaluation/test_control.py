@@ -1,0 +1,43 @@
+"""What control figures say about the judge that they come from, and about categories that no test example has."""
+
+import pytest
+import torch
+
+from common.conditions.attributes import Categorical
+from common.conditions.classifier import RealFigures
+from common.evaluation.control import at_chance, control_figures
+from common.results import Measurement
+
+STYLES = {"style": Categorical(["calm", "loud", "rare"])}
+MIXED = {"style": torch.tensor([0] * 40 + [1] * 60)}
+
+
+class Loud:
+    """A judge that answers `loud` to everything, and a model that writes nothing."""
+
+    attributes, sampled = STYLES, "samples"
+    real = RealFigures({"style": (MIXED["style"] == 1).float()}, torch.randn(100, 2))
+
+    def read(self, x):
+        return {"style": torch.ones(len(x), dtype=torch.int64)}
+
+    def features(self, x):
+        return torch.randn(len(x), 2)
+
+    def sample(self, condition, guidance=1.0):
+        return torch.zeros(1, len(condition["style"]), 1)
+
+
+def test_a_judge_at_chance_is_warned_of_and_categories_that_are_not_tested_are_named():
+    with pytest.warns(UserWarning, match=r"the judge of style is at chance: right on 0\.600 .* 'loud' on 0\.600"):
+        figures = control_figures(Loud(), Loud(), MIXED, 100, seed=0)
+    assert figures["test/control_accuracy"].value == pytest.approx(0.6)
+    for name in ("control", "judge"):
+        assert figures[f"test/{name}_accuracy/style"].estimator.endswith(", no example of rare")
+
+
+@pytest.mark.parametrize(("right", "warned"), [(0.62, True), (0.69, True), (0.95, False)])
+def test_chance_is_the_share_of_the_commonest_answer_within_two_standard_errors(right, warned):
+    figures = {"test/judge_accuracy/style": Measurement.accuracy((torch.arange(100) < 100 * right).float(), "judge")}
+    assert bool(at_chance(figures, STYLES, MIXED)) == warned
+    assert not at_chance(figures, STYLES, {"style": torch.ones(100, dtype=torch.int64)})  # one style has no chance
