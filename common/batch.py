@@ -76,7 +76,14 @@ def as_batch(batch: Any, names: Sequence[str]) -> Batch:
     if not parts or not isinstance(parts[0], Tensor):
         raise TypeError(f"a batch is a Batch, x, or (x, y) of tensors; got {type(batch).__name__}")
     x, *conditions = parts
+    if x.dtype == torch.uint8:
+        raise ValueError("x has whole numbers from 0 to 255: give it as the model's numbers, such as x.float() / 255")
     if len(conditions) == 1 and isinstance(conditions[0], dict):
+        unknown = [name for name in conditions[0] if name not in names]
+        if unknown:
+            raise ValueError(
+                f"the model's conditions are {', '.join(names) or 'none'}; a batch of the DataLoader has {unknown[0]}"
+            )
         return Batch(x, conditions[0])
     if len(conditions) == 1 and conditions[0].dim() == 2 and len(names) == conditions[0].shape[1]:
         conditions = list(conditions[0].unbind(1))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 # What a person can cause: values, files, configurations, packages that are not installed. Anything else is our mistake.
+LONGEST = 1000  # most characters of a message: an error may quote a whole file
 MISTAKES = (ValueError, OSError, ImportError, NotImplementedError, argparse.ArgumentError)
 
 
@@ -50,7 +51,10 @@ def run_training(name: str, main: Callable[[], object]) -> None:
         sys.exit(f"{name}: interrupted")
     except Exception as error:
         # Lightning's and torch's complaints about a configuration are RuntimeErrors or derive from Exception alone.
-        mistake = isinstance(error, (*MISTAKES, RuntimeError)) or type(error).__name__ == "MisconfigurationException"
+        mistake = (
+            isinstance(error, (*MISTAKES, RuntimeError, FloatingPointError))
+            or type(error).__name__ == "MisconfigurationException"
+        )
         if not mistake or os.environ.get("SUITE_TRACEBACK"):
             raise
         print(f"{name}: {one_line(error)}", file=sys.stderr)
@@ -64,14 +68,22 @@ def one_line(error: BaseException) -> str:
         text = f"{os.fsdecode(error.filename)}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # jsonargparse lists what each alternative of a type complains about; only the first one is the person's.
-    causes = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "Expected a <" not in line]
+    complaints = re.split(r"\n\s*- ", text)[1:]
+    causes = [cause for cause in complaints if not cause.startswith("Expected a <")]
     if "Union subtypes" in text and causes:
-        return causes[0]
+        return _plain(" ".join(causes[0].split()))
     key, value = re.search(r'Parser key "([^"]+)"', text), re.search(r"Given value: (.*)", text)
     types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", text)
     if key and value and types:
         return f"{key[1]}: {value[1]} is no {' or '.join(dict.fromkeys(types))}"
-    return "; ".join(lines)
+    return _plain("; ".join(lines))[:LONGEST]
+
+
+def _plain(text: str) -> str:
+    """A complaint of jsonargparse in the words of a person: `batch_size: ten is no int`."""
+    text = re.sub(r"Problem with given class_path '(?:\w+\.)*(\w+)':", r"\1:", text)
+    text = re.sub(r'Parser key "([^"]+)":;? ', r"\1: ", text)
+    return re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", r"\2 is no \1", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -199,3 +211,10 @@ def place_to_write(text: str) -> Path:
     if not os.access(existing, os.W_OK):
         raise argparse.ArgumentTypeError(f"{path} cannot be written: permission denied for {existing}")
     return path
+
+
+def not_an_input(out: Path | None, inputs: Sequence[Path]) -> None:
+    """Raises ValueError if a file that is read would be written over."""
+    for path in inputs if out is not None and str(out) != "-" else []:
+        if path.exists() and out is not None and out.exists() and out.samefile(path):
+            raise ValueError(f"--out {out} would write over an input: name another file")

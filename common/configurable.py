@@ -2,9 +2,13 @@
 
 import importlib
 import inspect
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+OWN = ("common", "modalities")  # packages whose classes a checkpoint may name
 
 
 class Configurable:
@@ -70,13 +74,56 @@ def from_config(config: Any) -> Any:
     return cls(**{name: from_config(argument) for name, argument in config["init_args"].items()})
 
 
+def _may_be_imported(module: str) -> bool:
+    allowed = {*OWN, *os.environ.get("SUITE_ALLOW", "").replace(",", " ").split()}
+    return module in sys.modules or module.partition(".")[0] in allowed
+
+
+def check_trusted(stored: Any) -> None:
+    """Refuses a stored configuration in which a class path is not `trusted`. Raises ImportError."""
+    if isinstance(stored, Mapping):
+        for name, value in stored.items():
+            if name == "class_path" and "." in str(value) and not _may_be_imported(str(value).rpartition(".")[0]):
+                trusted(str(value))
+            check_trusted(value)
+    elif isinstance(stored, list | tuple):
+        for value in stored:
+            check_trusted(value)
+
+
 def import_class(path: str) -> type[Configurable]:
-    """The `Configurable` class named `package.module.Class`."""
+    """The `Configurable` class named `package.module.Class`, as in `trusted`.
+
+    Raises:
+        ImportError: as in `trusted`.
+        TypeError: if it is not a `Configurable` class.
+    """
+    cls = trusted(path)
+    if not issubclass(cls, Configurable):
+        raise TypeError(f"{path} is not a Configurable class: refused to build it from a checkpoint")
+    return cls
+
+
+def trusted(path: str) -> type:
+    """The class named `package.module.Class` in a checkpoint.
+
+    Importing a module runs its code, so that a file of a stranger must not choose it: only modules of the suite, those
+    that this process has imported already, and packages that $SUITE_ALLOW names are imported.
+
+    Raises:
+        ImportError: if there is no such class, or its module is none of these.
+        TypeError: if it is no class.
+    """
     module, _, name = path.rpartition(".")
+    if module and not _may_be_imported(module):
+        raise ImportError(
+            f"{path} is not part of the suite: to import it would run code that the checkpoint names. If you trust it, "
+            f"set SUITE_ALLOW={module.partition('.')[0]}"
+        )
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ImportError(f"cannot import {path}, which the checkpoint was made with: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, Configurable)):
-        raise TypeError(f"{path} is not a Configurable class: refused to build it from a checkpoint")
+    if not isinstance(cls, type):
+        raise TypeError(f"{path} is no class: refused to build it from a checkpoint")
     return cls

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.command_line import Parser, device, file_to_read, file_to_write, real, run_script, whole
+from common.command_line import Parser, device, file_to_read, file_to_write, not_an_input, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def parser() -> Parser:
     score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example in your own files")
     score_.add_argument("--in", dest="inputs", nargs="+", type=file_to_read, required=True, metavar="FILE",
                         help="input files")  # fmt: skip
-    score_.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE", help="condition of the files")
+    score_.add_argument(
+        "--condition", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="condition of the files"
+    )
     score_.add_argument("--text-column", metavar="NAME", help="column of a table of texts (default: text)")
     score_.add_argument("--on-long", choices=["error", "truncate", "skip"],
                         help="what to do with texts that are too long for the model (default: error)")  # fmt: skip
@@ -125,6 +127,9 @@ def nll(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """Prints the mean NLL of files, and writes that of each example; without --out, prints that of the first ones."""
+    if arguments.out is not None and arguments.out.suffix.lower() != ".csv":
+        raise ValueError(f"{arguments.out}: scores are written as .csv")
+    not_an_input(arguments.out, arguments.inputs)
     from tqdm import tqdm
 
     from common.model.files import RowFormat, condition_fields, condition_texts

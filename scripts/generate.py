@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import Parser, file_to_read, place_to_write, real, run_script, whole
+from common.command_line import Parser, file_to_read, not_an_input, place_to_write, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def parser() -> Parser:
         help="what to do (default: sample)",
     )  # fmt: skip
     result.add_argument("--ckpt", type=Path, required=True, help="checkpoint of a run, checkpoints/best.ckpt")
-    result.add_argument("--condition", nargs="+", default=[], metavar="NAME=VALUE",
+    result.add_argument("--condition", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
                         help="condition of what is generated")  # fmt: skip
-    result.add_argument("--source", nargs="+", default=[], metavar="NAME=VALUE",
+    result.add_argument("--source", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
                         help="condition of the input files; an audio model infers what is not given")  # fmt: skip
     result.add_argument("--in", dest="inputs", nargs="+", type=input_to_read, default=[], metavar="FILE",
                         help="input files; of sound also folders")  # fmt: skip
@@ -254,6 +254,7 @@ def generate(arguments: argparse.Namespace) -> None:
 
     checkpoint_file(arguments.ckpt)  # before torch is imported, which takes seconds
     check_options(arguments)
+    not_an_input(arguments.out, arguments.inputs)
     import torch
 
     from common.model.abilities import InfersConditions

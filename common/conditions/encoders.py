@@ -32,6 +32,9 @@ class ConditionEncoder(Configurable, nn.Module):
 
     def __init__(self, attributes: Mapping[str, Attribute], dropout: float = 0.0, field_dropout: float = 0.0) -> None:
         super().__init__()
+        for name, rate in (("dropout", dropout), ("field_dropout", field_dropout)):
+            if not 0 <= rate <= 1:
+                raise ValueError(f"condition.{name} is a probability, from 0 to 1; got {rate:g}")
         self.attributes = dict(attributes)
         self.dropout = dropout
         self.field_dropout = field_dropout

@@ -53,6 +53,8 @@ class ConditionalDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least 1 example; got {batch_size}")
         self.batch_size = batch_size
         self.seed = seed
         self.condition = condition
@@ -81,7 +83,7 @@ class ConditionalDataModule(LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """What the data taught the model, and the data's fingerprint, as plain data for a checkpoint."""
         learned = {name: to_config(getattr(self, name)) for name in self.learned}
-        return {"fingerprint": self.fingerprint, "learned": learned}
+        return {"fingerprint": self.fingerprint, "content": self.whole.content(), "learned": learned}
 
     def load(self) -> Examples:
         """The whole data set. Called once per process, by one process at a time."""

@@ -8,6 +8,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
+from common.configurable import check_trusted
 from common.data.datamodule import ConditionalDataModule
 from common.data.subset import Subset
 from common.data.terms import Terms
@@ -49,6 +50,8 @@ def data_from_configuration(
             raise ValueError(f"{configuration} is no YAML: {error}") from error
     if not isinstance(content, Mapping) or "data" not in content:
         raise ValueError(f"{configuration} configures no data: it needs a section `data` with a class_path")
+    if content is configuration:  # that of a checkpoint, which may be a stranger's
+        check_trusted(content)
     parser = _parser()
     parts: Any = parser.instantiate(
         parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})

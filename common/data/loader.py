@@ -1,6 +1,7 @@
 """Batches of a split, the same for any number of processes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class TensorLoader:
         self.examples, self.rows, self.batch_size = examples, rows, batch_size
         self.shuffle, self.seed, self.rank, self.world = shuffle, seed, rank, world
         self.epoch = 0
+        self.first = 0  # number of the first batch of the next pass: a resumed training goes on within an epoch
         self.sampler, self.batch_sampler = self, None  # Lightning passes the epoch to loader.sampler
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,8 +44,16 @@ class TensorLoader:
         own = order[self.rank : len(order) - len(order) % self.world : self.world]
         return list(own.split(self.batch_size))[: len(self)]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer knows the position. That the method exists tells Lightning that the loader resumes."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `state_dict`."""
+
     def __iter__(self) -> Iterator[Batch]:
-        for position in self.positions():
+        first, self.first = self.first, 0
+        for position in self.positions()[first:]:
             rows, views = self.rows[position], self.examples.views
             view = None if views is None or not self.shuffle else self.examples.batch(views[rows])
             yield self.examples.batch(rows).replace(index=position, view=view)

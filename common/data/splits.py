@@ -53,11 +53,16 @@ def few(splits: dict[Split, Tensor], limit: int | None) -> tuple[Tensor, dict[Sp
     every = torch.cat(list(splits.values())).unique()
     if limit is None or len(every) <= limit:
         return every, {name: torch.searchsorted(every, rows) for name, rows in splits.items()}
-    total = sum(map(len, splits.values()))
     kept: dict[Split, Tensor] = {}
-    for name, rows in splits.items():
-        count = min(len(rows), max(1, round(limit * len(rows) / total)))
-        kept[name] = rows[torch.arange(count) * len(rows) // max(count, 1)]
+    if sum(map(len, splits.values())) > len(every):  # rows of several splits, which are only scored
+        chosen = every[torch.arange(limit) * len(every) // limit]
+        kept = {name: rows[torch.isin(rows, chosen)] for name, rows in splits.items()}
+    else:
+        counts = {name: min(len(rows), max(1, limit * len(rows) // len(every))) for name, rows in splits.items()}
+        counts["train"] = min(len(splits["train"]), limit - counts["val"] - counts["test"])
+        kept = {
+            name: rows[torch.arange(counts[name]) * len(rows) // max(counts[name], 1)] for name, rows in splits.items()
+        }
     chosen = torch.cat(list(kept.values())).unique()
     return chosen, {name: torch.searchsorted(chosen, rows) for name, rows in kept.items()}
 
@@ -172,6 +177,8 @@ def _positions(names: list[str]) -> Tensor:
 
 def _by_hash(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
     position, (val, test) = _positions(names), shares
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"data.shares [{val:g}, {test:g}] of validation and test must leave something to train on")
     side = torch.where(position < val, 1, torch.where(position < val + test, 2, 0))
     order = position.argsort(stable=True)  # files are sorted by class or name, their hashes are not
     return {name: order[side[order] == number] for number, name in enumerate(ORDER)}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
@@ -18,9 +19,15 @@ Columns = dict[str, list[Any]]  # a column of N entries by name, units in the na
 
 
 class FileFormat(Generic[Model]):
-    """How examples of a modality are read from files and written to them. It is stateless: a checkpoint names it."""
+    """How examples of a modality are read from files and written to them. A checkpoint names it.
 
-    suffix: str = ""  # of what `write` writes by default
+    Attributes:
+        suffix: of what `write` writes by default.
+        learned: what the checkpoint's training learned from its data by name, as in `ConditionalDataModule`.
+    """
+
+    suffix: str = ""
+    learned: Mapping[str, Any] = MappingProxyType({})
 
     def read(self, model: Model, path: Path) -> Tensor:
         """Examples [N, ...] of a user's file as the model reads them; NaN where unobserved.

@@ -58,7 +58,13 @@ class LatentModel(Configurable, nn.Module):
         return self.latent_prior(c.vector)
 
     def build_prior(self, latent_dim: int) -> None:
-        """Creates the parameters of the injected prior: called once, as soon as the size of z is known."""
+        """Creates the parameters of the injected prior: called once, as soon as the size of z is known.
+
+        Raises:
+            ValueError: if z has no unit.
+        """
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
         self.latent_prior.build(latent_dim, self.condition.dim, self.encode, self.shape)
 
     @property

@@ -254,7 +254,7 @@ class _TextColumn:
     def typed(self, cells: Sequence[str]) -> Any:
         """Some cells as an array."""
         if self.verbatim:
-            return pd.array([cell if cell.strip() else None for cell in cells], dtype="str")
+            return pd.array([cell or None for cell in cells], dtype="str")
         bare = [cell.strip() for cell in cells]
         if self.dtype in ("bool", "object"):
             truth = [None if cell in self.empty else cell.lower() == "true" for cell in bare]

@@ -4,13 +4,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.configurable import from_config, import_class, to_config
 from common.data.datamodule import ConditionalDataModule
 from common.data.terms import Terms
 from common.model.generation import Generation
-from common.training.checkpoint_file import checkpoint_file
+from common.training.checkpoint_io import read_tensors
 
 FORMAT = 2  # version of what is stored; checkpoints of another version are refused
 
@@ -37,9 +35,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of the suite, or has another format.
     """
-    file = checkpoint_file(path)
     try:
-        checkpoint: dict[str, Any] = torch.load(file, map_location=map_location, weights_only=True)
+        checkpoint = read_tensors(path, map_location)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged, or holds more than a checkpoint of the suite ({reason})") from error
@@ -90,7 +87,10 @@ def model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: An
     given = {} if stored is None else {name: from_config(value) for name, value in stored["init_args"].items()}
     # The requested class may be one that cannot be imported, from a notebook or from inside a function.
     same = stored is None or stored["class_path"].rpartition(".")[2] == cls.__name__
-    model: Any = (cls if same else import_class(stored["class_path"]))(**(given | arguments))
+    kind: Any = cls if same else import_class(stored["class_path"])
+    if not issubclass(kind, cls):
+        raise ValueError(f"{path} is a {kind.__name__}, not a {cls.__name__}")
+    model: Any = kind(**(given | arguments))
     if model.latent_prior.latent_dim is None and checkpoint["latent_dim"] is not None:
         model.build_prior(checkpoint["latent_dim"])
     model.load_state_dict(checkpoint["state_dict"])

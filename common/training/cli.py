@@ -1,5 +1,6 @@
 """SuiteCLI: LightningCLI with a run folder, loggers, the suite's callbacks and a test at the end of fit."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from common.evaluation.columns import of_all_processes
 from common.evaluation.report import Report
 from common.results import TESTS
 from common.training.averaging import WeightEMA
+from common.training.checkpoint_io import WholeCheckpointIO
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
@@ -27,10 +29,12 @@ from common.training.parser import SuiteParser
 from common.training.predictions import write_scores
 from common.training.progress import console
 from common.training.quiet import quiet
-from common.training.run_folder import Claim, RunConfig, forget_id
+from common.training.run_folder import Claim, RunConfig, folder_of, forget_id
 from common.training.run_record import ResultsWriter, Throughput
 from common.training.run_report import print_next, print_run
 from common.training.sample_logger import SampleLogger
+from common.training.saving import METRICS, BestCheckpoint, LastCheckpoint
+from common.training.signals import StopSignals
 from common.training.start import Start, check_model, place_of_test, plain
 from common.training.tracking import (
     MetricsCSV,
@@ -103,13 +107,14 @@ class SuiteCLI(LightningCLI):
         links: list[tuple[str, str]],
         args: list[str] | None = None,
     ) -> None:
-        self.modality = modality
+        self.modality, self.kind = modality, model_class
         self.script = f"train_{modality}.py"
         given = sys.argv[1:] if args is None else args
         self.explicit = {
             name for name in ("root", "name", "id") for word in given if word.partition("=")[0] == f"--run.{name}"
         }
         self.claim: Claim | None = None
+        self.signals: StopSignals | None = None
         self.report = report_class()
         self.links = links
         torch.set_float32_matmul_precision("high")
@@ -131,6 +136,8 @@ class SuiteCLI(LightningCLI):
             finish_wandb()
             if self.claim is not None:
                 self.claim.release()
+            if self.signals is not None:
+                self.signals.restore()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """`run`, `wandb`, `weights`, `averaging`, `subset`, `samples`, and the links from data to model."""
@@ -180,6 +187,7 @@ class SuiteCLI(LightningCLI):
         config = self.config[self.subcommand]
         run = RunConfig(**config.run.as_dict())
         self.start = Start.of(str(self.subcommand), config, run, self.modality)
+        self.start.check_class(self.kind)
         self.start.check(config.as_dict(), self.script)
         self.terms = self.start.terms
         for warning in replaced_callbacks(config):
@@ -220,7 +228,7 @@ class SuiteCLI(LightningCLI):
             owner.name,
             owner.parent.name,
             self.modality,
-            int(config.seed_everything),
+            int(self.start.seed(config.seed_everything)),
             hashed,
             git_revision(),
             throughput,
@@ -228,23 +236,27 @@ class SuiteCLI(LightningCLI):
         )
         if self.start.path is not None and self.subcommand == "test":
             self.writer.checkpoint = self.start.path.name
-        checkpoint = ModelCheckpoint(
-            dirpath=self.folder / "checkpoints",
-            filename="best",
-            monitor="val/elbo" if run.keep == "best" else None,
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
-        )
-        saving = [] if config.trainer.enable_checkpointing is False else [checkpoint]
+        self.best = BestCheckpoint(self.folder / "checkpoints", "val/elbo" if run.keep == "best" else None)
+        self.last = LastCheckpoint(self.folder / "checkpoints" / "last.ckpt", run.save_minutes)
+        saving, stopping = [], []
+        if config.trainer.enable_checkpointing is not False:
+            go_on = f"{self.script} fit --config {self.folder / 'config.yaml'} --ckpt_path {self.last.path}"
+            self.signals = StopSignals(self.last, go_on)
+            saving, stopping = [self.best, self.last], [self.signals, self.last.between]
         # The evaluator precedes the configured callbacks: weight averaging removes its weights when an epoch ends.
         evaluator = Evaluator(self.model.evaluation, self.report)
         standard = [*saving, LearningRateMonitor(), CollapseMonitor(), NonFiniteGuard(), throughput, self.writer]
         configured = self._get(self.config_init, "trainer.callbacks") or []
+        for callback in configured if isinstance(configured, list) else [configured]:
+            place = getattr(callback, "dirpath", None) if isinstance(callback, ModelCheckpoint) else None
+            if place is not None and not Path(place).resolve().is_relative_to(self.folder.resolve()):
+                rank_zero_warn(
+                    f"a ModelCheckpoint writes into {place}, outside of the run folder", category=UserWarning
+                )
         averaging = self._get(self.config_init, "averaging")
         configured = [*([] if averaging is None else [WeightEMA(averaging)]), *configured]
         shown = [config.trainer.get(f"enable_{what}") is not False for what in ("progress_bar", "model_summary")]
-        kwargs.setdefault("callbacks", [evaluator, *configured, *standard, *console(configured, *shown)])
+        kwargs.setdefault("callbacks", [*stopping, evaluator, *configured, *standard, *console(configured, *shown)])
         # metrics.csv whatever the loggers: false leaves W&B out, others come beside it.
         others = self._get(self.config_init, "trainer.logger")
         if others in (None, True):
@@ -253,20 +265,30 @@ class SuiteCLI(LightningCLI):
             others = [] if others is False else others if isinstance(others, list) else [others]
             kwargs["logger"] = [MetricsCSV(self.folder), *others]
         kwargs.setdefault("default_root_dir", str(self.folder))
+        plugins = self._get(self.config_init, "trainer.plugins") or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Takes the run folder for this training alone."""
-        self.claim = Claim(self.folder, fresh=not self.start.resumes)
+        """Takes the run folder for this training alone, and catches the signals that may stop it."""
+        if self.signals is not None:
+            self.signals.install()
+        # A checkpoint that was copied out of its run's folder goes on in a new one.
+        own = self.start.resumes and self.start.path is not None and folder_of(self.start.path) is not None
+        self.claim = Claim(self.folder, fresh=not own)
         if self.start.resumes:
+            for logger in self.trainer.loggers if self.trainer.is_global_zero else ():
+                if isinstance(logger, MetricsCSV):
+                    logger.keep(self.start.checkpoint.get(METRICS, 0))
             rank_zero_info(f"going on with {self.folder} from {self.start.path}")
         elif self.start.weights_alone:
             rank_zero_info(f"a new run, {self.folder}, from the weights of {self.start.path}")
 
     def after_fit(self) -> None:
         """Tests the best checkpoint, unless `run.test` is false; the last one if training ended before a validation."""
-        saved: Any = self.trainer.checkpoint_callback
-        path = saved and (saved.best_model_path or saved.last_model_path)
+        if self.signals is not None and self.signals.received is not None:
+            self.signals.stop()
+        path = self.best.best_model_path or (self.last.path if self.last.path.exists() else None)
         if not path:
             rank_zero_info("no checkpoint was saved, so that there is nothing to test")
         if self._get(self.config_init, "run").test and path:
@@ -294,18 +316,29 @@ class SuiteCLI(LightningCLI):
                     f"--ckpt_path {checkpoint}"
                 )
             print_next(self.folder, self.script, self.model.condition.example(), self.report.files.suffix)
+        if (broken := Evaluator.of(self.trainer).not_finite) is not None:
+            raise FloatingPointError(f"the test is written, but some of its terms are not finite: {broken}")
 
     def test(self, **kwargs: Any) -> None:
         """Tests the checkpoint; its figures are printed by `after_test`."""
         self.trainer.test(**{**kwargs, "verbose": False})
 
+    def _best_of_folder(self) -> Path:
+        return (self.folder / "checkpoints" / "best.ckpt").resolve()
+
     def predict(self, **kwargs: Any) -> None:
-        """ELBO, reconstruction and KL of every example, as a CSV in the run folder."""
+        """ELBO, reconstruction and KL of every example, as a CSV in the run folder.
+
+        Those of the best checkpoint and the run's own data are `predictions.csv`; others name checkpoint and data.
+        """
         predictions: Any = self.trainer.predict(**kwargs)
         parts = of_all_processes([{name: value.cpu() for name, value in part.items()} for part in predictions or []])
         if self.trainer.is_global_zero:
-            own = self.datamodule.fingerprint == self.start.checkpoint.get("data", {}).get("fingerprint")
-            name = "predictions.csv" if own else f"predictions-{self.datamodule.fingerprint[:8]}.csv"
+            content, stored = self.datamodule.whole.content(), self.start.checkpoint.get("data", {})
+            assert self.start.path is not None
+            own = content == stored.get("content") and self.start.path.resolve() == self._best_of_folder()
+            model = hashlib.sha256(self.start.path.read_bytes()).hexdigest()[:8]
+            name = "predictions.csv" if own else f"predictions-{self.start.path.stem}-{model}-{content[:8]}.csv"
             path = write_scores(parts, self.datamodule, self.folder / name)
             count = sum(len(part["index"]) for part in parts)
             print(f"scores of {count:,} of {len(self.datamodule.scored):,} examples, in nats: {path}")

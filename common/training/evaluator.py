@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from common.batch import Batch
 from common.data.datamodule import ConditionalDataModule
+from common.data.names import named_examples
 from common.evaluation.bounds import Candidates, condition_candidates
 from common.evaluation.columns import CONDITION, Columns, ExampleTable, columns_of
 from common.evaluation.evaluation import Evaluation
@@ -34,6 +36,7 @@ class Evaluator(Callback):
         results: figures of the last test by name (`test/...`), with their errors and sample counts.
         examples: figures of each example of the last test.
         failed: reasons why some figures of the last test could not be measured, by kind.
+        not_finite: what is not finite in the last test, and of which examples.
     """
 
     def __init__(self, evaluation: Evaluation, report: Report | None = None) -> None:
@@ -46,6 +49,7 @@ class Evaluator(Callback):
         self.results: dict[str, Measurement] = {}
         self.examples: dict[str, Tensor] = {}
         self.failed: dict[str, str] = {}
+        self.not_finite: str | None = None
 
     @staticmethod
     def of(trainer: Trainer) -> "Evaluator":
@@ -114,6 +118,7 @@ class Evaluator(Callback):
         """Computes and logs the test's figures."""
         assert isinstance(pl_module, Generation)
         table, data = self.table.gather(), _data_of(trainer)
+        self.not_finite = _not_finite(table, data)
         measured = self.evaluation
         none: dict[str, Measurement] = {}
         self.results = self._attempt("likelihood", lambda: measured.measure(table, self.candidates), none)
@@ -145,6 +150,16 @@ class Evaluator(Callback):
     def _add(self, trainer: Trainer, batch: Batch, columns: Columns) -> None:
         data = _data_of(trainer)
         self.table.add(batch, columns, () if data is None else data.attributes)
+
+
+def _not_finite(table: Columns, data: ConditionalDataModule | None) -> str | None:
+    """Which terms of which test examples are not finite."""
+    terms = [name for name in ("reconstruction", "kl", "nll") if name in table and not table[name].isfinite().all()]
+    if not terms:
+        return None
+    rows = torch.stack([~table[name].isfinite() for name in terms]).any(0).nonzero()[:, 0]
+    examples = named_examples(data, "test", table["index"][rows].long())
+    return f"{' and '.join(terms)} of {len(rows)} of {len(table['index'])} test examples: {examples}"
 
 
 def _data_of(trainer: Trainer) -> ConditionalDataModule | None:

@@ -1,5 +1,6 @@
 """ConditionalELBO: the LightningModule that every CVAE of the suite derives from."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from torch import Tensor
 from common.batch import Batch, as_batch
 from common.conditions.encoders import ConditionEncoder
 from common.data.datamodule import ConditionalDataModule
+from common.data.loader import TensorLoader
 from common.distributions.likelihoods import Likelihood
 from common.distributions.priors import Prior
 from common.eval_mode import eval_mode
@@ -26,7 +28,8 @@ from common.objectives.objectives import ELBO, Objective
 from common.objectives.samples import PosteriorSamples
 from common.training.checkpoint import description, rebuild
 from common.training.evaluator import Evaluator
-from common.training.optimizers import Factories, total_steps
+from common.training.optimizers import Factories, batches_done, total_steps
+from common.training.step_seed import seed_step
 
 # Arguments that do not define the network: a checkpoint does not store them.
 TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
@@ -77,6 +80,7 @@ class ConditionalELBO(Generation, LightningModule):
             self.__dict__["_init_args"].pop(name, None)
         self.objective = objective
         self.factories = Factories(optimizer, scheduler)
+        self.noise_seed: int | None = None  # of what training draws; see `common.training.step_seed`
         self.has_weights = False  # whether training starts from the weights of another run
         self.compile_networks = compile
         self.evaluation = evaluation
@@ -123,8 +127,20 @@ class ConditionalELBO(Generation, LightningModule):
             return {"invariance": self.invariance(samples.z[0], samples.posterior, fields)}
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Batches of a plain DataLoader, (x, y) or x alone, as `Batch`: y are the model's conditions in their order."""
-        return batch if isinstance(batch, Batch) else as_batch(batch, list(self.condition.attributes))
+        """Batches of a plain DataLoader, (x, y) or x alone, as `Batch`: y are the model's conditions in their order.
+
+        In training it comes before anything is drawn for a step, so that torch's generators are seeded here.
+        """
+        if self._trainer is not None and self._trainer.training:
+            seed_step(self.noise_seed, self._trainer)
+        if isinstance(batch, Batch):
+            return batch
+        batch = as_batch(batch, list(self.condition.attributes))
+        if self.shape is not None and tuple(batch.x.shape[1:]) != tuple(self.shape):
+            raise ValueError(
+                f"an example of the DataLoader is {list(batch.x.shape[1:])}, the model's {list(self.shape)}"
+            )
+        return batch.replace(condition=self.condition.parse(batch.condition))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; logs it beside the ELBO."""
@@ -177,12 +193,25 @@ class ConditionalELBO(Generation, LightningModule):
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         return [] if any(isinstance(callback, Evaluator) for callback in callbacks) else [Evaluator(self.evaluation)]
 
+    def on_fit_start(self) -> None:
+        """Chooses the seed of the training's noise, unless a checkpoint has it."""
+        if self.noise_seed is None:
+            self.noise_seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the noise of a stored training."""
+        self.noise_seed = checkpoint.get("noise_seed")
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
         return self.factories.make(self.parameters(), lambda: total_steps(self.trainer))
 
     def on_train_start(self) -> None:
-        """Fits the schedule of a resumed training to its present length, which its checkpoint may not know."""
+        """Takes up a resumed training within its epoch, and fits its schedule to the present length."""
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, TensorLoader):
+            done = batches_done(self.trainer)
+            loader.first = done if done < len(loader) else 0  # an epoch that ended is followed by a whole one
         for config in self.trainer.lr_scheduler_configs if self.global_step else []:
             said = Factories.lengthen(config.scheduler, total_steps(self.trainer), self.global_step)
             if said:
@@ -199,6 +228,7 @@ class ConditionalELBO(Generation, LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores how to build this model and what it knows of its data, as plain data."""
         checkpoint |= description(self, self.data)
+        checkpoint["noise_seed"] = self.noise_seed
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

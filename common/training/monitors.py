@@ -1,16 +1,27 @@
 """Monitors: callbacks that report in plain words when training goes wrong."""
 
-from typing import Protocol, runtime_checkable
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning_utilities.core.rank_zero import rank_zero_warn
+from torch import Tensor
 
+from common.batch import Batch
+from common.data.names import named_examples
 from common.evaluation.columns import Columns
 from common.evaluation.information import active_units, informative_units
+from common.seeding import seeded
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
+
+REMEDIES = (
+    "Look at these examples; try a lower learning rate, trainer.gradient_clip_val, or trainer.precision bf16-mixed in "
+    "place of 16-mixed"
+)
 
 
 @runtime_checkable
@@ -65,31 +76,107 @@ class CollapseMonitor(Callback):
 
 
 class NonFiniteGuard(Callback):
-    """Stops training when a checked loss is NaN or infinite, and reports possible causes.
+    """Stops a training at a number that is not finite, and names the term, the examples and their conditions.
 
-    A loss that is not finite usually spreads to the weights, so that the next check finds it too.
+    A weight that is not finite gets into no checkpoint, and a validation that is not finite is never the best. On a CPU
+    every loss is checked before its gradients are taken; elsewhere every few, because a check waits for the device. A
+    loss that overflows in 16 bits is no fault as long as the gradient scaler leaves such steps out.
 
     Args:
-        every_n_steps: steps between checks; each check waits for the device.
+        every_n_steps: steps between checks on a device.
+        overflows: number of checks in a row at which an overflow in 16 bits is a fault.
     """
 
-    def __init__(self, every_n_steps: int = 20) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self, every_n_steps: int = 20, overflows: int = 10) -> None:
+        self.every_n_steps, self.overflows = every_n_steps, overflows
+        self._batch: Batch | None = None
+        self._overflown = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Keeps the batch, whose examples a message names."""
+        self._batch = batch if isinstance(batch, Batch) else None
 
     # Before the backward pass, because the optimiser's step would spread the NaN to all weights.
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Checks the loss.
 
         Raises:
             FloatingPointError: if it is NaN or infinite.
         """
-        if trainer.global_step % self.every_n_steps == 0 and not torch.isfinite(loss):
-            terms = {
-                name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")
-            }
-            broken = [name for name, weight in pl_module.named_parameters() if not torch.isfinite(weight).all()]
+        if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
+            return
+        if math.isfinite(loss.item()):
+            self._overflown = 0
+            return
+        self._overflown += 1
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if not scaled or self._overflown >= self.overflows:
+            raise FloatingPointError(self._explain(trainer, pl_module, f"the loss is {loss.item():g}"))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks the validation, before a checkpoint can be the best by it.
+
+        Raises:
+            FloatingPointError: if its ELBO is NaN or infinite.
+        """
+        elbo = trainer.callback_metrics.get("val/elbo")
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or elbo is None or elbo.isfinite():
+            return
+        table = Evaluator.of(trainer).validation
+        wrong = (~table["elbo"].isfinite()).nonzero()[:, 0]
+        rows = table["index"][wrong].long() if "index" in table else wrong
+        terms = [name for name in ("reconstruction", "kl") if not table[name].isfinite().all()]
+        raise FloatingPointError(
+            f"step {trainer.global_step}: the ELBO of {len(wrong)} of {len(table['elbo'])} validation examples is not "
+            f"finite ({' and '.join(terms)}): {named_examples(_data(trainer), 'val', rows)}. "
+            f"{self._weights(pl_module)}. {REMEDIES}"
+        )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Checks what is about to be saved.
+
+        Raises:
+            FloatingPointError: if a weight, or a number of the optimiser, is NaN or infinite; then nothing is written.
+        """
+        saved = {name: part for name, part in checkpoint.items() if name not in ("loops", "callbacks")}
+        broken = [name for name, tensor in tensors_of(saved) if not tensor.isfinite().all()]
+        if broken:
             raise FloatingPointError(
-                f"the loss is {loss.item()} at step {trainer.global_step}; terms {terms}; weights that are not finite: "
-                f"{', '.join(broken[:5]) or 'none'}. Try a lower learning rate, trainer.gradient_clip_val, or "
-                "trainer.precision bf16-mixed instead of 16-mixed"
+                f"step {trainer.global_step}: {len(broken)} states are not finite ({', '.join(broken[:3])}): "
+                f"nothing was saved. Checkpoints of earlier steps remain. {REMEDIES}"
             )
+
+    def _explain(self, trainer: Trainer, pl_module: LightningModule, fault: str) -> str:
+        """What is not finite in the present step."""
+        parts = [f"step {trainer.global_step}: {fault}"]
+        if self._batch is not None and isinstance(pl_module, ConditionalELBO):
+            with torch.no_grad(), seeded(0):
+                terms = pl_module.draws(self._batch, 1).terms()
+            wrong = {name: ~getattr(terms, name).isfinite() for name in ("reconstruction", "kl")}
+            names = [name for name, rows in wrong.items() if rows.any()]
+            rows = torch.stack(list(wrong.values())).any(0).nonzero()[:, 0]
+            if names:
+                examples = named_examples(_data(trainer), "train", self._batch.positions[rows].cpu())
+                parts.append(f"{' and '.join(names)} of {len(rows)} of {len(self._batch)} examples ({examples})")
+            else:
+                parts.append("the ELBO of its examples is finite, so that it is a further term of the objective")
+        return f"{'; '.join(parts)}. {self._weights(pl_module)}. {REMEDIES}"
+
+    @staticmethod
+    def _weights(pl_module: LightningModule) -> str:
+        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+        return f"Weights that are not finite: {', '.join(broken[:3]) or 'none'}"
+
+
+def tensors_of(part: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of floating-point numbers in nested dictionaries and lists, with their dotted names."""
+    if isinstance(part, Tensor):
+        if part.is_floating_point():
+            yield name, part
+    elif isinstance(part, dict | list | tuple):
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from tensors_of(value, f"{name}.{key}" if name else str(key))
+
+
+def _data(trainer: Trainer) -> Any:
+    return trainer.datamodule  # type: ignore[attr-defined]

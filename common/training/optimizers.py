@@ -84,9 +84,15 @@ def total_steps(trainer: Trainer) -> int:
     if not trainer.global_step or trainer.max_epochs in (None, -1):
         return whole
     # The epochs to come may have another number of batches than those before the resume.
-    progress = trainer.fit_loop.epoch_loop.batch_progress.current
     batches = float(trainer.num_training_batches)
-    begun = 0.0 if progress.ready >= batches or trainer.fit_loop.epoch_loop.done else float(progress.ready)
-    to_come = ((trainer.max_epochs or 0) - trainer.current_epoch) * batches - begun
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    to_come = ((trainer.max_epochs or 0) - epochs.processed) * batches - batches_done(trainer)
     steps = trainer.global_step + math.ceil(max(to_come, 0) / trainer.accumulate_grad_batches)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Batches of the present epoch that a training has had before it was stopped; 0 between two epochs."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return int(batches.processed) if epochs.started > epochs.processed else 0

@@ -1,11 +1,11 @@
 """A checkpoint with all that scripts need: model, file format and report."""
 
-import importlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.configurable import trusted
 from common.data.datamodule import ConditionalDataModule
 from common.data.from_config import data_from_configuration
 from common.data.terms import Terms
@@ -48,7 +48,9 @@ class Restored:
     @cached_property
     def files(self) -> FileFormat:
         """How examples are read from files and written to them."""
-        return self._part("files", FileFormat)
+        files = self._part("files", FileFormat)
+        files.learned = {} if self.terms is None else self.terms.learned
+        return files
 
     @cached_property
     def report(self) -> Report:
@@ -63,9 +65,8 @@ class Restored:
         """
         if name not in self.parts:
             return base()
-        module, _, attribute = self.parts[name].rpartition(".")
-        cls = getattr(importlib.import_module(module), attribute)
-        if not (isinstance(cls, type) and issubclass(cls, base)):
+        cls = trusted(self.parts[name])
+        if not issubclass(cls, base):
             raise TypeError(f"{self.parts[name]} is no {base.__name__}: refused to build it from a checkpoint")
         return cls()
 

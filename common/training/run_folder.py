@@ -26,6 +26,7 @@ class RunConfig:
         test: whether `fit` ends with a test of the saved checkpoint, which writes results.json.
         keep: which weights `best.ckpt` holds: those with the best validation ELBO, or the last ones, for trainings
             that deliberately sacrifice some ELBO (free bits, warm starts, terms beside the ELBO).
+        save_minutes: minutes between two saves of last.ckpt; it is also saved after each validation and at the end.
     """
 
     name: str = "default"
@@ -33,10 +34,18 @@ class RunConfig:
     id: str | None = None
     test: bool = True
     keep: Literal["best", "last"] = "best"
+    save_minutes: float = 10.0
 
 
 def new_folder(run: RunConfig, modality: str) -> Path:
-    """The folder of a new run, the same in every process of the run."""
+    """The folder of a new run, the same in every process of the run.
+
+    Raises:
+        ValueError: if its name or id leads out of the root.
+    """
+    for option, name in (("name", run.name), ("id", run.id)):
+        if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
+            raise ValueError(f"run.{option} {name!r} is no name of a folder below run.root")
     return Path(run.root) / modality / run.name / (run.id or _new_id())
 
 

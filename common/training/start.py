@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info
 
+from common.configurable import import_class
 from common.data.terms import Terms
 from common.results import TESTS, Results
 from common.training.checkpoint import description, read_checkpoint, terms_of
@@ -64,6 +65,17 @@ class Start:
         """The contents of the checkpoint; empty without one."""
         return {} if self.path is None else read_checkpoint(self.path)
 
+    def check_class(self, model_class: type) -> None:
+        """Refuses the checkpoint of another kind of model.
+
+        Raises:
+            ValueError: naming both.
+        """
+        stored = self.checkpoint.get("model", {}).get("class_path")
+        if stored is not None and not issubclass(import_class(stored), model_class):
+            kind = stored.rpartition(".")[2]
+            raise ValueError(f"{self.path} is a {kind}, and this script trains a {model_class.__name__}")
+
     @property
     def resumes(self) -> bool:
         """Whether a training goes on."""
@@ -73,6 +85,11 @@ class Start:
     def terms(self) -> Terms | None:
         """The terms in which data are read."""
         return terms_of(self.checkpoint, extend=self.weights_alone)
+
+    def seed(self, given: int) -> int:
+        """The seed of the training whose weights are used, or of this one."""
+        stored = None if self.weights_alone else self.checkpoint.get("configuration", {}).get("seed_everything")
+        return given if stored is None else int(stored)
 
     def folder(self, run: RunConfig, modality: str, explicit: Collection[str]) -> Path:
         """The run folder to write into.
@@ -119,8 +136,10 @@ class Start:
                 f"its length, batch size, devices and loggers alone. {remedy}"
             )
         trainer = config.get("trainer", {})
-        progress = self.checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
-        epochs = self.checkpoint.get("epoch", 0) + int(progress.get("is_last_batch", False))
+        loop = self.checkpoint["loops"]["fit_loop"]
+        epoch = loop["epoch_progress"]["current"]
+        ended = epoch["started"] > epoch["processed"] and loop["epoch_loop.batch_progress"]["is_last_batch"]
+        epochs = epoch["processed"] + int(ended)
         steps = self.checkpoint.get("global_step", 0)
         for name, reached in (("max_epochs", epochs), ("max_steps", steps)):
             limit = trainer.get(name)

@@ -14,6 +14,7 @@ from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+from common.paths import written_whole
 from common.training.run_folder import RunConfig
 
 PLACES = ("run", "wandb")  # options of where a run is stored and logged
@@ -122,13 +123,51 @@ class MetricsCSV(CSVLogger):
             self._experiment = _AppendingWriter(self.log_dir)
         return self._experiment
 
+    @property
+    def rows(self) -> int:
+        """Number of rows so far; other processes than the first write none."""
+        return self.experiment.rows if isinstance(self.experiment, _AppendingWriter) else 0
+
+    def keep(self, rows: int) -> None:
+        """Keeps the first rows alone, which precede a checkpoint."""
+        self.experiment.rewrite(self.experiment.read()[:rows])
+
 
 class _AppendingWriter(_ExperimentWriter):
+    rows = 0
+
     def _check_log_dir_exists(self) -> None:
+        """Takes up an existing file, without a last line that was not written to its end."""
         path = Path(self.metrics_file_path)
         if path.exists():
             with path.open(newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
+            self.rewrite(self.read())
+
+    def read(self) -> list[dict[str, str]]:
+        """The complete rows of the file."""
+        path = Path(self.metrics_file_path)
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return list(csv.DictReader(whole.splitlines()))
+
+    def rewrite(self, rows: list[dict[str, str]]) -> None:
+        """Replaces the file by one of these rows."""
+        self.rows = len(rows)
+        if not self.metrics_keys:
+            return
+        with written_whole(Path(self.metrics_file_path)) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def save(self) -> None:
+        """Writes the rows that have been logged since."""
+        new = len(self.metrics)
+        super().save()
+        self.rows += new
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        self.rewrite(self.read())
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Does nothing: config.yaml holds the configuration."""

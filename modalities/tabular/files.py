@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.batch import Batch
+from common.conditions.attributes import Fields
 from common.data.splits import split_column
 from common.lazy import pd
 from common.model.files import Columns, FileFormat, examples
@@ -25,12 +23,10 @@ EXACT = 2**53  # a float64 below is every whole number exactly; NaN and infinity
 class TableFormat(FileFormat[TabularCVAE]):
     """Rows of a table: CSV, TSV, JSONL, Parquet or Excel.
 
-    Attributes:
-        learned: what the training knew of its file: `na_values`, `left_out` and `renamed`, as in `TabularData`.
+    Of what the training learned it uses `na_values`, `left_out` and `renamed`, as in `TabularData`.
     """
 
     suffix = ".csv"
-    learned: Mapping[str, Any] = MappingProxyType({})
 
     def read(self, model: TabularCVAE, path: Path) -> Tensor:
         """Rows as x [N, F], NaN where a cell is empty; columns that the training left out are left out."""
@@ -41,6 +37,16 @@ class TableFormat(FileFormat[TabularCVAE]):
         left_out = {*(self.learned.get("left_out") or ()), *(name for name in table.columns if name not in rest)}
         table = table[[name for name in table.columns if name in known or name not in left_out]]
         return torch.from_numpy(encode_table(table, model.columns, str(path)))
+
+    def read_batch(self, model: TabularCVAE, paths: list[Path], condition: Fields) -> Batch:
+        """As in the base class; a row has no condition but its own cells.
+
+        Raises:
+            ValueError: if there is another condition.
+        """
+        if condition:
+            raise ValueError("the condition of a row is its own known cells: leave out --condition")
+        return super().read_batch(model, paths, condition)
 
     def write(self, model: TabularCVAE, samples: Tensor, path: Path) -> None:
         """Writes rows [..., F] with the names and units of the table."""

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def test_a_peak_can_be_measured_anew():
     held = torch.ones(64 * 2**18)  # 64 MB
     before = peak_memory_mb(CPU)
-    assert before >= resident_memory_mb() >= 64
+    assert before >= resident_memory_mb() - 1 >= 63  # the two are not counted at one moment
     del held
     assert peak_memory_mb(CPU) == before
     assert restart_peak_memory()

@@ -34,9 +34,11 @@ class Trained:
 
     def scores(self, data, *words):
         """The table of `predict` on some data."""
-        cli = self.run("predict", "--data.root", data, "--ckpt_path", self.best, *words)
-        other = self.run_folder / f"predictions-{cli.datamodule.fingerprint[:8]}.csv"
-        return pd.read_csv(other if other.exists() else self.run_folder / "predictions.csv")
+        before = {path: path.stat().st_mtime_ns for path in self.run_folder.glob("predictions*.csv")}
+        self.run("predict", "--data.root", data, "--ckpt_path", self.best, *words)
+        now = {path: path.stat().st_mtime_ns for path in self.run_folder.glob("predictions*.csv")}
+        (written,) = now.items() - before.items()
+        return pd.read_csv(written[0])
 
 
 @pytest.fixture(scope="module", params=OWN, ids=lambda own: own.modality)

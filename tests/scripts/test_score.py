@@ -168,8 +168,8 @@ def test_tables_are_one_row_a_row_with_the_number_of_observed_cells(scores, tmp_
     cells = torch.from_numpy(encode_table(table, columns))
     batch = Batch(cells[:20], {OBSERVED: torch.full((20, 5), float("nan"))})
     assert found.nll_nats[:20].tolist() == pytest.approx((-model.log_likelihood(batch, 10)).tolist(), rel=1e-4)
-    given = scores(model, "tabular", [tmp_path / "a.csv"], "alcohol=13")
-    assert list(given.columns) == ["file", "row", "alcohol", "nll_nats", "observed_cells"]
+    with pytest.raises(ValueError, match="the condition of a row is its own known cells: leave out --condition"):
+        scores(model, "tabular", [tmp_path / "a.csv"], "alcohol=13")
 
 
 def test_a_faulty_file_is_named_before_any_is_scored(images, tmp_path, monkeypatch):

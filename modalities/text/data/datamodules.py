@@ -129,11 +129,11 @@ class TextData(ConditionalDataModule):
         shares: tuple[float, float] = (0.05, 0.05),
         **base: Any,
     ) -> None:
+        in_range("data.batch_tokens", batch_tokens, 1)
         super().__init__(batch_size=batch_tokens, **base)
         in_range("data.vocabulary", vocabulary, 260, why="the 256 bytes and 4 special tokens")
         in_range("data.length", length, 2, why="a token and the end of the sentence")
         in_range("data.words", words, 1)
-        in_range("data.batch_tokens", batch_tokens, 1)
         in_range("data.hide", hide, 1, above=True)
         for share in shares:
             in_range("data.shares", share, 0, 1)
@@ -146,6 +146,8 @@ class TextData(ConditionalDataModule):
     def adopt(self, terms: Terms) -> None:
         """As in the base; the longest sentence is that of the checkpoint's model."""
         super().adopt(terms)
+        if "tokenizer" in terms.learned:
+            rank_zero_info(f"sentences are read with the {len(terms.learned['tokenizer']):,} tokens of the checkpoint")
         length = int(terms.learned.get("length", self.length))
         if length != self.length:
             rank_zero_info(f"sentences have at most {length} tokens, as in the checkpoint's model")

@@ -100,6 +100,12 @@ class TextFormat(RowFormat[TextStyleCVAE]):
         count, notes = _counted(sources, model, self.options)
         place = "line" if any(source.place == "line" for source in sources) else "row"
         further = list(dict.fromkeys(name for s in sources for name in s.names if name != s.column))
+        unread = [name for name in further if name in model.condition.attributes and name not in texts]
+        if unread:
+            notes.append(
+                f"the column {', '.join(unread)} is not read as a condition: all are scored without it, or under "
+                f"--condition {unread[0]}=..."
+            )
 
         def parts() -> Iterator[Columns]:
             for source, start, chunk in _chunks(sources, model, self.options):

@@ -187,7 +187,7 @@ def test_repeated_rows_are_counted_but_for_the_protocol_that_tests_the_training_
     (tmp_path / "t.csv").write_text(rows("a", lambda n: str(n % 2), "b", lambda n: "xy"[n % 2]))
     data = TableFile(tmp_path / "t.csv", rate=0.0)
     assert data.repeated("test") == 8
-    assert "8 of 8 test examples are in train as well" in overview(data)
+    assert "8 test examples are in train as well" in overview(data)
     assert TableFile(tmp_path / "t.csv", protocol="cells").repeated("test") == 0
 
 

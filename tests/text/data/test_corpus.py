@@ -86,7 +86,7 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path, name):
     ("name", "content", "message"),
     [
         ("a.txt", b"\xff\xfea\x00\x00\xd8b\x00", "not UTF-16, as its first bytes say"),
-        ("a.txt.gz", gzip.compress(b"god\n" * 99)[:-9], "is no complete gzip file"),
+        ("a.txt.gz", gzip.compress(b"god\n" * 99, mtime=0)[:-9], "is no complete gzip file"),
         ("a.txt.gz", b"god\n", "is no complete gzip file"),
     ],
 )

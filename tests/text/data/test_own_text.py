@@ -190,7 +190,7 @@ def test_test_sentences_that_training_knows_are_counted_once(tmp_path, pairs):
     data = TextFiles(tmp_path / "t.csv", group="id", pairs=pairs, **OPTIONS)
     (tmp_path / "t.csv").write_text("text,tone,id,split\n" + "\n".join(rows) + "\n")
     assert data.repeated("test") == 15  # verses 25 to 29 in three versions, which sources pair twice
-    assert "\n  15 of " in overview(data)
+    assert "\n  15 test examples " in overview(data)
 
 
 # Scripts without spaces

@@ -1,0 +1,113 @@
+"""What a training saves, and when: best.ckpt, and last.ckpt, from which it goes on as if it had never stopped."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from common.training.tracking import MetricsCSV
+
+METRICS = "metrics_rows"  # key of a checkpoint: rows of metrics.csv that precede it
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Saves the weights with the best validation ELBO, after a validation and before last.ckpt, which knows the best.
+
+    It has a class of its own so that a person's ModelCheckpoint can stand beside it.
+
+    Args:
+        folder: folder of the file.
+        monitor: the figure that is maximised; None keeps the last weights.
+    """
+
+    def __init__(self, folder: Path, monitor: str | None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode="max",
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the training as it stands: after each validation, every few minutes, and at its end.
+
+    Args:
+        path: the file.
+        minutes: time between two saves within an epoch, for which the callback `between` has to come before all others.
+    """
+
+    def __init__(self, path: Path, minutes: float = 10.0) -> None:
+        self.path, self.minutes = path, minutes
+        self.between = BetweenSteps(self)
+        self._saved_at, self.saved_step = time.monotonic(), -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._saved_at, self.saved_step = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, after the best checkpoint."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what has been trained since the last validation."""
+        if trainer.global_step > self.saved_step:
+            self.save(trainer)
+
+    def due(self, trainer: Trainer) -> bool:
+        """Whether it is time to save within an epoch."""
+        return time.monotonic() - self._saved_at >= 60 * self.minutes and trainer.global_step > self.saved_step
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes the file."""
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._saved_at, self.saved_step = time.monotonic(), trainer.global_step
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Stores how many rows of metrics.csv precede the checkpoint; a resumed training deletes the others."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                checkpoint[METRICS] = logger.rows
+
+
+class BetweenSteps(Callback):
+    """Saves between two steps: after all of the finished step's logs, and before anything of the next one.
+
+    Args:
+        last: what is saved when.
+    """
+
+    def __init__(self, last: LastCheckpoint) -> None:
+        self.last = last
+        self._saving = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Saves if it is time to."""
+        if self.last.due(trainer):
+            self.save(trainer, batch_idx)
+
+    def save(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Saves before a batch, and whether it could: gradients that are still accumulated would be lost."""
+        if batch_idx == 0 or batch_idx % trainer.accumulate_grad_batches:
+            return False
+        self._saving = True
+        try:
+            self.last.save(trainer)
+        finally:
+            self._saving = False
+        return True
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Gives back the batch that Lightning counts as taken already."""
+        if self._saving:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            progress["is_last_batch"] = False
+            for counts in (progress["current"], progress["total"]):
+                counts["ready"] -= 1

@@ -1,0 +1,24 @@
+"""The noise of a training step depends on the seed, the step and the process alone.
+
+A resumed training therefore draws what it would have drawn, and nothing that draws in between, such as pictures or a
+validation, changes a training.
+"""
+
+import torch
+from lightning.pytorch import Trainer
+
+MASK = 2**64 - 1
+
+
+def seed_step(seed: int | None, trainer: Trainer) -> None:
+    """Seeds torch's generators for the next training batch."""
+    batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+    torch.manual_seed(mixed(mixed(mixed(seed or 0) + batch) + trainer.global_rank))
+
+
+def mixed(number: int) -> int:
+    """A 64-bit number of which every bit depends on all bits of another (SplitMix64, Steele, Lea and Flood 2014)."""
+    number = (number + 0x9E3779B97F4A7C15) & MASK
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & MASK
+    return number ^ (number >> 31)

@@ -1,0 +1,83 @@
+"""A training that was stopped, whenever and however, ends as if it had never been."""
+
+import os
+import random
+import shutil
+import signal
+
+import pytest
+
+from common.training.saving import LastCheckpoint
+from tests.scripts.own_data import OWN
+from tests.scripts.resume import Runs, differences, killed_once, wait_for
+
+TABULAR = OWN[3]
+
+
+@pytest.fixture(scope="module", params=OWN, ids=lambda own: own.modality)
+def runs(request, tmp_path_factory):
+    own = request.param
+    made = Runs(own, tmp_path_factory.mktemp(own.modality), "--averaging", "0.9")
+    made.whole = made.fit("whole")
+    return made
+
+
+def test_a_killed_training_ends_as_one_that_was_not(runs):
+    folder = killed_once(runs, "killed", random.Random(runs.own.modality))
+    assert differences(runs.whole, folder) == []
+
+
+@pytest.mark.parametrize(
+    "further",
+    [[], ["--trainer.val_check_interval", "2"], ["--trainer.accumulate_grad_batches", "2"],
+     ["--trainer.check_val_every_n_epoch", "2"]],
+    ids=lambda further: further[0][len("--trainer.") :] if further else "plain",
+)  # fmt: skip
+def test_a_training_goes_on_from_any_of_its_saves(further, tmp_path, monkeypatch):
+    runs = Runs(TABULAR, tmp_path, *further)
+    whole, copies = runs.fit("whole"), []
+    save = LastCheckpoint.save
+
+    def kept(self, trainer):
+        save(self, trainer)
+        copies.append(tmp_path / "copies" / str(len(copies)))
+        shutil.copytree(self.path.parent.parent, copies[-1])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LastCheckpoint, "save", kept)
+        folder = runs.fit("saved", "--run.save_minutes", "0")
+    assert differences(whole, folder) == []  # to save changes nothing
+    assert len(copies) > 5
+    for copy in copies[:: 4 if further else 2]:
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+        runs.go_on(folder)
+        assert differences(whole, folder) == [], copy
+
+
+def test_neither_validation_nor_pictures_change_a_training(tmp_path):
+    runs = Runs(OWN[0], tmp_path)
+    plain = runs.fit("plain")
+    without = runs.fit("without", "--trainer.limit_val_batches", "0", "--samples.every_n_epochs", "0")
+    states = [found for found in differences(plain, without) if found.startswith(("state_dict", "optimizer_states"))]
+    assert states == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_a_training_with_a_status_that_is_not_0(number, status, tmp_path):
+    runs = Runs(TABULAR, tmp_path)
+    process = runs.in_a_process(lambda: runs.fit("stopped", "--trainer.max_epochs", "100000"))
+    wait_for(lambda: runs.folder("stopped") and (runs.folder("stopped") / "checkpoints" / "last.ckpt").exists())
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == status
+    assert differences(runs.folder("stopped"), runs.folder("stopped")) == []  # last.ckpt is whole
+
+
+def test_a_torn_line_of_metrics_is_dropped(tmp_path):
+    runs = Runs(TABULAR, tmp_path)
+    whole, folder = runs.fit("whole"), runs.fit("torn")
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20")
+    runs.go_on(folder)
+    assert differences(whole, folder) == []
