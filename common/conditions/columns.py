@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -155,6 +156,7 @@ def _of_one_type(known: pd.Series, name: str, file: Path) -> None:
 def _in_order(label: str) -> tuple[bool, float, str]:
     """Numbers by size, before texts by letters."""
     try:
-        return False, float(label), label
+        number = float(label)
     except ValueError:
-        return True, 0.0, label
+        number = math.nan
+    return (False, number, label) if math.isfinite(number) else (True, 0.0, label)

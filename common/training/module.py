@@ -136,10 +136,9 @@ class ConditionalELBO(Generation, LightningModule):
         if isinstance(batch, Batch):
             return batch
         batch = as_batch(batch, list(self.condition.attributes))
-        if self.shape is not None and tuple(batch.x.shape[1:]) != tuple(self.shape):
-            raise ValueError(
-                f"an example of the DataLoader is {list(batch.x.shape[1:])}, the model's {list(self.shape)}"
-            )
+        found = list(batch.x.shape[1:])
+        if self.shape is not None and found != list(self.shape):
+            raise ValueError(f"an example of the DataLoader has the shape {found}, the model's {list(self.shape)}")
         return batch.replace(condition=self.condition.parse(batch.condition))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

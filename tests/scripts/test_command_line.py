@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from common.command_line import Parser, one_line, real, run_script, whole
+from common.command_line import Parser, not_an_input, one_line, real, run_script, whole
 from scripts import compare, evaluate, generate, impute, study
 
 SCRIPTS = {"generate": generate, "impute": impute, "evaluate": evaluate, "compare": compare, "study": study}
@@ -192,3 +192,33 @@ def test_options_may_be_shortened_and_have_values_that_look_like_options():
     assert other.parse_args(["--shift", "-1.5"]).shift == -1.5
     assert other.parse_args(["--", "--shift", "a"]).words == ["--shift", "a"]
     assert other.parse_args(["-"]).words == ["-"]
+
+
+def test_an_input_is_not_written_over(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("a\n1\n")
+    not_an_input(tmp_path / "b.csv", [table])
+    not_an_input(None, [table])
+    with pytest.raises(ValueError, match=r"--out .*a\.csv would write over an input: name another file"):
+        not_an_input(tmp_path / "." / "a.csv", [table])
+
+
+def test_conditions_given_in_several_places_are_read_together(mistake, tmp_path):
+    words = generate.parser().parse_args([*SAMPLE, "--condition", "a=1", "--condition", "b=2", "c=3"])
+    assert words.condition == ["a=1", "b=2", "c=3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            'Parser key "data":\n  Does not validate against any of the Union subtypes\n  Subtypes: [x]\n  Errors:\n'
+            "    - Problem with given class_path 'modalities.image.data.ImageFolder':\n        Option 'sise' is not "
+            "accepted\n    - Expected a <class 'NoneType'>\n",
+            "ImageFolder: Option 'sise' is not accepted",
+        ),
+        ("Parser key \"model.latent_dim\":\n  Expected a <class 'int'>. Got value: x", "model.latent_dim: x is no int"),
+    ],
+)
+def test_what_jsonargparse_complains_about_is_named(text, line):
+    assert one_line(ValueError(text)) == line

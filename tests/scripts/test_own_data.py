@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 import torch
 import yaml
 
+from common.results import Results
 from common.training.restore import restore
+from modalities.tabular import TabularCVAE
 from tests.scripts.own_data import OWN
 
 IMAGES = pytest.mark.parametrize("trained", OWN[:1], indirect=True, ids=["image"])  # where modalities cannot differ
@@ -233,3 +236,47 @@ def test_two_trainings_in_one_process_have_two_folders(trained):
     folders = {trained.run("fit", *words).folder for _ in range(2)}
     assert len(folders) == 2
     assert "CVAE_SUITE_RUN_ID" not in os.environ
+
+
+def test_a_checkpoint_outside_of_its_run_goes_on_in_a_run_of_its_own(trained, tmp_path):
+    copied = tmp_path / "copied.ckpt"
+    shutil.copy(trained.last, copied)
+    before = {path: path.read_bytes() for path in trained.run_folder.rglob("*.ckpt")}
+    with pytest.raises(ValueError, match="is another run's"):
+        trained.run("fit", "--data.root", trained.data, "--ckpt_path", copied, "--run.id", "first")
+    assert {path: path.read_bytes() for path in trained.run_folder.rglob("*.ckpt")} == before
+    cli = trained.run("fit", "--data.root", trained.data, "--ckpt_path", copied, "--trainer.max_epochs", "3")
+    assert cli.folder != trained.run_folder
+    assert (cli.folder / "checkpoints" / "last.ckpt").exists()
+
+
+@IMAGES
+def test_scores_of_another_checkpoint_or_of_other_data_take_no_others_place(trained, tmp_path):
+    own = trained.run_folder / "predictions.csv"
+    trained.run("predict", "--data.root", trained.data, "--ckpt_path", trained.best)
+    before = own.read_bytes()
+    trained.run("predict", "--data.root", trained.data, "--ckpt_path", trained.last)
+    (of_last,) = trained.run_folder.glob("predictions-last-*.csv")
+    new = trained.own.write(tmp_path / "new", {"low": "calm"}, 5)
+    trained.run("predict", "--data.root", new, "--ckpt_path", trained.best)
+    assert any(len(pd.read_csv(path)) == 5 for path in trained.run_folder.glob("predictions-best-*.csv"))
+    assert own.read_bytes() == before
+    assert len(pd.read_csv(of_last)) == 2 * COUNT
+
+
+@IMAGES
+def test_the_seed_of_results_is_that_of_the_training(trained):
+    cli = trained.run("test", "--data.root", trained.data, "--ckpt_path", trained.best, "--seed_everything", "7")
+    assert Results.read(cli.writer.path).run.seed == 0
+
+
+@IMAGES
+def test_a_checkpoint_of_another_modality_is_refused(trained, tmp_path):
+    table = OWN[3]
+    data = table.write(tmp_path / "table", KINDS, COUNT)
+    other = importlib.import_module("scripts.train_tabular").main
+    for words in (["fit", "--weights"], ["test", "--ckpt_path"]):
+        with pytest.raises(ValueError, match="is a ImageCVAE, and this script trains a TabularCVAE"):
+            other([words[0], *table.options, "--data.root", str(data), words[1], str(trained.best)])
+    with pytest.raises(ValueError, match="is a ImageCVAE, not a TabularCVAE"):
+        TabularCVAE.load_from_checkpoint(trained.best)

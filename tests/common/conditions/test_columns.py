@@ -26,6 +26,7 @@ def read(cells, **options):
         (["1", "2", "3+", "2"], ("1", "2", "3+"), [0, 1, 2, 1]),
         (["Yes", "yes", "No ", "Yes", "No"], ("No", "Yes"), [1, 1, 0, 1, 0]),
         (["NA", "None", "NA"], ("NA", "None"), [0, 1, 0]),
+        (["nan", "2", "inf", "10"], ("2", "10", "inf", "nan"), [3, 0, 2, 1]),
     ],
 )
 def test_categories_have_one_name_each(cells, values, positions):

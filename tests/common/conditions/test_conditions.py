@@ -249,6 +249,12 @@ def rate(value):
     return pytest.approx(value, abs=4 * math.sqrt(0.25 / COUNT))
 
 
+@pytest.mark.parametrize("options", [{"dropout": 1.5}, {"field_dropout": -0.1}])
+def test_a_rate_of_dropout_is_a_probability(options):
+    with pytest.raises(ValueError, match="is a probability, from 0 to 1; got"):
+        both(**options)
+
+
 def test_dropout_drops_all_fields_of_an_example_together_at_its_rate():
     lost = dropped(both(dropout=0.3))
     assert lost[:, 0].mean().item() == rate(0.3)

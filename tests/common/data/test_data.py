@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.conditions.attributes import Categorical
+from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
 from common.data.splits import hashed_split, random_split
@@ -84,3 +85,9 @@ def test_the_fingerprint_follows_the_data():
     assert first.fingerprint() == second.fingerprint()
     second.x[3] += 1
     assert first.fingerprint() != second.fingerprint()
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_a_batch_has_examples(size):
+    with pytest.raises(ValueError, match=f"a batch has at least 1 example; got {size}"):
+        ConditionalDataModule(size)

@@ -57,6 +57,25 @@ def test_batches_of_a_plain_loader_are_understood():
         as_batch("x", [])
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.rand(8, 8, 8), torch.zeros(8), r"has the shape \[8, 8\], the model's \[1, 8, 8\]"),
+        (torch.rand(8, 1, 12, 12), torch.zeros(8), r"has the shape \[1, 12, 12\], the model's \[1, 8, 8\]"),
+        (torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8), "x has whole numbers from 0 to 255"),
+        (torch.rand(8, 1, 8, 8), torch.full((8,), 2), "condition digit: 2 is no position"),
+    ],
+)
+def test_what_a_plain_loader_gives_in_vain_is_named(tmp_path, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(tmp_path, enable_checkpointing=False).fit(model(), DataLoader(TensorDataset(x, y), batch_size=4))
+
+
+def test_a_condition_that_the_model_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="the model's conditions are digit; a batch of the DataLoader has form"):
+        as_batch((torch.rand(3, 2), {"form": torch.zeros(3)}), ["digit"])
+
+
 def test_the_rate_that_the_finder_sets_is_the_one_that_the_schedule_starts_from(loader, tmp_path):
     cvae = model(scheduler=WarmupCosine, optimizer=torch.optim.SGD)
     cvae.lr = 0.25

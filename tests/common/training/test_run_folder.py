@@ -106,3 +106,9 @@ def test_a_new_run_takes_no_folder_with_something_to_lose(tmp_path):
     with pytest.raises(ValueError, match=r"another run's \(checkpoints/last\.ckpt\).*--ckpt_path"):
         Claim(folder, fresh=True)
     Claim(folder, fresh=False).release()
+
+
+@pytest.mark.parametrize("options", [{"name": "../../evil"}, {"id": "/tmp/x"}, {"name": ""}, {"name": "a", "id": ".."}])
+def test_a_name_does_not_lead_out_of_the_root(tmp_path, options):
+    with pytest.raises(ValueError, match=r"is no name of a folder below run\.root"):
+        new_folder(RunConfig(root=tmp_path, **options), "image")
