@@ -188,6 +188,11 @@ def file_to_read(text: str) -> Path:
     return path
 
 
+def input_to_read(text: str) -> Path:
+    """The type of an option: an existing file or folder, or `-` for the standard input."""
+    return Path(text) if Path(text).is_dir() else file_to_read(text)
+
+
 def file_to_write(text: str) -> Path:
     """The type of an option: a file that can be written; what writes it makes its folder."""
     if Path(text).is_dir():

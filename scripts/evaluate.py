@@ -8,7 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.command_line import Parser, device, file_to_read, file_to_write, not_an_input, real, run_script, whole
+from common.command_line import (
+    Parser,
+    device,
+    file_to_read,
+    file_to_write,
+    input_to_read,
+    not_an_input,
+    real,
+    run_script,
+    whole,
+)
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -54,8 +64,8 @@ def parser() -> Parser:
     nll_.set_defaults(run=nll)
 
     score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example in your own files")
-    score_.add_argument("--in", dest="inputs", nargs="+", type=file_to_read, required=True, metavar="FILE",
-                        help="input files")  # fmt: skip
+    score_.add_argument("--in", dest="inputs", nargs="+", type=input_to_read, required=True, metavar="FILE",
+                        help="input files; of images and sound also folders of them")  # fmt: skip
     score_.add_argument(
         "--condition", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="condition of the files"
     )
@@ -149,11 +159,11 @@ def score(arguments: argparse.Namespace) -> None:
 
         if isinstance(files, RowFormat):
             files = files.reading(row_options(restored, arguments.text_column, arguments.on_long or "error"))
-            scores = files.scored(model, arguments.inputs, condition, texts, nll)
+            scores = files.scored(model, files.files(arguments.inputs), condition, texts, nll)
         elif arguments.text_column or arguments.on_long:
             raise ValueError(f"{type(model).__name__} reads no text: leave out --text-column and --on-long")
         else:
-            scores = scores_of_files(model, files, arguments.inputs, condition, texts, nll)
+            scores = scores_of_files(model, files, files.files(arguments.inputs), condition, texts, nll)
         progress.total = scores.count
         shown, values = written_scores(scores, arguments.out)
     for note in scores.notes:

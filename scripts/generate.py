@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import Parser, file_to_read, not_an_input, place_to_write, real, run_script, whole
+from common.command_line import Parser, input_to_read, not_an_input, place_to_write, real, run_script, whole
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -84,11 +84,6 @@ def parser() -> Parser:
     )
     result.add_argument("--seed", type=whole(), default=0, help="seed of all noise (default: 0)")
     return result
-
-
-def input_to_read(text: str) -> Path:
-    """The type of an option: an existing file or folder, or `-` for the standard input."""
-    return Path(text) if Path(text).is_dir() else file_to_read(text)
 
 
 SAMPLED = 256  # texts that are sampled at once
@@ -170,7 +165,7 @@ def read_inputs(
     model = restored.model
     given = condition_fields(model, arguments.source) if arguments.source else condition
     try:
-        batch = files.read_batch(model, paths, given)
+        batch = files.read_batch(model, files.files(paths), given)
     except (OSError, EOFError) as error:
         raise ValueError(f"{', '.join(map(str, paths))} cannot be read: {error}") from error
     if not isinstance(model, InfersConditions):

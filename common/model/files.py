@@ -70,6 +70,19 @@ class FileFormat(Generic[Model]):
         names = {name: f"condition/{name}" if name in taken else name for name in condition}
         return {**places, **{names[name]: [text] * len(batch) for name, text in condition.items()}, **scores}
 
+    def below(self, folder: Path) -> list[Path]:
+        """The files below a folder, at any depth, that this format reads, sorted.
+
+        Raises:
+            FileNotFoundError: if there are none.
+            ValueError: if this format reads no folders.
+        """
+        raise ValueError(f"{folder} is a folder: name a file")
+
+    def files(self, paths: Sequence[Path]) -> list[Path]:
+        """The files of some inputs, in which a folder stands for the files below it. Errors as in `below`."""
+        return [file for path in paths for file in (self.below(path) if path.is_dir() else [path])]
+
     def read_batch(self, model: Model, paths: list[Path], condition: Fields) -> Batch:
         """The examples of some files as a batch under one condition; values that are NaN are unobserved.
 

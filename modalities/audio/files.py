@@ -57,6 +57,10 @@ class SoundFormat(FileFormat[AudioGenreCVAE]):
             )
         return x
 
+    def below(self, folder: Path) -> list[Path]:
+        """All sound files below a folder."""
+        return sound_files(folder).files
+
     def write(self, model: AudioGenreCVAE, samples: Tensor, path: Path) -> None:
         """Writes samples [..., 1, mels, T] as one sound file with a suffix of `WRITTEN`, or as a folder of WAV files.
 

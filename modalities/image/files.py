@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.evaluation.media import enlargement, image_grid
 from common.model.files import FileFormat, examples
+from modalities.image.collections import image_files
 from modalities.image.decoding import decode
 from modalities.image.model import ImageCVAE
 
@@ -24,6 +25,10 @@ class ImageFormat(FileFormat[ImageCVAE]):
         channels, height, width = model.image_shape
         pixels, _ = decode(path, height, width, channels)
         return torch.from_numpy(pixels.copy()).unsqueeze(0) / 255
+
+    def below(self, folder: Path) -> list[Path]:
+        """All images below a folder."""
+        return image_files(folder).files
 
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
         """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""

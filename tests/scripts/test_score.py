@@ -76,6 +76,20 @@ def test_images_are_one_row_a_file_under_conditions_by_name(scores, images):
     assert table.nll_nats.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
+def test_a_folder_stands_for_the_files_below_it(scores, images, tmp_path):
+    model = image_model()
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    for number in (5, 3):
+        images[number].rename(folder / f"{number}.png")
+    (folder / "notes.txt").touch()
+    table = scores(model, "image", [images[0], tmp_path / "deep"], "digit=3", "age=30")
+    assert table.file.tolist() == [str(images[0]), str(folder / "3.png"), str(folder / "5.png")]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match="no image below .*none"):
+        scores(model, "image", [tmp_path / "none"], "digit=3", "age=30")
+
+
 def test_a_condition_that_is_called_like_a_column_keeps_apart_from_it(scores, images):
     table = scores(image_model(), "image", images[:1], "file=yes")
     assert list(table.columns) == ["file", "condition/file", "nll_nats"]
