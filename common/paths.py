@@ -1,12 +1,24 @@
 """Folders of data sets and caches, and files that exist completely or not at all."""
 
+import errno
+import glob
+import hashlib
 import os
 import shutil
+import tempfile
+import time
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+from tqdm import tqdm
+
+BLOCK = 2**22  # bytes that are read at once
+LARGE = 2**30  # bytes from which a person sees that a file is checked: about half a second
+DAY = 24 * 60 * 60  # seconds
 
 
 def data_root() -> Path:
@@ -17,54 +29,163 @@ def data_root() -> Path:
 def cache_root() -> Path:
     """Folder of decoded data and trained judges: $SUITE_CACHE, or `~/.cache/cvae-suite`.
 
-    Raises:
-        PermissionError: if it cannot be made or written.
+    It need not exist, and it need not be writable while nothing has to be made: see `made_once`.
     """
-    path = Path(os.environ.get("SUITE_CACHE", Path.home() / ".cache" / "cvae-suite"))
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise PermissionError(f"the cache {path} cannot be written: set $SUITE_CACHE to a folder that can be")
-    return path
+    return Path(os.environ.get("SUITE_CACHE", Path.home() / ".cache" / "cvae-suite"))
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lets one process in at a time; the others wait. The lock is a file beside `path`, which need not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    """Lets one process in at a time; the others wait. The lock is a file beside `path`, which need not exist.
+
+    Where that file cannot be written, the lock is among the temporary files, and holds for one user on one machine.
+    """
+    lock = FileLock(f"{path}.lock", mode=0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        name = hashlib.sha256(f"{os.geteuid()} {path.absolute()}".encode(errors="surrogateescape")).hexdigest()[:24]
+        lock = FileLock(Path(tempfile.gettempdir()) / f"cvae-suite-{name}.lock")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path for a file or folder that replaces `path` at the end: no reader sees half of it.
 
-    An error in between leaves nothing behind.
+    An error in between leaves nothing behind; what a killed process left of the same path is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        if _is_abandoned(left, left.name.removeprefix(f"{path.name}.").removesuffix(".partial")):
+            _remove(left)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def _is_abandoned(partial: Path, process: str) -> bool:
+    """Whether the process that wrote a temporary file is gone, or its number belongs to another process by now."""
+    if not process.isdigit():  # the temporary file of another path whose name begins alike
+        return False
+    try:
+        os.kill(int(process), 0)
+        return int(process) == os.getpid() or time.time() - partial.stat().st_mtime > DAY
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # another user's process; or the file is gone
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
-    """A file or folder that is created when first needed, by one process while the others wait.
+    """A file or folder of the cache, made when first needed, by one process while the others wait.
+
+    Its checksums lie beside it, in `<name>.sums`, and are compared before it is used. What has changed since it was
+    made, or has no checksums (earlier versions wrote none), is named in a warning and made again. What is whole is
+    used as it is: nothing is written, and the folder may be read-only.
+
+    All bytes are read (CRC-32), however large the file: a sample would let a flipped bit pass. It takes a third of a
+    second for each GB, or as long as the disk needs, and the data are in the system's memory afterwards.
 
     Args:
         path: path of the file or folder.
         make: writes it to the path that it receives.
+
+    Raises:
+        OSError: if it has to be made and cannot be written, or the disk is full; nothing is left behind.
     """
+    if _damage(path) is None:
+        return path
     with locked(path):
-        if not path.exists():
-            with written_whole(path) as partial:
+        if (damage := _damage(path)) is not None:  # no other process has made it in the meantime
+            with _explained(path, damage), written_whole(path) as partial:
+                partial.touch()  # fails at once where nothing can be written, and not after an hour's work
+                partial.unlink()
+                if os.path.lexists(path):
+                    warnings.warn(f"the cache is mended: {damage}, and is made again", stacklevel=2)
+                    _remove(path)
                 make(partial)
+                with written_whole(_sums_file(path)) as sums:  # first: what is there without them is not trusted
+                    sums.write_text("\n".join(_sums(partial)))
     return path
+
+
+@contextmanager
+def _explained(path: Path, damage: str) -> Iterator[None]:
+    """An error of the system that concerns the cache says what is to be done."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.filename is None:  # of a file that is open already
+            concerned = full
+        else:
+            place, folder = Path(os.fsdecode(error.filename)), path.parent
+            concerned = place.is_relative_to(folder) or folder.is_relative_to(place)
+        if not concerned:
+            raise
+        remedy = f"{'make room there, or ' if full else ''}set $SUITE_CACHE to a folder that can be written"
+        raise type(error)(f"{damage}, and the cache cannot be written ({_reason(error)}): {remedy}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _sums_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sums")
+
+
+def _sums(entry: Path) -> list[str]:
+    """A line for each file of an entry of the cache: its CRC-32, its bytes, and its name below the entry.
+
+    Hidden files are not the suite's: systems leave them in folders.
+    """
+    files = [file for file in sorted(entry.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    return [f"{_crc32(file):08x} {file.stat().st_size} {file.relative_to(entry)}" for file in files or [entry]]
+
+
+def _crc32(file: Path) -> int:
+    size, crc = file.stat().st_size, 0
+    shown = None if size >= LARGE else True  # None: where there is a terminal
+    with (
+        file.open("rb") as stream,
+        tqdm(total=size, desc=f"checking {file.name}", unit="B", unit_scale=True, leave=False, disable=shown) as bar,
+    ):
+        while block := stream.read(BLOCK):
+            crc = zlib.crc32(block, crc)
+            bar.update(len(block))
+    return crc
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with an entry of the cache, naming the file; None if it is as it was made."""
+    if not os.path.exists(path):
+        return f"{path} is not there"
+    try:
+        made = _sums_file(path).read_text(errors="replace").splitlines()
+        found = _sums(path)
+    except OSError as error:
+        if error.filename == str(_sums_file(path)):
+            return f"{path} has no checksums"
+        return f"{path} cannot be read ({_reason(error)})"
+    if found == made:
+        return None
+    changed = [line for line in found if line not in made] or [line for line in made if line not in found]
+    name = changed[0].split(" ", 2)[-1] if changed else "."
+    return f"{path / name} is damaged (it is not as it was made)"

@@ -1,5 +1,6 @@
 """Judges: predictors of conditions, such as networks that are trained once on real data and then frozen."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,18 @@ def load_or_train(judge: nn.Module, key: str, fit: Callable[[], None]) -> None:
         judge: the network.
         key: identifies everything that the weights depend on.
         fit: trains the judge.
+
+    Raises:
+        OSError: if the judge has to be trained and the cache cannot be written, before the training.
     """
 
     def make(path: Path) -> None:
         fit()
-        torch.save(judge.state_dict(), path)
+        weights = io.BytesIO()  # torch's own writing to a file reports a full disk without its name
+        torch.save(judge.state_dict(), weights)
+        path.write_bytes(weights.getbuffer())
 
+    # Checked before torch sees it: a flipped bit in an archive can end torch in a segmentation fault.
     path = made_once(cache_root() / "judges" / f"{key}.pt", make)
     judge.load_state_dict(torch.load(path, weights_only=True))
     judge.eval().requires_grad_(False)

@@ -42,3 +42,18 @@ def test_images_decoded_by_another_version_are_decoded_again(tmp_path, monkeypat
     monkeypatch.setattr(collections, "VERSION", collections.VERSION + 1)
     monkeypatch.setattr(collections, "decode", lambda *_: (np.full((1, 8, 8), 99, np.uint8), set()))
     assert decode_images([tmp_path / "a.png"], 8, 1).x.unique().tolist() == [99]
+
+
+@pytest.mark.parametrize("name", ["pixels", "report.json"])
+def test_decoded_images_that_were_damaged_are_decoded_again(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    Image.new("L", (8, 8), 10).save(tmp_path / "a.png")
+    decode_images([tmp_path / "a.png"], 8, 1)
+    (file,) = (tmp_path / "cache").rglob(name)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{name} is damaged .*, and is made again"):
+        decoded = decode_images([tmp_path / "a.png"], 8, 1)
+    assert decoded.x.unique().tolist() == [10]
+    assert decoded.rows.tolist() == [0]
