@@ -15,6 +15,7 @@ from common.conditions.attributes import Attribute, Categorical, Continuous, Fie
 from common.lazy import pd
 from common.table_files import place, stray_number
 
+LARGEST = 1e18  # of a number to condition on: its square, in a variance, is a float32
 MAX_CATEGORIES = 20  # whole numbers with more different values are continuous
 
 
@@ -63,7 +64,7 @@ def condition_columns(
         column = table[name]
         stray = stray_number(column)
         numbers = pd.to_numeric(column, errors="coerce")
-        if name in continuous or _is_continuous(numbers if stray is not None else column):
+        if (name in continuous or _is_continuous(numbers if stray is not None else column)) and column.notna().any():
             wrong = (numbers.isna() & column.notna()).to_numpy().nonzero()[0]
             if len(wrong):
                 others = f", as {numbers.notna().sum():,} others are" if name not in continuous else ""
@@ -71,10 +72,21 @@ def condition_columns(
                     f"{file}, {place(column, int(wrong[0]))}, column {name}: {column.iloc[wrong[0]]!r} is not a "
                     f"number{others}: correct the cell, or leave it empty"
                 )
+            large = (numbers.abs() > LARGEST).to_numpy().nonzero()[0]
+            if len(large):
+                raise ValueError(
+                    f"{file}, {place(column, int(large[0]))}, column {name}: {column.iloc[large[0]]!r} is too large a "
+                    "number to condition on: correct the cell, or leave it empty"
+                )
             result.fields[name] = torch.tensor(numbers.to_numpy(dtype="float32", na_value=float("nan")))
             result.attributes[name] = Continuous()
             continue
         known = column.dropna()
+        if known.empty:
+            if wanted is not None:
+                raise ValueError(f"{file}: the column {name} is empty: no condition can be read from it")
+            result.notes.append(f"left out as a condition: {name}, which is empty")
+            continue
         _of_one_type(known, name, file)
         if wanted is None and _holds_names(known):
             result.notes.append(
@@ -105,13 +117,13 @@ def tidy(labels: Sequence[str | None], name: str) -> tuple[list[str | None], lis
     counts = Counter(label for label in labels if label is not None)
     spellings: dict[str, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        spellings.setdefault(label.casefold(), []).append(label)
+        spellings.setdefault(label.lower(), []).append(label)
     notes = [
         f"{name}: {', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} taken for {chosen!r}"
         for chosen, *others in spellings.values()
         if others
     ]
-    return [None if label is None else spellings[label.casefold()][0] for label in labels], notes
+    return [None if label is None else spellings[label.lower()][0] for label in labels], notes
 
 
 def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torch.Tensor) -> dict[str, Attribute]:

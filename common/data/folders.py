@@ -91,6 +91,11 @@ def labels_and_splits(files: Sequence[Path], root: Path, labelled: bool = True) 
     """
     parts = [file.relative_to(root).parts for file in files]
     splits = [split_of(names[0]) if len(names) > 1 else None for names in parts]
+    if None not in splits and "train" not in splits and len(set(splits)) > 1:
+        raise ValueError(f"{root} holds folders of {' and '.join(sorted(set(map(str, splits))))}, and none of train")
+    second = {split_of(names[1]) for names in parts if len(names) > 2}
+    if len({names[0] for names in parts}) == 1 and splits[0] is None and {"train"} < second:
+        raise ValueError(f"the folders of splits lie in {Path(root, parts[0][0])}: set data.root to it")
     nested = any(len(names) > 2 for names in parts)
     several = {"train"} < set(splits) - {None} or (nested and set(splits) == {"train"})
     if several and None in splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -79,8 +80,9 @@ def everything(count: int) -> dict[Split, Tensor]:
 
 
 def split_of(name: str) -> Split | None:
-    """The split that a folder or a cell is named after: `train`, `Validation`, `dev` ...; None for any other name."""
-    return NAMES.get(name.strip().lower())
+    """The split that a folder or cell is named after: `train`, `Validation`, `test_set` ...; None for another name."""
+    bare = re.sub(r"[\s_-]*(set|data|split|images|files)$", "", name.strip().lower())
+    return NAMES.get(bare)
 
 
 def split_column(table: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[Split] | None]:

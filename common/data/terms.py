@@ -1,5 +1,6 @@
 """Data in a checkpoint's terms: categories, fields and statistics are those that a model was trained with, by name."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,16 +74,30 @@ def _translated(name: str, field: Tensor, own: Attribute, known: Attribute, exte
     assert isinstance(known, Categorical)
     if not isinstance(own, Categorical):
         own, field = _as_categories(field)
+    own = _spelt_as_known(own, known)
     unknown = [value for value in own.values if value not in known.values]
     if unknown and not extend:
         raise ValueError(
             f"condition {name}: the checkpoint's model does not know {', '.join(unknown)}; it knows: "
             f"{', '.join(known.values)}; the data has: {', '.join(own.values)}. Say which is which with --data.map "
-            f"{unknown[0]}={known.values[0]} (several: '[a=b,c=d]'){TRAIN}"
+            f"{unknown[0]}={_closest(unknown[0], known.values)} (several: '[a=b,c=d]'){TRAIN}"
         )
     extended = Categorical([*known.values, *unknown])
     positions = torch.tensor([*(extended.values.index(value) for value in own.values), -1])
     return positions[field.long()], extended  # -1, a missing category, indexes the last position
+
+
+def _spelt_as_known(own: Categorical, known: Categorical) -> Categorical:
+    """The categories, those that differ from a known one in capital letters alone under its name."""
+    spellings = {value.lower(): value for value in known.values}
+    values = [v if v in known.values else spellings.get(v.lower(), v) for v in own.values]
+    if len(spellings) < len(known.values) or len(set(values)) < len(values):
+        return own
+    return Categorical(values)
+
+
+def _closest(name: str, known: Sequence[str]) -> str:
+    return (difflib.get_close_matches(name, known, n=1, cutoff=0.0) or list(known))[0]
 
 
 def _as_numbers(name: str, field: Tensor, own: Attribute) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -68,14 +69,14 @@ def read_table(
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as a table; the message names the file and the line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} {'is a folder: name a file' if path.is_dir() else 'does not exist'}")
+    if not os.path.isfile(path):  # false as well for a text that can be no name
+        raise FileNotFoundError(f"{path} {'is a folder: name a file' if os.path.isdir(path) else 'does not exist'}")
     dialect = dialect or Dialect()
     suffix, empty, verbatim = suffix_of(path), {"", *missing, *map(str, dialect.na_values)}, set(text)
     if suffix in TEXT_SUFFIXES:
         return typed(read_records(path, dialect, empty), verbatim, empty)
     if suffix in JSON_SUFFIXES:
-        table = json_lines(path, dialect.encoding)
+        table = json_lines(path, dialect.encoding, set(text))
     elif suffix in PARQUET_SUFFIXES:
         table = parquet(path)
     elif suffix in EXCEL_SUFFIXES:

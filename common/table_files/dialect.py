@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-GROUPS = "[,. '\u00a0\u202f]"  # signs between groups of three digits
+GROUPS = "[,. '\u2019\u00a0\u202f]"  # signs between groups of three digits
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 _STYLE = re.compile(
-    rf"(?P<code>0\d+)|(?P<whole>[+-]?\d{{1,18}})|(?P<eitherpoint>[+-]?[1-9]\d{{0,2}}\.\d{{3}})"
-    rf"|(?P<eithercomma>[+-]?[1-9]\d{{0,2}},\d{{3}})|(?P<point>[+-]?\d*\.\d+{_EXPONENT})"
-    rf"|(?P<comma>[+-]?\d*,\d+{_EXPONENT})|(?P<plain>[+-]?(?:\d+\.?{_EXPONENT}|inf|infinity|nan))|(?P<truth>true|false)",
+    rf"(?P<code>0\d+)|(?P<whole>[+\-\u2212]?\d{{1,18}})|(?P<eitherpoint>[+\-\u2212]?[1-9]\d{{0,2}}\.\d{{3}})"
+    rf"|(?P<eithercomma>[+\-\u2212]?[1-9]\d{{0,2}},\d{{3}})|(?P<point>[+\-\u2212]?\d*\.\d+{_EXPONENT})"
+    rf"|(?P<comma>[+\-\u2212]?\d*,\d+{_EXPONENT})|(?P<plain>[+\-\u2212]?(?:\d+\.?{_EXPONENT}|inf|infinity|nan))|(?P<truth>true|false)",
     re.IGNORECASE,
 )
 _STYLES = {
     "code": ("code",), "whole": ("whole",), "eitherpoint": ("either .",), "eithercomma": ("either ,",),
     "point": ("decimal .",), "comma": ("decimal ,",), "plain": ("plain",), "truth": (),
 }  # fmt: skip
-_GROUPED = re.compile(rf"[+-]?[1-9]\d{{0,2}}(?P<group>{GROUPS})\d{{3}}(?:(?P=group)\d{{3}})*(?:([.,])\d+{_EXPONENT})?")
+_GROUPED = re.compile(
+    rf"[+\-\u2212]?[1-9]\d{{0,2}}(?P<group>{GROUPS})\d{{3}}(?:(?P=group)\d{{3}})*(?:([.,])\d+{_EXPONENT})?"
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Dialect:
 
     def number(self, cell: str) -> str:
         """A number's text with a decimal point and without groups of thousands."""
-        plain = cell.strip()
+        plain = cell.strip().replace("\u2212", "-")
         if self.thousands:
             plain = plain.replace(self.thousands, "")
         return plain.replace(",", ".") if self.decimal == "," else plain
@@ -78,10 +80,17 @@ class Dialect:
             whole = f"{int(whole):,}".replace(",", self.thousands)
         return f"{whole}{',' if point and self.decimal == ',' else point}{rest}"
 
+    def reads(self, cell: str) -> bool:
+        """Whether a cell is a number as this dialect writes numbers."""
+        signs = {"decimal": (self.decimal,), "thousands": (self.thousands,), "either": (self.decimal, self.thousands)}
+        styles = styles_of(cell)
+        return bool(styles) and all(s[-1] in signs[s[:-2]] for s in styles if s[:-2] in signs)
+
     @property
     def empty_numbers(self) -> list[float]:
         """The numbers among `na_values`."""
-        return [float(text) for text in map(str, self.na_values) if styles_of(text)]
+        dialect = self if self.decimal is not None else replace(self, decimal=".")
+        return [float(dialect.number(text)) for text in map(str, self.na_values) if dialect.reads(text)]
 
 
 def style_of(cell: str) -> str:

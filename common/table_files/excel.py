@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from common.lazy import pd
+from common.table_files.limits import LINE, VARIABLE, most_bytes, too_large
 from common.table_files.names import unrepeated
+
+CELL = 32  # bytes that a cell of the sheet counts as, empty or not
 
 
 def workbook(path: Path, values: bool, content: bytes | None = None) -> Any:
@@ -21,16 +24,31 @@ def workbook(path: Path, values: bool, content: bytes | None = None) -> Any:
 
     Raises:
         ImportError: if openpyxl is not installed; the message names the extra.
-        ValueError: if it is no workbook.
+        ValueError: if it is no workbook, has no sheet, or takes more memory than it may.
     """
     try:
         import openpyxl
     except ImportError as error:
         raise ImportError(f"{path}: Excel files need openpyxl: pip install --editable '.[tables]'") from error
+    stored, limit = io.BytesIO(path.read_bytes() if content is None else content), most_bytes(path) // LINE
     try:
-        return openpyxl.load_workbook(io.BytesIO(path.read_bytes() if content is None else content), data_only=values)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, openpyxl.utils.exceptions.InvalidFileException) as error:
-        raise ValueError(f"{path} cannot be read as a workbook: {error}") from error
+        with zipfile.ZipFile(stored) as archive:  # which unpacks no more of a member than it says here
+            unpacked = sum(member.file_size for member in archive.infolist())
+        book = None if unpacked > limit else openpyxl.load_workbook(stored, data_only=values)
+    except Exception as error:  # whatever is raised on broken archives and on XML that is none of a workbook
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a workbook: {said}. Save it anew, or as CSV") from error
+    if book is None:
+        raise too_large(path, "unpacks to", limit)
+    if not book.worksheets:
+        raise ValueError(f"{path} has no sheet: a table has a header and rows")
+    sheet = book.worksheets[0]
+    if sheet.max_row * sheet.max_column > most_bytes(path) // CELL:
+        raise ValueError(
+            f"{path}, sheet {sheet.title}: {sheet.calculate_dimension()} are {sheet.max_row * sheet.max_column:,} "
+            f"cells: delete what stands far from the table. A larger ${VARIABLE} lets them in"
+        )
+    return book
 
 
 def excel(path: Path) -> pd.DataFrame:
@@ -89,10 +107,9 @@ def _full(cell: object) -> bool:
 
 def _check_formulas(path: Path, where: str, values: Any) -> None:
     """Refuses formulas whose values are not stored."""
-    for row in workbook(path, values=False).worksheets[0].iter_rows():
-        for cell in row:
-            if cell.data_type == "f" and values[cell.coordinate].value is None:
-                raise ValueError(
-                    f"{where}, row {cell.row}: the formula of {cell.coordinate} has no stored value: open the file in "
-                    "a spreadsheet program, and save it"
-                )
+    for cell in workbook(path, values=False).worksheets[0]._cells.values():  # iter_rows() makes those that are none
+        if cell.data_type == "f" and values[cell.coordinate].value is None:
+            raise ValueError(
+                f"{where}, row {cell.row}: the formula of {cell.coordinate} has no stored value: open the file in "
+                "a spreadsheet program, and save it"
+            )

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from common.lazy import pd
+from common.table_files.limits import BlankLines
 from common.table_files.text import text_file
 
+LARGEST = 10**300  # that a float can stand for
 
-def json_lines(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+
+def json_lines(path: Path, encoding: str = "utf-8", text: Collection[str] = ()) -> pd.DataFrame:
     """The objects of a file as a table; a key that an object lacks is an empty cell.
 
+    Args:
+        path: the file.
+        encoding: its encoding.
+        text: keys of text, whose values the caller checks.
+
     Raises:
-        ValueError: for a line that is no object of plain values.
+        ValueError: for a line that is no object of plain values, or a key whose values are of several types.
     """
-    rows, lines = [], []
-    for number, line in enumerate(text_file(path, encoding).text.split("\n"), start=1):
-        if line.strip():
-            rows.append(json_object(line, path, number))
+    rows, lines, blank = [], [], BlankLines(path)
+    for number, match in enumerate(re.finditer(r"[^\n]*\n|[^\n]+", text_file(path, encoding).text), start=1):
+        if match[0].isspace():
+            blank.add()
+        else:
+            rows.append(json_object(match[0].removesuffix("\n"), path, number))
             lines.append(number)
     if not rows:
         raise ValueError(f"{path} is empty: a line of JSONL is an object")
+    _of_one_type(rows, lines, path, text)
     return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
+
+
+def _of_one_type(rows: list[dict[str, Any]], lines: list[int], path: Path, text: Collection[str]) -> None:
+    """Raises ValueError for a key whose values are numbers on some lines and texts on others."""
+    first: dict[str, dict[str, int]] = {}
+    for row, line in zip(rows, lines, strict=True):
+        for name, value in row.items():
+            if value is not None and name not in text:
+                kind = "truth value" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+                first.setdefault(name, {}).setdefault(kind, line)
+    for name, kinds in first.items():
+        if len(kinds) > 1:
+            found = " and ".join(f"a {kind} in line {line}" for kind, line in kinds.items())
+            raise ValueError(f"{path}: {name} is {found}: write all of them alike")
 
 
 def json_object(line: str, file: Path, number: int) -> dict[str, Any]:
@@ -52,9 +79,19 @@ def json_object(line: str, file: Path, number: int) -> dict[str, Any]:
         raise ValueError(f"{file}, line {number}: not JSON ({error})") from error
     except ValueError as error:
         raise ValueError(f"{file}, line {number}: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{file}, line {number}: brackets inside of brackets: nested values are not read") from None
     if not isinstance(row, dict):
         raise ValueError(f'{file}, line {number}: expected an object, such as {{"text": "..."}}')
     for name, value in row.items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"{file}, line {number}: {name} is a number of {len(str(value))} digits: correct it")
+        if any(isinstance(text, str) and not _is_text(text) for text in (name, value)):
+            raise ValueError(f"{file}, line {number}: {name!a} holds half of a surrogate pair, which is no character")
         if isinstance(value, dict | list):
             raise ValueError(f"{file}, line {number}: {name} is {json.dumps(value)}: nested values are not read")
     return row
+
+
+def _is_text(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -17,6 +17,7 @@ import numpy as np
 
 from common.lazy import pd
 from common.table_files.dialect import Dialect, style_of, styles_of
+from common.table_files.limits import BlankLines, opened
 from common.table_files.names import suffix_of, unrepeated
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -139,6 +140,11 @@ def read_records(path: Path, dialect: Dialect | None = None, empty: Collection[s
     if not names:
         raise ValueError(f"{path} is empty: a table has a header and rows")
     names = [name.strip() for name in names]
+    if all(map(styles_of, names)) and names not in ([str(n + start) for n in range(len(names))] for start in (0, 1)):
+        raise ValueError(
+            f"{path}, line {first} holds numbers alone ({', '.join(names[:3])}): a table begins with the names of its "
+            "columns: write a line of names above"
+        )
     tallies, lines, short = [_Tally() for _ in names], array("q"), array("q")
     numbers = any(cell[-1:].isdigit() for cell in empty)
     while block := list(islice(records, 1 + CELLS // len(names))):
@@ -165,18 +171,14 @@ def text_file(path: Path, encoding: str = "utf-8") -> TextFile:
     """The text of a file, gzipped or not; the encoding of its byte-order mark has precedence.
 
     Raises:
-        ValueError: if it is encoded otherwise; the message names the line.
+        ValueError: if it is encoded otherwise, when the message names the line, or as in `limits.opened`.
     """
-    raw, zipped = path.read_bytes(), path.name.lower().endswith(".gz")
-    if zipped:
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{path} is no complete gzip file: {error}") from error
+    with opened(path) as file:
+        raw, zipped = file.read(), path.name.lower().endswith(".gz")
     mark = next((mark for mark in MARKS if raw.startswith(mark)), b"")
     encoding = MARKS.get(mark, encoding)
     try:
-        return TextFile(path, raw[len(mark) :].decode(encoding), mark, encoding, zipped)
+        text = raw[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ValueError(
@@ -185,6 +187,13 @@ def text_file(path: Path, encoding: str = "utf-8") -> TextFile:
         ) from error
     except LookupError:
         raise ValueError(f"{encoding!r} is no encoding; there are utf-8, cp1252, latin-1 ...") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"{path}, line {line} holds the character NUL: save the file as UTF-8, or name its encoding, such as "
+            "utf-16-le"
+        )
+    return TextFile(path, text, mark, encoding, zipped)
 
 
 def table_text(path: Path, encoding: str = "utf-8") -> str:
@@ -218,7 +227,10 @@ def typed(records: Records, text: Collection[str], empty: Collection[str]) -> pd
     parts: list[list[Any]] = [[] for _ in kept]
     for block in records.blocks():
         for part, column, position in zip(parts, columns, kept, strict=True):
-            part.append(column.typed(block[position]))
+            try:
+                part.append(column.typed(block[position]))
+            except ValueError as error:
+                raise ValueError(f"{path}, column {names[position]}: {error}: correct the cell") from error
     table = pd.DataFrame({names[p]: c.joined(part) for p, c, part in zip(kept, columns, parts, strict=True)})
     table.index = pd.Index(np.array(records.lines, dtype=np.int64), name="line")
     table.attrs["notes"] = notes
@@ -246,7 +258,8 @@ class _TextColumn:
             self.dtype = "str"
         elif styles == {"truth"}:
             self.dtype = "bool" if complete else "object"
-        elif styles & {"text", "truth", "code"}:  # codes with leading zeros, such as postal codes, are no numbers
+        # Codes with leading zeros, such as postal codes, and with signs that mean nothing here, are no numbers.
+        elif styles & {"text", "truth", "code"} or not all(dialect.reads(cell) for cell in tally.first.values()):
             self.dtype = "str"
         else:
             self.dtype = "int64" if styles and complete and styles <= whole else "float64"
@@ -261,8 +274,10 @@ class _TextColumn:
             return np.array(truth, dtype=self.dtype)
         if self.dtype == "str":
             return pd.array([None if cell in self.empty else cell for cell in bare], dtype="str")
-        if self.dialect.thousands or self.dialect.decimal == ",":
-            bare = [cell if cell in self.empty else self.dialect.number(cell) for cell in bare]
+        usual = not self.dialect.thousands and self.dialect.decimal != ","
+        bare = [
+            cell if (usual and cell.isascii()) or cell in self.empty else self.dialect.number(cell) for cell in bare
+        ]
         if self.dtype == "int64":
             return np.array(list(map(int, bare)), dtype=np.int64)
         return np.array([np.nan if cell in self.empty else float(cell) for cell in bare], dtype=np.float64)
@@ -341,14 +356,18 @@ def _count(tally: _Tally, cells: Sequence[str], empty: Collection[str], numbers:
             tally.first.setdefault(name, cells[found.index(name)].strip())
 
 
-def _lines(text: str, start: int) -> Iterator[str]:
-    return (match[0] for match in _LINE.finditer(text, start))
+def _lines(file: TextFile, start: int) -> Iterator[str]:
+    blank = BlankLines(file.path)
+    for match in _LINE.finditer(file.text, start):
+        if (line := match[0]).isspace():
+            blank.add()
+        yield line
 
 
 def _split(file: TextFile, separator: str, ahead: tuple[int, int]) -> Iterator[tuple[int, list[str]]]:
     """Number of the first line and cells of each record; blank lines are none."""
     lines, characters = ahead
-    reader = csv.reader(_lines(file.text, characters), delimiter=separator, strict=True)
+    reader = csv.reader(_lines(file, characters), delimiter=separator, strict=True)
     start = 1 + lines
     try:
         for cells in reader:
@@ -370,23 +389,40 @@ def _separator(file: TextFile, ahead: tuple[int, int]) -> str:
     """
 
     def records(separator: str) -> list[list[str]]:
-        reader = csv.reader(_lines(file.text, ahead[1]), delimiter=separator)
+        reader = csv.reader(_lines(file, ahead[1]), delimiter=separator)
         try:
             return list(islice((cells for cells in reader if any(cells)), SAMPLED))
         except csv.Error:
             return []
 
-    fits: dict[str, tuple[float, int]] = {}
+    fits: dict[str, tuple[float, float, int, int]] = dict.fromkeys(SEPARATORS, (0.0, 0.0, 0, 0))
+    titles: list[str] = []
     for separator in SEPARATORS:
         found = records(separator)
         width = len(found[0]) if found else 0
-        fits[separator] = (sum(len(cells) == width for cells in found) / len(found), width) if width > 1 else (0.0, 0)
+        if width > 1:
+            cells = [cell.strip() for record in found[1:] for cell in record]
+            # Where several separators fit, as in `a, m;b, m` above `1,5;2,5`, the right one makes more numbers.
+            numbers = sum(map(bool, map(styles_of, cells))) / max(len(cells), 1)
+            spaces = sum(name.startswith(" ") for name in found[0])
+            fits[separator] = (sum(len(c) == width for c in found) / len(found), numbers, -spaces, width)
         if width == 1 and len(found) > 3 and separator != ",":
             widths = {len(cells) for cells in found[1:]}
             if len(widths) == 1 and (other := widths.pop()) > 1:
-                raise ValueError(_title(file.path, 1 + ahead[0], found[0][0], other))
+                titles.append(_title(file.path, 1 + ahead[0], found[0][0], other))
     best = max(SEPARATORS, key=lambda separator: fits[separator])
-    return best if fits[best][1] > 1 else ","
+    if fits[best][0] == 1.0:
+        return best
+    if titles:
+        raise ValueError(titles[0])
+    if fits[best][-1] > 1:
+        return best
+    lines = [line.split() for line in islice(_lines(file, ahead[1]), SAMPLED) if line.strip()]
+    width = len(lines[0]) if lines else 0
+    even = len(lines) > 1 and width > 1 and all(len(pieces) == width for pieces in lines)
+    if even and any(map(styles_of, lines[1])):
+        raise ValueError(f"{file.path}: cells are separated by spaces: write commas, semicolons or tabs")
+    return ","
 
 
 def _numbers(names: list[str], tallies: list[_Tally], dialect: Dialect, path: Path) -> Dialect:
@@ -396,7 +432,9 @@ def _numbers(names: list[str], tallies: list[_Tally], dialect: Dialect, path: Pa
         if 2 * tally.numbers > tally.known:
             for cell in tally.first.values():
                 for style in styles_of(cell):
-                    example.setdefault(style, (name, cell))
+                    # Codes, such as addresses of computers, have groups as well: then not all of them are numbers.
+                    if tally.numbers == tally.known or not style.startswith("thousands "):
+                        example.setdefault(style, (name, cell))
     decimal, thousands = dialect.decimal, dialect.thousands
     if decimal is None:
         if "decimal ," in example and "decimal ." in example:
@@ -404,6 +442,14 @@ def _numbers(names: list[str], tallies: list[_Tally], dialect: Dialect, path: Pa
             raise ValueError(
                 f"{path} has numbers with a decimal point and with a decimal comma ({', '.join(pairs)}): name the "
                 "decimal sign"
+            )
+        if "decimal ." in example:
+            example.pop("thousands .", None)  # codes: no number has both
+        if {"decimal ,", "thousands ,"} <= example.keys():
+            (one, point), (other, group) = example["decimal ,"], example["thousands ,"]
+            raise ValueError(
+                f"{path} has decimal commas ({point!r} in column {one}) and thousands grouped by commas ({group!r} in "
+                f"column {other}): name the decimal sign"
             )
         settled = example.keys() & {"decimal ,", "decimal .", "thousands ,", "thousands ."}
         if "either ," in example and not settled and thousands is None:

@@ -51,6 +51,27 @@ def test_numbers_and_separators_are_found_out(table, content, values):
     assert list(read.columns) == ["a", "b"] if "c" not in read else True
 
 
+@pytest.mark.parametrize(
+    ("content", "column", "values"),
+    [
+        ("ip,ms\n192.168.100.101,12.5\n192.168.100.102,13.5\n", "ms", [12.5, 13.5]),
+        ("ip,ms\n192.168.100.101,12.5\n192.168.100.102,13.5\n", "ip", ["192.168.100.101", "192.168.100.102"]),
+        ("ip,ms\n192.168.100.101,12\n10.0.0.1,13\n192.168.101.101,12\n", "ms", [12, 13, 12]),
+        ("id,weight\n12.345.601,50.5\n12.345.602,51.5\n", "weight", [50.5, 51.5]),
+        ("L, cm;B, cm\n1,5;2,25\n1,75;3,5\n", "L, cm", [1.5, 1.75]),
+        ("price, EUR;qty\n1,50;3\n2,50;4\n", "price, EUR", [1.5, 2.5]),
+        ("file;L, cm\n0.png;1,5\n1.png;2,5\n", "L, cm", [1.5, 2.5]),
+        ("file,c,box\n" + "0.png,a,3;2\n" * 5, "box", ["3;2"] * 5),
+        ("id,pos\n" + "1,48.1|11.2\n" * 5, "id", [1] * 5),
+        ("a,b\n\u22121.5,x\n2.5,y\n", "a", [-1.5, 2.5]),
+        ("a,b\n1\u2019234.50,x\n2.5,y\n", "a", [1234.5, 2.5]),
+        ("0,1\n2.5,3.5\n", "1", [3.5]),
+    ],
+)
+def test_ids_units_and_signs_in_cells_do_not_change_numbers(table, content, column, values):
+    assert list(table(content)[column]) == values
+
+
 def test_what_was_found_out_is_said(table):
     assert table("a;b\n1.234,5;x\n2,25;y\n").attrs["notes"] == [
         "t.csv: cells separated by semicolons, decimal commas, thousands grouped by '.'"
@@ -75,6 +96,10 @@ def test_what_was_found_out_is_said(table):
         ("a,a\n1,2\n", "two columns are named 'a'"),
         ("", "is empty"),
         (b"a,b\n1,gr\xfc\xdf\n", "line 2: not UTF-8"),
+        ("a;b\n1,234,500;2,5\n", "decimal commas .* and thousands grouped by commas"),
+        ("1.25,2.75\n2.5,3.5\n", "line 1 holds numbers alone"),
+        ("a b\n1 2\n3 4\n", "cells are separated by spaces"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "line 1 holds the character NUL"),
         ("a,,b\n1,2,3\n", "column 2 of the header has no name"),
         ("a,b,a,b\n1,2,3,4\n", "two columns are named 'a', 'b'"),
         (
@@ -302,3 +327,14 @@ def test_any_cells_come_back(tmp_path_factory, rows, separator):
     lines = [separator.join(map(quoted, row)) + "\n" for row in [["a", "b"], *rows]]
     path.write_bytes("".join(lines).encode())
     assert read_records(path, Dialect(separator=separator, decimal=".", thousands="")).rows == rows
+
+
+def test_values_of_json_are_of_one_type(table):
+    with pytest.raises(ValueError, match=r"t\.jsonl: a is a number in line 1 and a text in line 2: write all of them"):
+        table('{"a": 1.5}\n{"a": "7.5"}\n', "t.jsonl")
+    assert list(table('{"a": 1}\n{"a": 2.5}\n{"a": null}\n', "t.jsonl")["a"].dropna()) == [1, 2.5]
+
+
+def test_numbers_that_count_as_empty_may_have_a_decimal_comma(table):
+    read = table("a;b\n1,5;-99,9\n2,5;3,5\n", dialect=Dialect(na_values=["-99,9"]))
+    assert read["b"].isna().tolist() == [True, False]

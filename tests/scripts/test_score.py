@@ -86,7 +86,7 @@ def test_a_folder_stands_for_the_files_below_it(scores, images, tmp_path):
     table = scores(model, "image", [images[0], tmp_path / "deep"], "digit=3", "age=30")
     assert table.file.tolist() == [str(images[0]), str(folder / "3.png"), str(folder / "5.png")]
     (tmp_path / "none").mkdir()
-    with pytest.raises(FileNotFoundError, match="no image below .*none"):
+    with pytest.raises(FileNotFoundError, match=r"no image below .*none"):
         scores(model, "image", [tmp_path / "none"], "digit=3", "age=30")
 
 

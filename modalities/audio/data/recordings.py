@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -148,7 +149,8 @@ def table_file(root: Path, csv: Path, group: str | None, faulty: Faulty = "raise
     files: list[Path] = []
     first: dict[Path, int] = {}
     for row, name in enumerate(map(str, table[column])):
-        file = root / name if (root / name).is_file() else known.get(_plain(name))
+        # os.path takes a text that can be no name, such as one of a thousand letters, for that of no file.
+        file = root / name if os.path.isfile(root / name) else known.get(_plain(name))
         if file is None:
             faults.add(f"{place(table, row)}: {root / name} does not exist (column {column!r} names sound files)")
             continue
@@ -195,15 +197,20 @@ def named_files(root: Path, pattern: str, group: str | None, faulty: Faulty = "r
         ValueError: naming the files that do not fit the pattern, or a part that is not in it.
     """
     found = sound_files(root)
-    expression = re.compile(name_expression(pattern))
+    # The first of all ways in which a name fits, and the last: they are equal where there is one.
+    expression, longest = (re.compile(name_expression(pattern, part)) for part in (".+?", ".+"))
     if group is not None and group not in expression.groupindex:
         raise ValueError(f"the pattern {pattern} has no part <{group}> to split by")
     faults = Faults("files", f"{AGREE}: rename the files, or leave them out with data.faulty skip")
     files, rows = [], []
     for file in found.files:
         match = expression.fullmatch(file.stem)
-        if match is None:
+        other = longest.fullmatch(file.stem)
+        if match is None or other is None:
             faults.add(f"{file} is not named {pattern}")
+        elif match.groupdict() != other.groupdict():
+            ways = " or ".join(", ".join(f"{n} {v}" for n, v in way.groupdict().items()) for way in (match, other))
+            faults.add(f"{file} is named {pattern} in several ways ({ways})")
         else:
             files.append(file)
             rows.append(match.groupdict())
@@ -214,8 +221,12 @@ def named_files(root: Path, pattern: str, group: str | None, faulty: Faulty = "r
     return Recordings(files, table, groups, root, splits, group, reading_notes(found))
 
 
-def name_expression(pattern: str) -> str:
+def name_expression(pattern: str, part: str = ".+?") -> str:
     """The regular expression of a pattern of file names, in which `<name>` stands for a part.
+
+    Args:
+        pattern: the pattern.
+        part: what a part may be.
 
     Raises:
         ValueError: if there is no part, a repeated part, or no text between two parts.
@@ -226,7 +237,7 @@ def name_expression(pattern: str) -> str:
         raise ValueError(f"pattern {pattern!r}: write parts as <name>, each once, with something between two of them")
     parts = [re.escape(texts[0])]
     for name, text in zip(names, texts[1:], strict=True):
-        parts += [f"(?P<{name}>.+?)", re.escape(text)]
+        parts += [f"(?P<{name}>{part})", re.escape(text)]
     return "".join(parts)
 
 

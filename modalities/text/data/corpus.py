@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import importlib.util
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,6 +17,7 @@ from common.data.folders import is_left_behind
 from common.data.splits import Split, split_column, split_of, spread
 from common.lazy import pd
 from common.table_files import TABLE_SUFFIXES, place, read_table, suffix_of, table_text
+from common.table_files.limits import LINE, BlankLines, most_bytes, opened, too_large
 
 VERSIONS = {"k": "kjv", "3": "bbe", "4": "web"}
 
@@ -224,28 +224,25 @@ def text_cell(cell: Any, column: str, where: str) -> str:
 
 def lines_of(file: Path) -> Iterator[str]:
     """Lines of a text file, gzipped or not, as `decoded` gives them."""
-    opener: Any = gzip.open if file.name.lower().endswith(".gz") else open
-    with opener(file, "rb") as opened:
-        try:
-            yield from decoded(opened, file)
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise ValueError(f"{file} is no complete gzip file: {error}") from error
+    with opened(file) as content:
+        yield from decoded(content, file)
 
 
-def decoded(lines: Iterable[bytes] | IO[bytes], file: Path) -> Iterator[str]:
+def decoded(content: IO[bytes], file: Path) -> Iterator[str]:
     """Lines of UTF-8 without their line ends and the byte-order mark of the file.
 
     A line ends with a line feed, with or without a carriage return; in a file without a line feed, with a carriage
     return (the old Mac's). A byte-order mark of UTF-16 has precedence over UTF-8.
 
     Args:
-        lines: the lines of an open file.
+        content: an open file.
         file: its name, for messages.
 
     Raises:
-        ValueError: if a line is not UTF-8 or holds a NUL byte; the message names the file and the line.
+        ValueError: if a line is not UTF-8, holds a NUL byte or is too long, and for millions of blank lines; the
+            message names the file and the line.
     """
-    numbered = iter(lines)
+    numbered = _bounded(content, file)
     first = next(numbered, b"")
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
@@ -257,10 +254,22 @@ def decoded(lines: Iterable[bytes] | IO[bytes], file: Path) -> Iterator[str]:
         first, numbered = b"", iter(io.BytesIO(text.encode()))
     elif b"\n" not in first:  # the only line
         first, numbered = b"", iter(io.BytesIO(first.removeprefix(codecs.BOM_UTF8).replace(b"\r", b"\n")))
+    blank = BlankLines(file)
     for number, line in enumerate(chain([first.removeprefix(codecs.BOM_UTF8)] if first else [], numbered), start=1):
+        if line.isspace():
+            blank.add()
         if b"\0" in line:
             raise ValueError(f"{file}, line {number} holds a NUL byte, which no text has: save the file as UTF-8")
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"{file}, line {number}: not UTF-8 ({error.reason}); convert the file") from error
+
+
+def _bounded(content: IO[bytes], file: Path) -> Iterator[bytes]:
+    """The lines, of which none is too long to be text."""
+    limit = most_bytes() // LINE
+    while line := content.readline(limit + 1):
+        if len(line) > limit:
+            raise too_large(file, "has a line of", limit)
+        yield line

@@ -302,6 +302,15 @@ def test_names_are_taken_apart(tone, tmp_path):
         named_files(tmp_path, "<digit>_<speaker>_<index>", None)
 
 
+def test_a_name_that_fits_a_pattern_in_several_ways_is_named(tmp_path):
+    for name in ("a_the_beatles_3", "b_queen_1"):
+        write_sound(torch.randn(4000), tmp_path / f"{name}.wav", 8000)
+    with pytest.raises(
+        ValueError, match=r"beatles_3.wav is named .* in several ways \(digit a, speaker the, index beatles_3"
+    ):
+        named_files(tmp_path, "<digit>_<speaker>_<index>", None)
+
+
 @pytest.mark.parametrize("pattern", ["plain", "<a><b>", "<a>_<a>", "<1>_x"])
 def test_patterns_that_say_nothing_definite_are_refused(pattern):
     with pytest.raises(ValueError, match="write parts as <name>"):

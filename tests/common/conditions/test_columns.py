@@ -76,6 +76,22 @@ def test_types_of_json_are_not_mixed():
         read([True, "x"])
 
 
+@pytest.mark.parametrize("cell", [float("inf"), 1e300, -1e19])
+def test_a_number_that_would_drown_the_others_is_named(cell):
+    with pytest.raises(ValueError, match=r"t\.csv, row 2, column a: .* is too large a number to condition on"):
+        read([1.5, cell, 2.5])
+
+
+def test_an_empty_column_is_left_out_or_refused():
+    assert read([None, None]).notes == ["left out as a condition: a, which is empty"]
+    with pytest.raises(ValueError, match=r"t\.csv: the column a is empty"):
+        read([None, None], wanted=["a"])
+
+
+def test_letters_that_are_no_capitals_of_each_other_stay_apart():
+    assert read(["Ma\u00dfe", "Masse"]).attributes["a"].values == ("Masse", "Ma\u00dfe")
+
+
 def test_an_unknown_column_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match=r"t\.csv has no column b; it has: a"):
         read([1, 2], wanted=["b"])

@@ -48,7 +48,9 @@ def test_a_folder_without_such_files_says_what_there_is(tmp_path):
         files_below(tmp_path / "none", {".png"}, "image")
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("training", "valid", "testing"), ("Train", "Test")])
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("training", "valid"), ("Train", "Test"), ("train_set", "test_set")]
+)
 def test_ready_made_folders_are_splits_and_no_classes(tmp_path, names):
     files = [tmp_path / name / label / "a.png" for name in names for label in ("cats", "dogs")]
     labels, splits = labels_and_splits(files, tmp_path)
@@ -59,10 +61,18 @@ def test_ready_made_folders_are_splits_and_no_classes(tmp_path, names):
     ]
 
 
-@pytest.mark.parametrize("outer", [("train", "cars"), ("test", "val"), ("train", "bus")])
+@pytest.mark.parametrize("outer", [("train", "cars"), ("train", "bus")])
 def test_other_folders_are_classes(tmp_path, outer):
     files = [tmp_path / name / "x" / "a.png" for name in outer]
     assert labels_and_splits(files, tmp_path) == (list(outer), None)
+
+
+def test_splits_that_lie_deeper_or_lack_training_are_refused(tmp_path):
+    deeper = [tmp_path / "data" / name / "cats" / "a.png" for name in ("train", "test")]
+    with pytest.raises(ValueError, match=r"the folders of splits lie in .*data: set data.root to it"):
+        labels_and_splits(deeper, tmp_path)
+    with pytest.raises(ValueError, match="holds folders of test and val, and none of train"):
+        labels_and_splits([tmp_path / name / "cats" / "a.png" for name in ("val", "test")], tmp_path)
 
 
 def test_a_file_in_no_class_is_named(tmp_path):
