@@ -92,6 +92,8 @@ def impute(arguments: argparse.Namespace) -> None:
     source = source_of(arguments.table, dialect_of(arguments, learned.get("na_values") or []), learned.get("renamed"))
     for note in source.table.attrs.get("notes", []):
         say(note)
+    if len(source.table) == 0:
+        raise ValueError(f"{arguments.table} has names of columns and no row")
     table = known_columns(source, model.columns, [*arguments.ignore], learned.get("left_out") or [])
     x = torch.from_numpy(encode_table(table, model.columns, str(arguments.table))).to(arguments.device)
     empty = [place(table, row) for row in x.isnan().all(1).nonzero()[:, 0].tolist()]
