@@ -68,6 +68,30 @@ golden: venv ## renew the golden losses: after a change that is meant to move th
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
+# Each takes at most an hour, goes on where it stopped, and writes its rows of docs/reliability.md.
+SOAK := OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
+
+soak-kills: venv ## trainings that are killed, and numbers that are not finite
+	$(SOAK).kills --runs 100 --minutes 42
+	$(SOAK).non_finite --runs 96 --minutes 15
+
+soak-fuzz: venv ## damaged and mutated files for everything that reads files
+	$(SOAK).fuzz --cases 10000 --minutes 58 --seed 0 --out runs/soak/fuzz; status=$$?; \
+		$(BIN)/python -m tests.soak.table runs/soak/fuzz/fuzz.json; exit $$status
+
+soak-steps: venv ## 20,000 steps, and what guards and checkpoints cost
+	$(SOAK).steps --steps 20000 --minutes 45
+	$(SOAK).steps --cost --minutes 13
+
+soak-hostile: venv ## hostile checkpoints and configurations
+	$(SOAK).hostile --minutes 58
+
+audit: venv ## known weaknesses of the installed packages, from PyPI's advisories; needs a network
+	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+		.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	$(BIN)/python -m tests.soak.audit .venv/audit/bin/pip-audit \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 lint: venv ## ruff (lint and format), mypy, the contracts of imports, the picture of the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,14 +1,20 @@
 """Objects that store their constructor arguments, so that a checkpoint alone can rebuild them."""
 
 import importlib
+import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 OWN = ("common", "modalities")  # packages whose classes a checkpoint may name
+ACTING = ("antigravity", "this")  # modules of Python that act when they are imported
+CLASS_PATH = re.compile(r"\b[^\W\d]\w*(?:\.[^\W\d]\w*)+(?=[\s\"',}\]]|$)")  # in a file that may be a configuration
+LARGEST = 2**20  # bytes of a file that may be one
 
 
 class Configurable:
@@ -80,7 +86,14 @@ def _may_be_imported(module: str) -> bool:
 
 
 def check_trusted(stored: Any) -> None:
-    """Refuses a stored configuration in which a class path is not `trusted`. Raises ImportError."""
+    """Refuses a stored configuration that would import what is not `trusted`.
+
+    A class may be named without the word `class_path`, and a file may stand for a part of a configuration: jsonargparse
+    takes a text of either kind wherever a class is expected.
+
+    Raises:
+        ImportError: naming the class.
+    """
     if isinstance(stored, Mapping):
         for name, value in stored.items():
             if name == "class_path" and "." in str(value) and not _may_be_imported(str(value).rpartition(".")[0]):
@@ -89,6 +102,53 @@ def check_trusted(stored: Any) -> None:
     elif isinstance(stored, list | tuple):
         for value in stored:
             check_trusted(value)
+    elif isinstance(stored, str):
+        if _names_a_module(stored) and not _may_be_imported(stored.rpartition(".")[0]):
+            trusted(stored)
+        for path in CLASS_PATH.findall(_small_file(stored)):
+            if _names_a_module(path) and not _may_be_imported(path.rpartition(".")[0]):
+                trusted(path)
+
+
+def _names_a_module(text: str) -> bool:
+    """Whether a text such as `package.module.Class` would import something that exists and does more than define.
+
+    Names of files look alike (table.csv): they pass unless there is such a module. No code is run to find out.
+    """
+    parts = text.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return False
+    if parts[0] in sys.stdlib_module_names | {"test"} and parts[0] not in ACTING and len(parts) == 2:
+        return False  # code.txt, test.csv: the import of these modules alone does no harm
+    places: Any = None
+    for number in range(1, len(parts)):
+        try:
+            spec = PathFinder.find_spec(".".join(parts[:number]), places)
+        except (ImportError, ValueError):
+            return True
+        if spec is None:
+            # Other finders know what is installed in place; of those, only whole packages can be asked.
+            return number == 1 and _is_installed(parts[0])
+        if spec.origin is not None:
+            return True
+        places = spec.submodule_search_locations  # a folder without code of its own
+    return False
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return True
+
+
+def _small_file(text: str) -> str:
+    """The content of a file of the size of a configuration, if the text is the path of one."""
+    try:
+        path = Path(text)
+        return path.read_text(errors="replace") if path.is_file() and path.stat().st_size < LARGEST else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def import_class(path: str) -> type[Configurable]:

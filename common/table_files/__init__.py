@@ -76,7 +76,7 @@ def read_table(
     if suffix in TEXT_SUFFIXES:
         return typed(read_records(path, dialect, empty), verbatim, empty)
     if suffix in JSON_SUFFIXES:
-        table = json_lines(path, dialect.encoding, set(text))
+        table = json_lines(path, dialect.encoding, set(text), empty)
     elif suffix in PARQUET_SUFFIXES:
         table = parquet(path)
     elif suffix in EXCEL_SUFFIXES:

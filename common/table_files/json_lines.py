@@ -15,13 +15,16 @@ from common.table_files.text import text_file
 LARGEST = 10**300  # that a float can stand for
 
 
-def json_lines(path: Path, encoding: str = "utf-8", text: Collection[str] = ()) -> pd.DataFrame:
+def json_lines(
+    path: Path, encoding: str = "utf-8", text: Collection[str] = (), empty: Collection[str] = ()
+) -> pd.DataFrame:
     """The objects of a file as a table; a key that an object lacks is an empty cell.
 
     Args:
         path: the file.
         encoding: its encoding.
         text: keys of text, whose values the caller checks.
+        empty: texts that count as empty.
 
     Raises:
         ValueError: for a line that is no object of plain values, or a key whose values are of several types.
@@ -35,16 +38,18 @@ def json_lines(path: Path, encoding: str = "utf-8", text: Collection[str] = ()) 
             lines.append(number)
     if not rows:
         raise ValueError(f"{path} is empty: a line of JSONL is an object")
-    _of_one_type(rows, lines, path, text)
+    _of_one_type(rows, lines, path, text, empty)
     return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
 
 
-def _of_one_type(rows: list[dict[str, Any]], lines: list[int], path: Path, text: Collection[str]) -> None:
+def _of_one_type(
+    rows: list[dict[str, Any]], lines: list[int], path: Path, text: Collection[str], empty: Collection[str]
+) -> None:
     """Raises ValueError for a key whose values are numbers on some lines and texts on others."""
     first: dict[str, dict[str, int]] = {}
     for row, line in zip(rows, lines, strict=True):
         for name, value in row.items():
-            if value is not None and name not in text:
+            if value is not None and name not in text and not (isinstance(value, str) and value.strip() in empty):
                 kind = "truth value" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
                 first.setdefault(name, {}).setdefault(kind, line)
     for name, kinds in first.items():

@@ -1,22 +1,34 @@
 """How checkpoints are written and read: whole or not at all, checked, and without running code of theirs."""
 
+import math
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 
 from common.paths import written_whole
 from common.training.checkpoint_file import checkpoint_file
+
+# Parts of a checkpoint that may hold infinities: bests that nothing has reached yet, and limits of a configuration.
+MAY_BE_INFINITE = ("loops", "callbacks", "lr_schedulers", "configuration", "model", "data")
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames, so that the former file stays until the new one is complete on the disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint.
+
+        Raises:
+            FloatingPointError: if weights are saved alone, of which a trainer tells no callback, and one is not finite.
+        """
+        if "callbacks" not in checkpoint:
+            check_finite(checkpoint, str(path))
         with written_whole(Path(path)) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
@@ -25,6 +37,46 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Reads a checkpoint of the suite. No code in it is run, whatever `weights_only` is."""
         return read_tensors(Path(path), map_location)
+
+
+def check_finite(checkpoint: dict[str, Any], where: str) -> None:
+    """Refuses to save a number that is not finite.
+
+    Args:
+        checkpoint: what is to be saved.
+        where: begins the message.
+
+    Raises:
+        FloatingPointError: naming the numbers.
+    """
+    broken = []
+    for part, content in checkpoint.items():
+        limits = part in MAY_BE_INFINITE
+        for name, number in numbers_of(content, part):
+            if isinstance(number, Tensor):
+                wrong = not limits and not number.isfinite().all()
+            else:  # a learning rate of the optimiser or its schedule
+                wrong = part in ("optimizer_states", "lr_schedulers") and math.isnan(number)
+            if wrong:
+                broken.append(name)
+    if broken:
+        raise FloatingPointError(
+            f"{where}: {len(broken)} states are not finite ({', '.join(broken[:3])}): nothing was saved. Checkpoints "
+            "of earlier steps remain. Try a lower learning rate, trainer.gradient_clip_val, or trainer.precision "
+            "bf16-mixed in place of 16-mixed"
+        )
+
+
+def numbers_of(part: Any, name: str = "") -> Iterator[tuple[str, Tensor | float]]:
+    """Tensors of floating-point numbers, and such numbers, in nested dictionaries and lists, by dotted names."""
+    if isinstance(part, Tensor):
+        if part.is_floating_point() or part.is_complex():
+            yield name, part
+    elif isinstance(part, float):
+        yield name, part
+    elif isinstance(part, dict | list | tuple):
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from numbers_of(value, f"{name}.{key}" if name else str(key))
 
 
 def read_tensors(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -34,7 +34,7 @@ from common.training.run_record import ResultsWriter, Throughput
 from common.training.run_report import print_next, print_run
 from common.training.sample_logger import SampleLogger
 from common.training.saving import METRICS, BestCheckpoint, LastCheckpoint
-from common.training.signals import StopSignals
+from common.training.signals import StopSignals, slurm
 from common.training.start import Start, check_model, place_of_test, plain
 from common.training.tracking import (
     MetricsCSV,
@@ -186,13 +186,13 @@ class SuiteCLI(LightningCLI):
         """Decides what the command starts from and where it writes; nothing is written before the checks."""
         config = self.config[self.subcommand]
         run = RunConfig(**config.run.as_dict())
-        self.start = Start.of(str(self.subcommand), config, run, self.modality)
+        self.start = Start.of(str(self.subcommand), config.as_dict(), run, self.modality)
         self.start.check_class(self.kind)
         self.start.check(config.as_dict(), self.script)
         self.terms = self.start.terms
         for warning in replaced_callbacks(config):
             rank_zero_warn(warning, category=UserWarning)
-        if config.get("ckpt_path") is not None:
+        if self.start.path is not None and not self.start.weights_alone:
             config.ckpt_path = str(self.start.path)
         self.folder = self.start.folder(run, self.modality, self.explicit)
 
@@ -266,7 +266,8 @@ class SuiteCLI(LightningCLI):
             kwargs["logger"] = [MetricsCSV(self.folder), *others]
         kwargs.setdefault("default_root_dir", str(self.folder))
         plugins = self._get(self.config_init, "trainer.plugins") or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()]
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, *slurm(plugins), WholeCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:

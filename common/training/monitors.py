@@ -1,7 +1,6 @@
 """Monitors: callbacks that report in plain words when training goes wrong."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +14,7 @@ from common.data.names import named_examples
 from common.evaluation.columns import Columns
 from common.evaluation.information import active_units, informative_units
 from common.seeding import seeded
+from common.training.checkpoint_io import check_finite
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 
@@ -22,6 +22,8 @@ REMEDIES = (
     "Look at these examples; try a lower learning rate, trainer.gradient_clip_val, or trainer.precision bf16-mixed in "
     "place of 16-mixed"
 )
+LAST_OVERFLOWS = 3  # checks in a row without a finite loss with which no training in 16 bits may end
+SMALLEST_SCALE = 2.0**-10  # of gradients in 16 bits; a scaler begins at 2^16, and halves it when it leaves a step out
 
 
 @runtime_checkable
@@ -79,8 +81,9 @@ class NonFiniteGuard(Callback):
     """Stops a training at a number that is not finite, and names the term, the examples and their conditions.
 
     A weight that is not finite gets into no checkpoint, and a validation that is not finite is never the best. On a CPU
-    every loss is checked before its gradients are taken; elsewhere every few, because a check waits for the device. A
-    loss that overflows in 16 bits is no fault as long as the gradient scaler leaves such steps out.
+    every loss is checked before its gradients are taken; elsewhere every few, because a check waits for the device. In
+    16 bits a loss that is finite in 32 bits is no fault as long as the gradient scaler leaves such steps out, and some
+    of the steps are taken.
 
     Args:
         every_n_steps: steps between checks on a device.
@@ -91,27 +94,60 @@ class NonFiniteGuard(Callback):
         self.every_n_steps, self.overflows = every_n_steps, overflows
         self._batch: Batch | None = None
         self._overflown = 0
+        self._begun: tuple[int, float] | None = None  # step and scale at which this process began
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keeps the batch, whose examples a message names."""
         self._batch = batch if isinstance(batch, Batch) else None
+        if self._begun is None and (scaler := _scaler(trainer)) is not None:
+            self._begun = trainer.global_step, scaler.get_scale()
 
     # Before the backward pass, because the optimiser's step would spread the NaN to all weights.
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Checks the loss.
+        """Checks the loss, and that the gradient scaler does not leave out all steps.
 
         Raises:
-            FloatingPointError: if it is NaN or infinite.
+            FloatingPointError: if the loss is NaN or infinite, or no gradient is finite at any scale.
         """
         if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
             return
+        scaler = _scaler(trainer)
         if math.isfinite(loss.item()):
             self._overflown = 0
+            if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+                raise FloatingPointError(
+                    f"step {trainer.global_step}: the loss is finite and its gradients are not, whatever the scale: "
+                    f"the gradient scaler leaves out every step. {self._weights(pl_module)}. {REMEDIES}"
+                )
             return
         self._overflown += 1
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if not scaled or self._overflown >= self.overflows:
-            raise FloatingPointError(self._explain(trainer, pl_module, f"the loss is {loss.item():g}"))
+        wrong, terms = self._wrong_terms(trainer, pl_module)
+        if scaler is None or self._overflown >= self.overflows or wrong:
+            fault = f"step {trainer.global_step}: the loss is {loss.item():g}"
+            raise FloatingPointError(f"{fault}; {terms}. {self._weights(pl_module)}. {REMEDIES}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks what the last steps have made, whether or not it is saved.
+
+        Raises:
+            FloatingPointError: if a weight is NaN or infinite, or the gradient scaler has left out every step.
+        """
+        if any(not weight.isfinite().all() for weight in pl_module.parameters()):
+            raise FloatingPointError(f"step {trainer.global_step}: {self._weights(pl_module)}. {REMEDIES}")
+        scaler = _scaler(trainer)
+        if scaler is None or self._begun is None:
+            return
+        if self._overflown >= LAST_OVERFLOWS:
+            raise FloatingPointError(
+                f"step {trainer.global_step}: the loss was not finite at the last {self._overflown} checks in a row. "
+                f"{REMEDIES}"
+            )
+        steps, scale = trainer.global_step - self._begun[0], self._begun[1]
+        if steps and scaler.get_scale() <= scale * scaler.get_backoff_factor() ** steps:
+            raise FloatingPointError(
+                f"step {trainer.global_step}: no step was taken: the gradients of all {steps} were not finite in 16 "
+                f"bits. {REMEDIES}"
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the validation, before a checkpoint can be the best by it.
@@ -133,34 +169,35 @@ class NonFiniteGuard(Callback):
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Checks what is about to be saved.
+        """Checks what is about to be saved; `WholeCheckpointIO` checks weights that are saved alone.
 
         Raises:
             FloatingPointError: if a weight, or a number of the optimiser, is NaN or infinite; then nothing is written.
         """
-        saved = {name: part for name, part in checkpoint.items() if name not in ("loops", "callbacks")}
-        broken = [name for name, tensor in tensors_of(saved) if not tensor.isfinite().all()]
-        if broken:
-            raise FloatingPointError(
-                f"step {trainer.global_step}: {len(broken)} states are not finite ({', '.join(broken[:3])}): "
-                f"nothing was saved. Checkpoints of earlier steps remain. {REMEDIES}"
-            )
+        check_finite(checkpoint, f"step {trainer.global_step}")
 
-    def _explain(self, trainer: Trainer, pl_module: LightningModule, fault: str) -> str:
-        """What is not finite in the present step."""
-        parts = [f"step {trainer.global_step}: {fault}"]
-        if self._batch is not None and isinstance(pl_module, ConditionalELBO):
+    def _wrong_terms(self, trainer: Trainer, pl_module: LightningModule) -> tuple[bool, str]:
+        """Whether data or ELBO of the present examples are not finite in 32 bits, and which terms of which of them."""
+        if self._batch is None or not isinstance(pl_module, ConditionalELBO):
+            return False, "its batch is none of the suite's"
+        data = wrong_data(self._batch)
+        if data.any():
+            examples = named_examples(_data(trainer), "train", self._batch.positions[data].cpu())
+            return True, f"the data of {int(data.sum())} of {len(data)} examples are not finite ({examples})"
+        try:
             with torch.no_grad(), seeded(0):
                 terms = pl_module.draws(self._batch, 1).terms()
-            wrong = {name: ~getattr(terms, name).isfinite() for name in ("reconstruction", "kl")}
-            names = [name for name, rows in wrong.items() if rows.any()]
-            rows = torch.stack(list(wrong.values())).any(0).nonzero()[:, 0]
-            if names:
-                examples = named_examples(_data(trainer), "train", self._batch.positions[rows].cpu())
-                parts.append(f"{' and '.join(names)} of {len(rows)} of {len(self._batch)} examples ({examples})")
-            else:
-                parts.append("the ELBO of its examples is finite, so that it is a further term of the objective")
-        return f"{'; '.join(parts)}. {self._weights(pl_module)}. {REMEDIES}"
+        except ValueError as error:  # a distribution refuses a parameter that is not finite
+            first = str(error).splitlines()[0]
+            examples = named_examples(_data(trainer), "train", self._batch.positions.cpu())
+            return True, f"the ELBO cannot be computed ({first}), of some of {len(self._batch)} examples ({examples})"
+        wrong = {name: ~getattr(terms, name).isfinite() for name in ("reconstruction", "kl")}
+        names = [name for name, rows in wrong.items() if rows.any()]
+        if not names:
+            return False, "the ELBO of its examples is finite, so that it is a further term of the objective"
+        rows = torch.stack(list(wrong.values())).any(0).nonzero()[:, 0]
+        examples = named_examples(_data(trainer), "train", self._batch.positions[rows].cpu())
+        return True, f"{' and '.join(names)} of {len(rows)} of {len(self._batch)} examples ({examples})"
 
     @staticmethod
     def _weights(pl_module: LightningModule) -> str:
@@ -168,14 +205,21 @@ class NonFiniteGuard(Callback):
         return f"Weights that are not finite: {', '.join(broken[:3]) or 'none'}"
 
 
-def tensors_of(part: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors of floating-point numbers in nested dictionaries and lists, with their dotted names."""
-    if isinstance(part, Tensor):
-        if part.is_floating_point():
-            yield name, part
-    elif isinstance(part, dict | list | tuple):
-        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
-            yield from tensors_of(value, f"{name}.{key}" if name else str(key))
+def wrong_data(batch: Batch) -> Tensor:
+    """Which examples have an observed value, or a condition, that is not finite; a missing number is NaN. [B]."""
+    wrong = ~batch.x.isfinite()
+    if batch.mask is not None:
+        wrong &= batch.mask
+    rows = wrong.flatten(1).any(1)
+    for field in batch.condition.values():
+        rows |= field.isinf().reshape(len(batch), -1).any(1)
+    return rows | wrong_data(batch.view) if batch.view is not None else rows
+
+
+def _scaler(trainer: Trainer) -> Any:
+    """The gradient scaler of 16 bits, or None."""
+    scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
+    return scaler if scaler is not None and scaler.is_enabled() else None
 
 
 def _data(trainer: Trainer) -> Any:

@@ -86,8 +86,13 @@ def total_steps(trainer: Trainer) -> int:
     # The epochs to come may have another number of batches than those before the resume.
     batches = float(trainer.num_training_batches)
     epochs: Any = trainer.fit_loop.epoch_progress.current
-    to_come = ((trainer.max_epochs or 0) - epochs.processed) * batches - batches_done(trainer)
-    steps = trainer.global_step + math.ceil(max(to_come, 0) / trainer.accumulate_grad_batches)
+    whole_epochs, rest = (trainer.max_epochs or 0) - epochs.processed, 0.0
+    if done := batches_done(trainer):
+        whole_epochs, rest = whole_epochs - 1, max(batches - done, 0.0)
+    # The last batch of an epoch ends an accumulation, whatever its number.
+    a_step = trainer.accumulate_grad_batches
+    to_come = max(whole_epochs, 0) * math.ceil(batches / a_step) + math.ceil(rest / a_step)
+    steps = trainer.global_step + to_come
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: it belongs to one training, and no second one ever writes into it."""
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Collection
@@ -66,12 +67,36 @@ def _new_id() -> str:
 def _launched_id() -> str | None:
     """An id that processes started together (torchrun, srun) can derive without communication."""
     if int(os.environ.get("SLURM_NTASKS") or 1) > 1 and "SLURM_PROCID" in os.environ:
-        step = os.environ.get("SLURM_STEP_ID") or os.environ.get("SLURM_STEPID") or "0"
-        return f"slurm-{os.environ.get('SLURM_JOB_ID', 'job')}.{step}"
+        return _step_of_slurm() + (f"-{restarts()}" if restarts() else "")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         name = os.environ["TORCHELASTIC_RUN_ID"]
         return f"torchrun-{name}" if name != "none" else f"torchrun-{os.getppid()}"
     return None
+
+
+def _step_of_slurm() -> str:
+    """An id that the processes of one step of a job share."""
+    step = os.environ.get("SLURM_STEP_ID") or os.environ.get("SLURM_STEPID") or "0"
+    return f"slurm-{os.environ.get('SLURM_JOB_ID', 'job')}.{step}"
+
+
+def restarts() -> int:
+    """How often SLURM has put the present job into the queue again."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0) if "SLURM_JOB_ID" in os.environ else 0
+
+
+def unfinished(run: RunConfig, modality: str) -> list[Path]:
+    """`last.ckpt` of each run that the present job of SLURM has begun and not finished, the newest first."""
+    if run.id:  # the job's own: where another run had it, the job would have been refused at its first start
+        own = re.escape(run.id)
+    elif int(os.environ.get("SLURM_NTASKS") or 1) > 1:
+        own = re.escape(_step_of_slurm()) + r"(-\d+)?"
+    else:
+        own = re.escape(f"slurm-{os.environ['SLURM_JOB_ID']}-") + ".*"
+    folders = (Path(run.root) / modality / run.name).glob("*")
+    found = [folder / "checkpoints" / "last.ckpt" for folder in folders if re.fullmatch(own, folder.name)]
+    found = [path for path in found if path.exists() and not (path.parents[1] / "results.json").exists()]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def forget_id() -> None:

@@ -38,7 +38,7 @@ class SampleLogger(Callback):
     # At the start of the epoch, because weight averaging inserts its weights before and removes them at the end.
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Media of the present weights."""
-        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        due = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
             self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
 

@@ -1,5 +1,6 @@
 """What a training saves, and when: best.ckpt, and last.ckpt, from which it goes on as if it had never stopped."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from common.training.tracking import MetricsCSV
 
+PARTIAL = re.compile(r"\.\d+\.partial$")  # how `common.paths.written_whole` names what it has not finished
 METRICS = "metrics_rows"  # key of a checkpoint: rows of metrics.csv that precede it
 
 
@@ -46,6 +48,15 @@ class LastCheckpoint(Checkpoint):
         self.path, self.minutes = path, minutes
         self.between = BetweenSteps(self)
         self._saved_at, self.saved_step = time.monotonic(), -1
+
+    # Not on_train_start, which a training that has reached its end does not come to.
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes what a killed training of this run has left half-written; a run folder has one training at a time."""
+        if trainer.is_global_zero:
+            run = self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+            for path in [*self.path.parent.glob("*.partial"), *run.glob("*.partial"), *run.glob("samples/*.partial")]:
+                if PARTIAL.search(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""

@@ -5,9 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
@@ -27,7 +31,8 @@ class Stopped(SystemExit):
 class StopSignals(Callback):
     """Stops a training that receives a signal, after saving it. The same signal again stops it at once.
 
-    Under SLURM, SIGUSR1 (`sbatch --signal=SIGUSR1@90`) also puts the job into the queue again.
+    Under SLURM, SIGUSR1 (`sbatch --signal=SIGUSR1@90`) also puts the job into the queue again, and its training goes on
+    by itself: see `common.training.start.before_requeue`.
 
     Args:
         last: what is saved.
@@ -103,9 +108,21 @@ class StopSignals(Callback):
         print(text, file=sys.stderr, flush=True)
 
 
+def slurm(plugins: Sequence[Any]) -> list[ClusterEnvironment]:
+    """SLURM's environment, where it has started this process, without Lightning's saving and queueing: ours come first.
+
+    Args:
+        plugins: those that a person has configured.
+    """
+    other = TorchElasticEnvironment.detect() or any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+    if other or "SLURM_NTASKS" not in os.environ or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 @rank_zero_only
 def requeue() -> None:
-    """Puts the present job of SLURM into the queue again; its training then goes on by itself."""
+    """Puts the present job of SLURM into the queue again."""
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"

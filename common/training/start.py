@@ -15,7 +15,7 @@ from common.data.terms import Terms
 from common.results import TESTS, Results
 from common.training.checkpoint import description, read_checkpoint, terms_of
 from common.training.module import ConditionalELBO
-from common.training.run_folder import RunConfig, checkpoint_by_name, new_folder, own_folder
+from common.training.run_folder import RunConfig, checkpoint_by_name, new_folder, own_folder, restarts, unfinished
 
 # Options that a resumed training may change: length, batch size, devices, loggers, and how much is evaluated.
 FREE = {
@@ -52,6 +52,8 @@ class Start:
         named, weights = config.get("ckpt_path"), config.get("weights")
         if subcommand != "fit" and named is None:
             raise ValueError(f"{subcommand} needs a trained model: --ckpt_path RUN/checkpoints/best.ckpt, best or last")
+        if named is None and subcommand == "fit" and restarts():
+            named = before_requeue(config, run, modality)
         if named is None:
             return Start(subcommand, None if weights is None else Path(weights), weights is not None)
         if str(named) in ("last", "best"):
@@ -159,6 +161,21 @@ class Start:
                 f"goes on with its own. For a new training from these weights: {script} fit --config ... --weights "
                 f"{self.path}"
             )
+
+
+def before_requeue(config: Mapping[str, Any], run: RunConfig, modality: str) -> Path | None:
+    """The checkpoint of the training that this command began before SLURM put its job into the queue again, if any."""
+    for path in unfinished(run, modality):
+        stored = read_checkpoint(path).get("configuration", {})
+        changed = differences(stored, config)
+        if config.get("weights") != stored.get("weights"):
+            changed.append(f"weights was {stored.get('weights')}, is {config.get('weights')}")
+        if not changed:
+            rank_zero_info(f"SLURM has queued this job again: {path.parents[1]} goes on")
+            return path
+        rank_zero_info(f"{path.parents[1]} is another training of this job: {'; '.join(changed[:3])}")
+    rank_zero_info("SLURM has queued this job again, which has left no unfinished run of this command: it begins anew")
+    return None
 
 
 def place_of_test(folder: Path, start: Start, config_hash: str, fingerprint: str, trainer: Mapping[str, Any]) -> Path:

@@ -1,24 +1,30 @@
 """How a run is recorded: its configuration and revision, metrics.csv and Weights & Biases."""
 
+import contextlib
 import csv
+import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
-from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from common.paths import written_whole
 from common.training.run_folder import RunConfig
 
 PLACES = ("run", "wandb")  # options of where a run is stored and logged
 ARGUMENTS = ("ckpt_path", "config", "verbose", "weights_only", "return_predictions")  # of the subcommands
+WAIT = 8.0  # seconds that W&B may take to reach its server at the start of a run,
+UPLOAD = 60.0  # and to upload the rest at its end
 
 
 @dataclass
@@ -82,23 +88,125 @@ def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> 
     """metrics.csv in the run folder, and W&B with the same scalars."""
     chosen: list[Logger] = [MetricsCSV(folder)]
     if wandb.mode != "disabled":
-        offline = wandb.mode == "offline"
         os.environ.setdefault("WANDB_SILENT", "true")
-        logger = WandbLogger(
-            name=f"{run.name}-{folder.name}",
-            id=folder.name,
-            save_dir=str(folder),
-            offline=offline,
-            project=wandb.project,
-            entity=wandb.entity,
-            tags=wandb.tags or None,
-            group=f"{modality}/{run.name}",
-            job_type=modality,
-            resume=None if offline else "allow",  # a resumed or tested run continues under its id
+        chosen.append(
+            WandbLog(
+                folder,
+                wandb.mode == "offline",
+                name=f"{run.name}-{folder.name}",
+                project=wandb.project,
+                entity=wandb.entity,
+                tags=wandb.tags or None,
+                group=f"{modality}/{run.name}",
+                job_type=modality,
+            )
         )
-        logger._wandb_init.pop("anonymous", None)  # Lightning passes what W&B complains about
-        chosen.append(logger)
     return chosen
+
+
+def _spared(method: Callable[..., Any]) -> Any:
+    """A method of W&B's logger that does nothing once W&B has failed, and never raises."""
+
+    @functools.wraps(method)
+    def spared(self: "WandbLog", *args: Any, **options: Any) -> Any:
+        try:
+            return None if self.failed else method(self, *args, **options)
+        except Exception as error:
+            return self.give_up(error)
+
+    return spared
+
+
+class WandbLog(WandbLogger):
+    """W&B's log of a run. Where W&B fails, it says so once, and the run goes on without it.
+
+    Args:
+        folder: the run folder, whose name is the run's id.
+        offline: whether logs are stored in the run folder alone. Where the server cannot be reached, they are as well.
+        further: arguments of `wandb.init`.
+    """
+
+    def __init__(self, folder: Path, offline: bool, **further: Any) -> None:
+        mode = {"mode": "offline"} if offline else {"resume": "allow"}  # a resumed or tested run continues under its id
+        super().__init__(id=folder.name, save_dir=str(folder), **{"resume": None, **mode, **further})
+        self._wandb_init.pop("anonymous", None)  # Lightning passes what W&B complains about
+        self.failed = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """W&B's run, on process 0."""
+        if self._experiment is None and not self.failed:
+            from wandb import Settings
+
+            self._wandb_init["settings"] = Settings(
+                init_timeout=WAIT, login_timeout=WAIT, finish_timeout=UPLOAD, finish_timeout_raises=True
+            )
+            try:
+                self._begin()
+            except Exception as error:
+                self.give_up(error)
+        return _DummyExperiment() if self._experiment is None or self.failed else self._experiment
+
+    def _begin(self) -> None:
+        """Begins the run: online, or offline where the server cannot be reached."""
+        try:
+            _ = super().experiment
+        except Exception as error:
+            if self._wandb_init.get("mode") == "offline":
+                raise
+            _abandon()
+            self._wandb_init |= {"mode": "offline", "resume": None}
+            _ = super().experiment
+            rank_zero_warn(
+                f"W&B's server cannot be reached ({_line(error)}): the run is logged offline. To upload it: "
+                f"{self._to_sync}",
+                category=UserWarning,
+            )
+
+    @property
+    def _to_sync(self) -> str:
+        """The command that uploads what has been logged."""
+        settings = getattr(self._experiment, "settings", None)
+        return f"wandb sync {getattr(settings, 'sync_dir', None) or Path(str(self.save_dir)) / 'wandb' / '*run-*'}"
+
+    def give_up(self, error: Exception) -> None:
+        """Goes on without W&B."""
+        self.failed = True
+        rank_zero_warn(
+            f"W&B has failed ({_line(error)}): the run goes on without it, {Path(str(self.save_dir)) / 'metrics.csv'} "
+            f"has all figures. To upload what was logged before: {self._to_sync}",
+            category=UserWarning,
+        )
+        _abandon()
+
+    log_hyperparams = _spared(WandbLogger.log_hyperparams)
+    log_metrics = _spared(WandbLogger.log_metrics)
+    log_table = _spared(WandbLogger.log_table)
+    log_image = _spared(WandbLogger.log_image)
+    log_audio = _spared(WandbLogger.log_audio)
+    log_video = _spared(WandbLogger.log_video)
+    watch = _spared(WandbLogger.watch)
+    after_save_checkpoint = _spared(WandbLogger.after_save_checkpoint)
+    finalize = _spared(WandbLogger.finalize)
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _abandon() -> None:
+    """Ends W&B's run and its process, which have failed; a later run begins anew."""
+    import wandb
+
+    run, wandb.run = wandb.run, None
+    # Where the process is dead, `finish` fails before it leaves the standard output alone.
+    ends = [wandb.teardown] if run is None else [run.finish, run._console_stop, wandb.teardown]
+    for end in ends:
+        with contextlib.suppress(Exception, SystemExit):
+            end()
 
 
 class MetricsCSV(CSVLogger):
@@ -176,5 +284,14 @@ class _AppendingWriter(_ExperimentWriter):
 def finish_wandb() -> None:
     """Ends W&B's run of this process, if it has one: the next training would log into it."""
     wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
+    if wandb is None or wandb.run is None:
+        return
+    folder = wandb.run.settings.sync_dir
+    try:
         wandb.finish()
+    except Exception as error:
+        rank_zero_warn(
+            f"W&B has failed at the end of the run ({_line(error)}). To upload what is missing: wandb sync {folder}",
+            category=UserWarning,
+        )
+        _abandon()

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from common.table_files.limits import most_bytes
+
+PIXEL = 6  # bytes that a pixel counts as: $SUITE_MAX_MB 512 makes Pillow's own limit, 89 million pixels
 VERSION = 2  # of what follows; decoded images of another version are no longer taken from the cache
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -67,9 +70,12 @@ def _opened(file: Path) -> tuple[Image.Image, set[str]]:
         raise FileNotFoundError(f"{file} {'is a folder: name a file' if file.is_dir() else 'does not exist'}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken metadata, which changes no pixel
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        most = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None  # Pillow knows no option; the limit is checked below, before pixels are decoded
         try:
             with Image.open(file) as image:
+                if image.width * image.height > (limit := most_bytes() // PIXEL):
+                    raise ValueError(f"more than {limit:,} pixels: make it smaller")
                 several = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's own preview
                 image.load()
                 if 0 in image.size:
@@ -77,15 +83,12 @@ def _opened(file: Path) -> tuple[Image.Image, set[str]]:
                 with suppress(SyntaxError, ValueError, TypeError, OSError):  # unreadable EXIF says nothing
                     ImageOps.exif_transpose(image, in_place=True)
                 return image, {"frames"} if several else set()
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            limit = f"{Image.MAX_IMAGE_PIXELS:,}"
-            raise ValueError(
-                f"{file} cannot be read as an image (more than {limit} pixels: make it smaller)"
-            ) from error
         except UnidentifiedImageError as error:
             raise ValueError(f"{file} cannot be read as an image ({_instead(file)})") from error
         except Exception as error:  # whatever a decoder raises on broken bytes
             raise ValueError(f"{file} cannot be read as an image ({str(error) or type(error).__name__})") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = most
 
 
 def _instead(file: Path) -> str:

@@ -283,11 +283,49 @@ def extended(known: Column, fitted: Column) -> Column:
 
 
 def read_schema(path: Path) -> Schema:
-    """A schema from YAML: `column: kind`, or `column: {kind: ..., family: ..., values: [...], lower: 0, upper: 1}`."""
-    schema = yaml.safe_load(path.read_text()) or {}
+    """A schema from YAML: `column: kind`, or `column: {kind: ..., family: ..., values: [...], lower: 0, upper: 1}`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no YAML, or an entry is neither; the message names the file and the column.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} {'is a folder: name a file' if path.is_dir() else 'does not exist'}")
+    try:
+        schema = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of impossible dates, and of brackets without end
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is no YAML ({said}): write column: kind") from error
+    kinds = f"kinds ({', '.join(get_args(Kind))})"
+    if schema is None:  # an empty file
+        return {}
     if not isinstance(schema, dict):
-        raise ValueError(f"{path} must map column names to kinds ({', '.join(get_args(Kind))})")
+        raise ValueError(f"{path} must map column names to {kinds}")
+    for name, entry in schema.items():
+        options = entry if isinstance(entry, dict) else {"kind": entry}
+        values, ends = options.get("values"), [options.get("lower"), options.get("upper")]
+        unknown = [str(key) for key in options if key not in ("kind", "family", "values", "lower", "upper")]
+        fault = (
+            f"{', '.join(unknown)} is no option; there are kind, family, values, lower and upper" if unknown
+            else f"{entry!r} is no kind" if not isinstance(options.get("kind"), str | None)
+            else "family is no name" if not isinstance(options.get("family"), str | None)
+            else "values is no list of texts or numbers" if values is not None and not _plain_list(values)
+            else "lower and upper are numbers" if not all(end is None or _is_number(end) for end in ends)
+            else ""
+        )  # fmt: skip
+        if fault:
+            raise ValueError(f"{path}, column {name}: {fault}. A schema maps column names to {kinds}")
     return {str(name): entry for name, entry in schema.items()}
+
+
+def _plain_list(values: object) -> bool:
+    return isinstance(values, list) and len(values) > 0 and all(isinstance(v, str | int | float) for v in values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # NaN is not
 
 
 def infer_kind(cells: pd.Series) -> Kind:

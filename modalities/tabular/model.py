@@ -71,6 +71,8 @@ class TabularCVAE(ConditionalELBO):
         scales = self.likelihood.size - width
         self.decoder = Decoder(latent_dim, size, width, scales, hidden, layers, dropout)
         self.register_buffer("widening", torch.ones(()))
+        for parameter in self.parameters():  # an empty one gets no gradient, for which DDP would wait
+            parameter.requires_grad_(parameter.numel() > 0)
 
     def adapted(self, old: "TabularCVAE") -> dict[str, Tensor]:
         """The weights that belong to features which an older model has. See `common.nn.transplant`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from common.batch import Batch
@@ -25,6 +25,12 @@ from modalities.text.networks.attention import Pooling
 from modalities.text.networks.compact import no_probability
 from modalities.text.networks.copying import LatentWords, Words
 from modalities.text.tokenizer import Tokenizer, in_range
+
+# What z alone passes through, which has no part in a step without z.
+OF_LATENT = (
+    *("encoder.", "pooling.", "words.", "decoder.reader.", "decoder.latent_prefix.", "decoder.slots"),
+    *("decoder.latent_addition.", "decoder.copy_latent."),
+)
 
 
 @dataclass(frozen=True)
@@ -63,16 +69,15 @@ class TextStyleCVAE(ConditionalELBO):
         latent_dim: D, the size of all M vectors together.
         vectors: M, the number of latent vectors of a sentence.
         stride: 0 lets every vector pool the whole sentence; above 0, vector m pools `stride` tokens from m * stride on.
-        latent: false decodes without z: a conditional language model of the same size. Its encoder gets no gradient,
-            so that DDP needs `find_unused_parameters`.
+        latent: false decodes without z: a conditional language model of the same size.
         architecture: makes the encoder and the decoder.
         word_dropout: share of the decoder's input tokens masked in training, so that z has to encode them.
         hidden_tokens: tokens masked in the encoder's input, because they reveal the style.
         bag_of_words: weight of -log p_bow(x | z, c), which predicts the tokens from z in any order (Zhao et al. 2017,
             section 3.3); with a stride, each vector predicts the tokens that it pools.
         rewrites: number of test sentences that the test rewrites for every pair of styles.
-        language_model_steps: first steps, which train the decoder without z; under DDP as `latent: false`. Weights that
-            were saved in these steps are those of a language model: they are tested and sampled from without z.
+        language_model_steps: first steps, which train the decoder without z. Weights that were saved in these steps are
+            those of a language model: they are tested and sampled from without z.
         decoding: how sentences are generated.
         evaluation: sample counts and seed of validation and test.
         base: as in `ConditionalELBO`.
@@ -249,6 +254,23 @@ class TextStyleCVAE(ConditionalELBO):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Ends the warm start after `language_model_steps` steps."""
         self.language_model_phase = self.global_step < self.language_model_steps
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """As in the base. DDP waits for the gradient of every parameter: those without a part in the step get zeros."""
+        loss = super().training_step(batch, batch_idx)
+        idle = self._idle()
+        return loss + 0.0 * torch.stack([parameter.sum() for parameter in idle]).sum() if idle else loss
+
+    def on_after_backward(self) -> None:
+        """The optimiser leaves these parameters alone, as it does on one process."""
+        for parameter in self._idle():
+            parameter.grad = None
+
+    def _idle(self) -> list[nn.Parameter]:
+        """The parameters without a part in a step, where several processes train."""
+        if not self.ignores_latent or self._trainer is None or self._trainer.world_size == 1:
+            return []
+        return [p for name, p in self.named_parameters() if name.startswith(OF_LATENT) and p.requires_grad]
 
     def on_train_end(self) -> None:
         """Warns where training ended within the warm start."""

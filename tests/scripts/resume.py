@@ -2,18 +2,22 @@
 
 import csv
 import importlib
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 # What a resumed run may differ in: wall-clock rates and memory.
-RATES = {"train/examples_per_second", "train/peak_memory_mb"}
+RATES = {"train/examples_per_second", "train/peak_memory_mb", "test/imputation_seconds"}
+OF_THE_COMMAND = {"id", "started", "seconds", "peak_memory_mb", "git"}  # the revision gains -dirty as files are edited
 OPTIONS = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "2", "--run.test", "false"]
 
 
@@ -41,6 +45,15 @@ class Runs:
     def go_on(self, folder):
         """Goes on with a run."""
         self.main(["fit", *self.options, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")])
+
+    def fit_or_go_on(self, run_id, *words):
+        """What a person does after a crash: goes on with the run, or begins it where nothing is saved."""
+        folder = self.folder(run_id)
+        saved = [] if folder is None else [folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
+        saved = [path for path in saved if path.exists()]
+        if not saved:
+            return self.fit(run_id, *words)
+        return self.main(["fit", "--config", str(folder / "config.yaml"), "--ckpt_path", str(saved[0]), *words]).folder
 
     def folder(self, run_id):
         """The folder of a run that another process has begun, once it has begun."""
@@ -93,12 +106,35 @@ def differences(one: Path, other: Path) -> list[str]:
     """In which weights, averages, states and rows of metrics two runs differ; none if they are equal bit for bit."""
     first, second = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other))
     found = []
+    best = [torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (one, other)
+            if (run / "checkpoints" / "best.ckpt").exists()]  # fmt: skip
+    if len(best) == 2:
+        found += _different(*best, "best.ckpt")
     for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "loops",
                  "epoch", "global_step", "noise_seed"):  # fmt: skip
         found += _different(first.get(part), second.get(part), part)
     if rows_of(one) != rows_of(other):
         found.append(f"metrics.csv: {len(rows_of(one))} and {len(rows_of(other))} rows")
     return found
+
+
+def results_of(one: Path, other: Path) -> list[str]:
+    """In which figures of the test, and of each test example, two runs differ; rates and times do not count."""
+    found = []
+    first, second = (json.loads((run / "results.json").read_text()) for run in (one, other))
+    for content in (first, second):
+        content["run"] = {name: value for name, value in content["run"].items() if name not in OF_THE_COMMAND}
+        content["metrics"] = {name: value for name, value in content["metrics"].items() if name not in RATES}
+    found += _different(first, second, "results.json")
+    first, second = (dict(np.load(run / "examples.npz")) for run in (one, other))
+    if first.keys() != second.keys():
+        return [*found, "examples.npz"]
+    return found + [f"examples.npz: {name}" for name in first if first[name].tobytes() != second[name].tobytes()]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Files of a run that were not written to their end."""
+    return [path for path in folder.rglob("*") if re.search(r"\.\d+\.partial$", path.name)]
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:

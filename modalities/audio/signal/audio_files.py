@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.data.folders import Found, files_below
+from common.table_files.limits import most_bytes, too_large
 from modalities.audio.signal.decoding import BLOCK_SECONDS, CONVERT, SILENT, Sound
 from modalities.audio.signal.features import LogMel, levelled
 from modalities.audio.signal.onsets import onset_strength
@@ -22,6 +23,7 @@ SUFFIXES = {
 }  # fmt: skip
 WRITTEN = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au", ".caf", ".w64")  # what `write_sound` writes
 UNREADABLE = {".m4a", ".m4b", ".mp4", ".aac", ".wma", ".amr", ".webm", ".ape", ".wv", ".mka", ".ra"}
+SAMPLE = 4  # bytes
 PEAK = 0.98  # largest absolute sample that is written
 CANCEL = "channels cancel each other, so that the louder one was taken"
 READING = 2  # raise it when the same file gives other clips
@@ -96,7 +98,10 @@ def read_sound(file: Path, sample_rate: int) -> Tensor:
         # In blocks, each with a second of its neighbours: a whole second begins with a sample at any rate.
         pieces, length, rate = [], round(BLOCK_SECONDS) * sound.rate, sound.rate
         before, block = torch.zeros(0), sound.read(length)
+        limit = most_bytes(file)
         while len(block):
+            if SAMPLE * sound.position * sample_rate / rate > limit:
+                raise too_large(file, "is a sound of", limit)
             after = sound.read(length)
             piece = resample(torch.cat([before, block, after[:rate]]), rate, sample_rate)
             start = sample_rate if len(before) else 0

@@ -75,8 +75,15 @@ def spans(file: Path) -> list[Span]:
     """The spans of a sound file one after the other; none where libsndfile finds the length out by itself.
 
     Raises:
-        ValueError: if the header and the bytes that follow do not agree.
+        ValueError: if the header and the bytes that follow do not agree; the message names the file.
     """
+    try:
+        return _spans(file)
+    except (IndexError, struct.error, OverflowError) as error:  # bytes that a header promises and that are not there
+        raise ValueError(f"{file} is damaged ({error}): remove or replace it") from error
+
+
+def _spans(file: Path) -> list[Span]:
     if file.stat().st_size == 0:
         raise ValueError(f"{file} is empty: remove or replace it")
     with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -173,7 +180,7 @@ def _tag_size(content: mmap.mmap, place: int) -> int:
     """Length of the ID3 tag that begins at a byte; 0 if none does."""
     if content[place : place + 3] != b"ID3":
         return 0
-    a, b, c, d = content[place + 6 : place + 10]
+    a, b, c, d = content[place + 6 : place + 10].ljust(4, b"\0")
     return 10 + (a << 21 | b << 14 | c << 7 | d)
 
 

@@ -16,6 +16,8 @@ CANCELLED = 0.02  # level of the mean of channels against that of the loudest on
 ENDLESS = 2**62  # libsndfile's number of frames where it does not know it
 SLACK = 2304  # frames that an MP3 may lack: its first two MPEG frames may need bits of frames before them
 BLOCK_SECONDS = 20.0  # length of the blocks in which a file is read
+BLOCK_SAMPLES = 2**24  # most samples of a block, of all channels
+CHANNELS = 128  # more are no recording's, but a header's that lies
 CONVERT = "convert it to WAV or FLAC (ffmpeg -i in.m4a out.wav)"  # what is left for formats that libsndfile lacks
 
 # Lengths in libsndfile's log that lie beyond the end of the file: of W64, RF64, AIFF and AU.
@@ -57,6 +59,11 @@ class Sound:
         self._spans: list[Span | None] = [*spans(file)] or [None]
         self.rewind()
         self.rate: int = self._stream.samplerate
+        if (channels := self._stream.channels) > CHANNELS:
+            self.close()
+            raise ValueError(
+                f"{file} declares {channels:,} channels, more than {CHANNELS}: correct its header, or remove it"
+            )
         if not RATES[0] <= self.rate <= RATES[1]:
             self.close()
             raise ValueError(
@@ -102,7 +109,8 @@ class Sound:
 
     @property
     def _longest(self) -> int:
-        return round(BLOCK_SECONDS * self.rate)
+        """Frames of a block: soundfile makes room for all of them, whatever the file holds."""
+        return max(1, min(round(BLOCK_SECONDS * self.rate), BLOCK_SAMPLES // self._stream.channels))
 
     def _block(self, length: int) -> Tensor:
         """The next frames [n, channels]; none at the end."""

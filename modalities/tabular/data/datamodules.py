@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,9 @@ class TabularData(ConditionalDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, limit=limit)
+        for name, value in [("rate", rate), ("held_out", held_out), *(("shares", share) for share in shares or [None])]:
+            if not isinstance(value, int | float) or not math.isfinite(value):  # YAML's null passes every type
+                raise ValueError(f"data.{name} is {value!r}, and no number")
         self.column_names = name_map(map)  # columns, not conditions, have the names of a table
         self.mechanism, self.rate, self.protocol = mechanism, rate, protocol
         self.statistics = statistics
@@ -96,7 +100,20 @@ class TabularData(ConditionalDataModule):
 
     @cached_property
     def _prepared(self) -> tuple[list[Column], Examples, list[str]]:
-        """The columns, the examples, and the names of what was left out."""
+        """The columns, the examples, and the names of what was left out.
+
+        Raises:
+            ValueError: naming the table and, where there is one, the schema.
+        """
+        try:
+            return self._prepare()
+        except ValueError as error:
+            said, schema = str(error), "" if self.schema_file is None else str(self.schema_file)
+            if self.source not in said and not (schema and schema in said) and self.source != TabularData.source:
+                said = f"{self.source}: {said}"
+            raise ValueError(said if schema in said else f"{said}. The schema is {schema}") from error
+
+    def _prepare(self) -> tuple[list[Column], Examples, list[str]]:
         frame, notes, left_out = self.frame(), [], self.dropped()
         notes += frame.attrs.get("notes", [])
         notes += [f"left out: {', '.join(left_out)}"] if left_out else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ class TextSource(Source):
 
     def read(self) -> pd.DataFrame:
         """Reads the file."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise FileNotFoundError(f"{self.path} does not exist")
         empty = {"", *MISSING, *map(str, self.dialect.na_values)}
         self.records = read_records(self.path, self.dialect, empty)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +199,17 @@ def sentences(source: Source, tokenizer: Tokenizer, length: int, on_long: OnLong
     """
     rows = source.rows()
     while chunk := list(islice(rows, CHUNK)):
-        encoded = tokenizer.encode([row.text for row in chunk])
         yield [
-            Sentence(row, _fitted(tokens, length, on_long) if row.text.strip() else [])
-            for row, tokens in zip(chunk, encoded, strict=True)
+            Sentence(row, _fitted(tokens, length, on_long))
+            for row, tokens in zip(chunk, _encoded(chunk, tokenizer), strict=True)
         ]
+
+
+def _encoded(chunk: Sequence[Row], tokenizer: Tokenizer) -> list[list[int]]:
+    """Tokens of some rows; none of those that are empty, of which there may be millions."""
+    full = [bool(row.text.strip()) for row in chunk]
+    encoded = iter(tokenizer.encode([row.text for row in compress(chunk, full)]) if any(full) else ())
+    return [next(encoded) if wanted else [] for wanted in full]
 
 
 def _fitted(tokens: list[int], length: int, on_long: OnLong) -> list[int]:
@@ -243,9 +249,9 @@ def census(source: Source, tokenizer: Tokenizer, length: int, on_long: OnLong) -
     found, path = Census(source), source.path
     rows = source.rows()
     while chunk := list(islice(rows, CHUNK)):
-        for row, tokens in zip(chunk, tokenizer.encode([row.text for row in chunk]), strict=True):
+        for row, tokens in zip(chunk, _encoded(chunk, tokenizer), strict=True):
             found.count += 1
-            if not row.text.strip():
+            if not tokens:
                 found.empty.append(row.number)
             elif len(tokens) > length:
                 found.long.append((row.number, len(tokens)))

@@ -5,7 +5,7 @@ import pytest
 
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.report import Report
-from common.training.evaluator import Evaluator
+from common.training.evaluator import Evaluator, _not_finite
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.data import Digits
 from modalities.image.networks import MLP
@@ -48,3 +48,10 @@ def test_a_single_test_example_is_measured_as_far_as_it_goes():
     assert found.results["test/nll"].n == 1
     assert found.results["test/nll"].stderr is None
     assert "test/mutual_information" not in found.results
+
+
+def test_examples_whose_likelihood_is_not_measured_are_no_fault():
+    table = {"index": torch.arange(3), "reconstruction": torch.zeros(3), "kl": torch.zeros(3)}
+    assert _not_finite({**table, "nll": torch.tensor([1.0, float("nan"), 2.0])}, None) is None
+    table["kl"] = torch.tensor([0.0, float("inf"), float("nan")])
+    assert _not_finite(table, None) == "kl of 2 of 3 test examples: position 1; position 2"

@@ -1,12 +1,17 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from common.objectives.objectives import ELBO
+from common.training.checkpoint_io import WholeCheckpointIO
 from common.training.evaluator import Evaluator
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
+from tests.scripts.own_data import OWN
+from tests.scripts.resume import Runs
+from tests.soak.non_finite import InBlocksOf16Bits, Injection, broken
 
 
 def trainer(folder, *callbacks, **options):
@@ -64,3 +69,59 @@ def test_a_loss_that_is_no_number_stops_the_training_and_says_where(digits, tmp_
     )
     with pytest.raises(FloatingPointError, match=message):
         trainer(tmp_path, NonFiniteGuard(every_n_steps=1), max_epochs=1).fit(broken, digits)
+
+
+@pytest.mark.parametrize(
+    ("own", "place", "message"),
+    [
+        (OWN[0], "data", r"step 4: the loss is nan; the data of 1 of 8 examples are not finite \(file .* class="),
+        (OWN[1], "weight", r"step \d+: .*( not finite: \w+|1 states are not finite \(state_dict\.)"),
+        (OWN[2], "gradient", r"step \d+: .* not finite"),
+        (OWN[3], "loss", r"step 4: the loss is nan; .* a further term of the objective"),
+    ],
+    ids=lambda value: getattr(value, "modality", None),
+)
+def test_a_number_that_is_not_finite_ends_a_run_and_gets_into_no_checkpoint(own, place, message, tmp_path):
+    injected = f"[{{class_path: tests.soak.non_finite.Injection, init_args: {{place: {place}, step: 4}}}}]"
+    runs = Runs(own, tmp_path, "--trainer.callbacks", injected, "--data.batch_tokens=100" if own is OWN[1] else
+                "--averaging=0.9")  # fmt: skip
+    with pytest.raises(FloatingPointError, match=message):
+        runs.fit("run", "--run.save_minutes", "0")
+    last = runs.folder("run") / "checkpoints" / "last.ckpt"
+    assert 3 <= torch.load(last, weights_only=True)["global_step"] <= 4
+    assert broken(runs.folder("run")) == []
+
+
+def scaled(folder, *callbacks, **options):
+    return trainer(folder, NonFiniteGuard(), *callbacks, plugins=[InBlocksOf16Bits(), WholeCheckpointIO()], **options)
+
+
+def test_an_overflow_in_16_bits_is_left_out_and_no_fault(digits, tmp_path):
+    made = scaled(tmp_path, Injection("loss", 2), max_epochs=1)
+    made.fit(model(digits), digits)
+    assert made.global_step == 5
+    assert made.precision_plugin.scaler.get_scale() < 2.0**16
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("data", "step 2: .* the data of 1 of 50 examples"), ("gradient", "no step was taken: the gradients of all 5")],
+)
+def test_a_number_that_is_not_finite_is_a_fault_in_16_bits_too(place, message, digits, tmp_path):
+    step = 0 if place == "gradient" else 2
+    with pytest.raises(FloatingPointError, match=message):
+        scaled(tmp_path, Injection(place, step, lasting=True), max_epochs=1).fit(model(digits), digits)
+
+
+def test_a_weight_that_is_not_finite_is_not_saved_among_weights_alone(digits, tmp_path):
+    saving = ModelCheckpoint(tmp_path, save_weights_only=True, every_n_train_steps=1, save_top_k=-1)
+    injection = Injection("weight", 2)
+    with pytest.raises(FloatingPointError, match="nothing was saved"):
+        trainer(tmp_path, injection, saving, max_epochs=1, plugins=[WholeCheckpointIO()]).fit(model(digits), digits)
+    assert len(list(tmp_path.glob("*.ckpt"))) == 2
+
+
+def test_the_last_step_is_checked_where_nothing_is_saved(digits, tmp_path):
+    made = trainer(tmp_path, Injection("gradient", 4), NonFiniteGuard(), max_epochs=1, enable_checkpointing=False)
+    with pytest.raises(FloatingPointError, match="Weights that are not finite"):
+        made.fit(model(digits), digits)

@@ -1,8 +1,20 @@
+"""How a run is recorded, whatever becomes of W&B."""
+
 import csv
+import json
+import os
 import re
 import subprocess
+import time
+import warnings
 
-from common.training.tracking import MetricsCSV, code_difference, config_hash, git_revision
+import pytest
+
+from common.training import tracking
+from common.training.saving import LastCheckpoint
+from common.training.tracking import MetricsCSV, WandbLog, code_difference, config_hash, finish_wandb, git_revision
+from tests.scripts.own_data import OWN
+from tests.scripts.resume import Runs, differences
 
 
 def test_the_configuration_hash_ignores_where_a_run_lies_and_its_seed_alone():
@@ -43,3 +55,90 @@ def test_the_revision_is_dirty_where_code_has_changed_and_not_where_tables_were_
     (tmp_path / "code.py").write_text("2")
     assert git_revision() == f"{clean}-dirty"
     assert [line for line in code_difference().splitlines() if line[:1] in "+-"][2:] == ["-1", "+2"]
+
+
+@pytest.fixture
+def own_service(monkeypatch):
+    """W&B without what earlier tests have left of it."""
+    import wandb
+
+    wandb.teardown()
+    for name in ("WANDB_SERVICE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    finish_wandb()
+    wandb.teardown()
+
+
+def of_wandb(caught):
+    return [str(warning.message) for warning in caught if "W&B" in str(warning.message)]
+
+
+def test_a_training_ends_well_though_wandb_is_killed(own_service, tmp_path, monkeypatch):
+    runs = Runs(OWN[3], tmp_path, "--model.evaluation.num_samples", "5", "--run.test", "true")
+    without, save = runs.fit("without"), LastCheckpoint.on_validation_end
+
+    def killed(last, *arguments):
+        save(last, *arguments)
+        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "wandb-core"], check=False)
+
+    monkeypatch.setattr(LastCheckpoint, "on_validation_end", killed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        folder = runs.fit("killed", "--wandb.mode", "offline")
+    (said,) = of_wandb(caught)
+    (logged,) = folder.glob("wandb/offline-run-*")
+    assert said.startswith("W&B has failed (")
+    assert str(folder / "metrics.csv") in said
+    assert said.endswith(f"wandb sync {logged}")
+    assert differences(without, folder) == []
+    figures = [json.loads((run / "results.json").read_text())["metrics"] for run in (without, folder)]
+    one, other = ({name: figure for name, figure in part.items() if figure["unit"] != "s"} for part in figures)
+    assert one == other
+
+
+def test_once_wandb_has_failed_it_is_left_alone(own_service, tmp_path, monkeypatch):
+    logger = WandbLog(tmp_path, offline=True, project="p")
+    logger.log_metrics({"loss": 2.0}, step=1)
+    calls = []
+
+    def full(*arguments, **options):
+        calls.append(arguments)
+        raise OSError("No space\nleft on device")
+
+    monkeypatch.setattr(type(logger.experiment), "log", full)
+    with pytest.warns(UserWarning, match=r"W&B has failed \(OSError: No space left on device\)"):
+        logger.log_metrics({"loss": 1.0}, step=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logger.log_metrics({"loss": 0.0}, step=3)
+        logger.log_hyperparams({"a": 1})
+        logger.log_image("picture", ["nowhere.png"])
+        logger.experiment.log({"b": 2})
+        logger.finalize("success")
+        finish_wandb()
+    assert len(calls) == 1
+
+
+def test_where_wandb_cannot_write_the_run_goes_on(own_service, tmp_path):
+    (tmp_path / "wandb").write_text("")
+    logger = WandbLog(tmp_path, offline=True, project="p")
+    with pytest.warns(UserWarning, match=r"W&B has failed \(NotADirectoryError: "):
+        logger.log_metrics({"loss": 2.0}, step=1)
+
+
+def test_a_run_without_a_network_is_logged_offline_and_says_how_to_upload_it(own_service, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "WAIT", 1.0)
+    begun = time.monotonic()
+    logger = WandbLog(tmp_path / "id", offline=False, project="p")
+    with pytest.warns(UserWarning, match="cannot be reached") as caught:
+        logger.log_metrics({"loss": 2.0}, step=1)
+    finish_wandb()
+    assert time.monotonic() - begun < 10
+    (said,) = of_wandb(caught)
+    (logged,) = tmp_path.glob("id/wandb/offline-run-*")
+    assert said.startswith("W&B's server cannot be reached (")
+    assert said.endswith(f"wandb sync {logged}")

@@ -1,0 +1,1 @@
+"""Runs of hours: what is looked for rather than asserted."""
