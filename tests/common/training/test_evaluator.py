@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 import pytest
+import torch
 
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.report import Report
