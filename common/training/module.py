@@ -1,6 +1,5 @@
 """ConditionalELBO: the LightningModule that every CVAE of the suite derives from."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -127,19 +126,10 @@ class ConditionalELBO(Generation, LightningModule):
             return {"invariance": self.invariance(samples.z[0], samples.posterior, fields)}
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Batches of a plain DataLoader, (x, y) or x alone, as `Batch`: y are the model's conditions in their order.
-
-        In training it comes before anything is drawn for a step, so that torch's generators are seeded here.
-        """
+        """Seeds torch's generators in training, before a step draws anything; takes batches of a plain DataLoader."""
         if self._trainer is not None and self._trainer.training:
-            seed_step(self.noise_seed, self._trainer)
-        if isinstance(batch, Batch):
-            return batch
-        batch = as_batch(batch, list(self.condition.attributes))
-        found = list(batch.x.shape[1:])
-        if self.shape is not None and found != list(self.shape):
-            raise ValueError(f"an example of the DataLoader has the shape {found}, the model's {list(self.shape)}")
-        return batch.replace(condition=self.condition.parse(batch.condition))
+            self.noise_seed = seed_step(self.noise_seed, self._trainer)
+        return batch if isinstance(batch, Batch) else _of_plain_loader(batch, self)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; logs it beside the ELBO."""
@@ -192,11 +182,6 @@ class ConditionalELBO(Generation, LightningModule):
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         return [] if any(isinstance(callback, Evaluator) for callback in callbacks) else [Evaluator(self.evaluation)]
 
-    def on_fit_start(self) -> None:
-        """Chooses the seed of the training's noise, unless a checkpoint has it."""
-        if self.noise_seed is None:
-            self.noise_seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the noise of a stored training."""
         self.noise_seed = checkpoint.get("noise_seed")
@@ -244,3 +229,16 @@ class ConditionalELBO(Generation, LightningModule):
             ValueError: if the file is not a checkpoint of the suite, or lacks what rebuilds the model.
         """
         return rebuild(cls, Path(checkpoint_path), map_location, arguments)
+
+
+def _of_plain_loader(batch: Any, model: ConditionalELBO) -> Batch:
+    """A batch of a plain DataLoader, (x, y) or x alone, as `Batch`: y are the model's conditions in their order.
+
+    Raises:
+        ValueError: for another shape of x, or conditions that the model does not know.
+    """
+    read = as_batch(batch, list(model.condition.attributes))
+    found = list(read.x.shape[1:])
+    if model.shape is not None and found != list(model.shape):
+        raise ValueError(f"an example of the DataLoader has the shape {found}, the model's {list(model.shape)}")
+    return read.replace(condition=model.condition.parse(read.condition))

@@ -4,16 +4,29 @@ A resumed training therefore draws what it would have drawn, and nothing that dr
 validation, changes a training.
 """
 
+import os
+
 import torch
 from lightning.pytorch import Trainer
 
 MASK = 2**64 - 1
 
 
-def seed_step(seed: int | None, trainer: Trainer) -> None:
-    """Seeds torch's generators for the next training batch."""
+def seed_step(seed: int | None, trainer: Trainer) -> int:
+    """Seeds torch's generators for the next training batch.
+
+    Args:
+        seed: seed of the training's noise; None takes the one that `seed_everything` has set, or torch's.
+        trainer: the trainer, which knows the batch and the process.
+
+    Returns:
+        The seed.
+    """
+    if seed is None:
+        seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
     batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-    torch.manual_seed(mixed(mixed(mixed(seed or 0) + batch) + trainer.global_rank))
+    torch.manual_seed(mixed(mixed(mixed(seed) + batch) + trainer.global_rank))
+    return seed
 
 
 def mixed(number: int) -> int:
