@@ -279,8 +279,10 @@ class SuiteCLI(LightningCLI):
         self.claim = Claim(self.folder, fresh=not own)
         if self.start.resumes:
             for logger in self.trainer.loggers if self.trainer.is_global_zero else ():
-                if isinstance(logger, MetricsCSV):
-                    logger.keep(self.start.checkpoint.get(METRICS, 0))
+                if isinstance(logger, MetricsCSV) and METRICS in self.start.checkpoint:
+                    removed = logger.keep(self.start.checkpoint[METRICS])
+                    if removed:
+                        rank_zero_info(f"metrics.csv: {removed:,} rows after the checkpoint go, and are written again")
             rank_zero_info(f"going on with {self.folder} from {self.start.path}")
         elif self.start.weights_alone:
             rank_zero_info(f"a new run, {self.folder}, from the weights of {self.start.path}")

@@ -236,9 +236,11 @@ class MetricsCSV(CSVLogger):
         """Number of rows so far; other processes than the first write none."""
         return self.experiment.rows if isinstance(self.experiment, _AppendingWriter) else 0
 
-    def keep(self, rows: int) -> None:
-        """Keeps the first rows alone, which precede a checkpoint."""
-        self.experiment.rewrite(self.experiment.read()[:rows])
+    def keep(self, rows: int) -> int:
+        """Keeps the first rows alone, which precede a checkpoint; how many others there were."""
+        every = self.experiment.read()
+        self.experiment.rewrite(every[:rows])
+        return max(len(every) - rows, 0)
 
 
 class _AppendingWriter(_ExperimentWriter):

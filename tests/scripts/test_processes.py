@@ -50,7 +50,8 @@ def test_every_parameter_takes_part_in_the_steps_of_two_processes(own, run_scrip
         options += ["--model.evaluation.nll_examples", "null"]
     run_script(f"scripts/train_{own.modality}.py", "fit", *options, *TWO)
     (folder,) = (tmp_path / "runs" / own.modality).glob("*/*")
-    _figures_of_both(folder, request.getfixturevalue(f"train_{own.modality}"), options)
+    figures = _figures_of_both(folder, request.getfixturevalue(f"train_{own.modality}"), options)
+    assert figures["test/elbo"]["n"] > 1
 
 
 @pytest.mark.parametrize(
