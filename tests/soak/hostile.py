@@ -7,7 +7,6 @@ Code that is run leaves a mark, and so does the module `stranger`, which lies on
 attempt has a process of its own. WORK/attempts.jsonl has a line for each, and a later call goes on after the last one.
 """
 
-import argparse
 import builtins
 import copy
 import functools
@@ -44,6 +43,7 @@ from common.training.tracking import git_revision
 from scripts import evaluate, generate, impute
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs
+from tests.soak.arguments import soak_arguments
 from tests.soak.table import write_row
 
 SECONDS = 60  # that an attempt may take
@@ -419,14 +419,8 @@ def summary(done: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Attempts what is left, and writes the row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--attempt", type=int, help="this one alone")
-    parser.add_argument("--work", type=Path, default=Path("runs/soak/hostile"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = soak_arguments(__doc__, "runs/soak/hostile", minutes=60, one="attempt")
     end = time.monotonic() + 60 * arguments.minutes
-    arguments.work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         lab = Lab(folder)

@@ -6,7 +6,6 @@ A run is determined by the seed and its number. WORK/runs.jsonl has a line for e
 the last one; docs/reliability/kills.json is written from all lines.
 """
 
-import argparse
 import copy
 import itertools
 import json
@@ -29,6 +28,7 @@ import torch
 from common.training.tracking import git_revision
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs, differences, leftovers, results_of
+from tests.soak.arguments import soak_arguments
 from tests.soak.table import write_row
 
 VARIANTS = {
@@ -245,16 +245,8 @@ def summary(cases: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Runs what is missing, and writes the row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--case", type=int, help="this run alone, whose folder stays")
-    parser.add_argument("--work", type=Path, default=Path("runs/soak/kills"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = soak_arguments(__doc__, "runs/soak/kills", minutes=60, runs=100)
     end = time.monotonic() + 60 * arguments.minutes
-    arguments.work.mkdir(parents=True, exist_ok=True)
     name = f"kills-{zlib.crc32(str(arguments.work.resolve()).encode()):08x}"
     whole = References(name)
     if arguments.case is not None:

@@ -6,7 +6,6 @@ WORK/seed-S.jsonl has a line for each run, and a later call goes on after the la
 is written from all lines.
 """
 
-import argparse
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from common.training.checkpoint_io import numbers_of
 from common.training.tracking import git_revision
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs, wait_for
+from tests.soak.arguments import soak_arguments
 from tests.soak.table import write_row
 
 PLACES = ("data", "validation data", "weight", "gradient", "loss", "average", "optimiser", "buffer")
@@ -205,20 +205,12 @@ def summary(cases: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Runs what is missing, and writes the row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=96)
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--case", type=int, help="this run alone")
-    parser.add_argument("--work", type=Path, default=Path("runs/soak/non_finite"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = soak_arguments(__doc__, "runs/soak/non_finite", minutes=15, runs=96)
     end = time.monotonic() + 60 * arguments.minutes
     root = Path(tempfile.gettempdir()) / f"non-finite-{zlib.crc32(os.fspath(arguments.work.resolve()).encode()):08x}"
     if arguments.case is not None:
         print(json.dumps(attempt(arguments.case, arguments.seed, root), indent=1))
         return
-    arguments.work.mkdir(parents=True, exist_ok=True)
     lines = arguments.work / f"seed-{arguments.seed}.jsonl"
     cases = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     while len(cases) < arguments.runs and time.monotonic() < end:
