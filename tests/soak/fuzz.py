@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import io
 import json
 import multiprocessing
 import os
 import random
-import re
 import resource
 import shutil
 import sys
@@ -25,13 +23,10 @@ import tempfile
 import time
 import traceback
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import product
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -65,6 +60,8 @@ from modalities.text.data import TextFiles
 from modalities.text.files import TextFormat
 from modalities.text.networks.architectures import Compact
 from modalities.text.tokenizer import Tokenizer
+from tests.soak.mutations import mutated
+from tests.soak.valid_files import SENTENCES, valid_files, valid_images, valid_sounds
 
 ALLOWED = (ValueError, FileNotFoundError, ImportError)  # and their message names the file
 SECONDS = 20.0  # an attempt may take
@@ -74,282 +71,6 @@ CASES = 500  # after which a worker is replaced
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "soundfile", "openpyxl", "pyyaml")
 SHARES = (0.3, 0.3)
 FEATURES = LogMel(sample_rate=8000, samples=2048, n_fft=256, hop=128, mels=8, high=4000.0)
-
-
-# Mutations: each takes the bytes of a file, those of all files, and a source of chance.
-def _flipped(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    result = bytearray(content)
-    for _i in range(chance.choice((1, 1, 2, 4, 16)) if result else 0):
-        result[chance.randrange(len(result))] ^= 1 << chance.randrange(8)
-    return bytes(result)
-
-
-def _inserted(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    place = chance.randrange(len(content) + 1)
-    new = chance.choice((chance.randbytes(chance.randint(1, 16)), b"\0", b'"', b"\n", b"\r", b",", b"\xff\xfe", b"{["))
-    return content[:place] + new + content[place:]
-
-
-def _deleted(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    place = chance.randrange(len(content) + 1)
-    return content[:place] + content[place + chance.choice((1, 2, 4, 16, 64)) :]
-
-
-def _truncated(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    return content[: chance.choice((chance.randrange(len(content) + 1), len(content) - chance.randint(1, 8), 0))]
-
-
-def _duplicated(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    start = chance.randrange(len(content) + 1)
-    end = min(len(content), start + chance.choice((4, 64, 1024)))
-    return content[:end] + content[start:end] * chance.choice((1, 2, 50)) + content[end:]
-
-
-def _spliced(content: bytes, files: dict[str, bytes], chance: random.Random) -> bytes:
-    other = files[chance.choice(sorted(files))]
-    start, length = chance.randrange(len(other) + 1), chance.choice((8, 64, 512))
-    piece = chance.choice((other[:length], other[start : start + length]))
-    place = chance.choice((0, chance.randrange(len(content) + 1)))
-    return content[:place] + piece + content[place + chance.choice((0, len(piece))) :]
-
-
-def _numbered(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    """Another number in the header or in the trailer."""
-    size = chance.choice((1, 2, 4, 8))
-    number = chance.choice((0, 1, 2 ** (8 * size) - 1, 2 ** (8 * size - 1), 2 ** (8 * size - 1) - 1, 255, 65535, 2**20))
-    new = (number % 2 ** (8 * size)).to_bytes(size, chance.choice(("little", "big")))
-    place = chance.randrange(min(64, len(content)) + 1)
-    place = chance.choice((place, max(0, len(content) - size - place)))
-    return content[:place] + new + content[place + size :]
-
-
-def _random(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    kept = chance.choice((0, 4, 16, 64))
-    return content[:kept] + chance.randbytes(chance.choice((0, 1, 100, 2000)))
-
-
-def _encoded(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    text = content.decode("latin-1")
-    end = chance.choice(("\n", "\r\n", "\r", "\n\n"))
-    encoding = chance.choice(("utf-16", "utf-16-le", "utf-32", "latin-1", "utf-8-sig", "cp500", "utf-8"))
-    return f"{chance.choice(('', 'ü', chr(0x2028)))}{text}".replace("\n", end).encode(encoding, "replace")
-
-
-WORDS = (
-    "1e309", "-1", "nan", "inf", "1_000", "٣", "9" * 5000, "0x10", "1,5", "1.234.567", "true", "null", '"', "[" * 5000,
-    "{}", "&a *a", "!!python/name:os.system x", "2020-01-01", "9999-99-99", "\u202e", "a/../../b", "\\ud83d", "\0",
-)  # fmt: skip
-
-
-def _reworded(content: bytes, _: dict[str, bytes], chance: random.Random) -> bytes:
-    """Another word in place of one."""
-    words = list(re.finditer(rb"[\w.+-]+", content))
-    if not words:
-        return content
-    word = chance.choice(words)
-    return content[: word.start()] + chance.choice(WORDS).encode() + content[word.end() :]
-
-
-MUTATIONS: tuple[Callable[[bytes, dict[str, bytes], random.Random], bytes], ...] = (
-    _flipped, _inserted, _deleted, _truncated, _duplicated, _spliced, _numbered, _random, _encoded, _reworded,
-)  # fmt: skip
-
-
-def mutated(name: str, files: dict[str, bytes], chance: random.Random) -> bytes:
-    """A file with one to three mutations; of a compressed one, perhaps of what is in it, with checksums that fit.
-
-    Args:
-        name: of the file.
-        files: bytes of all files by name.
-        chance: source of chance.
-    """
-
-    def mutate(content: bytes) -> bytes:
-        for _ in range(chance.choice((1, 1, 1, 2, 3))):
-            content = chance.choice(MUTATIONS)(content, files, chance)
-        return content
-
-    content = files[name]
-    if name.endswith(".gz") and chance.random() < 0.6:
-        return gzip.compress(mutate(gzip.decompress(content)), mtime=0)
-    if name.endswith(".xlsx") and chance.random() < 0.7:
-        return _zip_with(content, mutate, chance)
-    if name.endswith(".png") and chance.random() < 0.6:
-        return _png_with(content, mutate, chance)
-    return mutate(content)
-
-
-def _zip_with(content: bytes, mutate: Callable[[bytes], bytes], chance: random.Random) -> bytes:
-    """A ZIP archive with a mutated member, rather one that holds cells."""
-    sink = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as target:
-        names = source.namelist()
-        cells = [name for name in names if "sheet1" in name or "sharedStrings" in name or "workbook.xml" in name]
-        chosen, drop = chance.choice(chance.choice((names, cells))), chance.random() < 0.1
-        for name in names:
-            member = source.read(name)
-            if name != chosen or not drop:
-                target.writestr(zipfile.ZipInfo(name), mutate(member) if name == chosen else member)
-    return sink.getvalue()
-
-
-def _png_with(content: bytes, mutate: Callable[[bytes], bytes], chance: random.Random) -> bytes:
-    """A PNG with a mutated chunk, whose checksum fits."""
-    chunks, place = [], 8
-    while place < len(content):
-        length = int.from_bytes(content[place : place + 4], "big")
-        chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
-        place += 12 + length
-    chosen = chance.randrange(len(chunks))
-    result = [content[:8]]
-    for number, (kind, data) in enumerate(chunks):
-        data = mutate(data) if number == chosen else data
-        result += [len(data).to_bytes(4, "big"), kind, data, zlib.crc32(kind + data).to_bytes(4, "big")]
-    return b"".join(result)
-
-
-def valid_files() -> dict[str, bytes]:
-    """A small valid file of every format that is read, by name; the same whenever it is made."""
-    return {**_images(), **_sounds(), **_texts(), **_tables(), **_settings()}
-
-
-def _timeless_sound(content: bytes) -> bytes:
-    """A sound file without the time that WAV stores, and the serial number that OGG draws."""
-    if (place := content.find(b"PEAK")) > 0:
-        return content[: place + 12] + bytes(4) + content[place + 16 :]
-    pages = bytearray(content)
-    place = 0
-    while pages[place : place + 4] == b"OggS":
-        end = place + 27 + pages[place + 26] + sum(pages[place + 27 : place + 27 + pages[place + 26]])
-        pages[place + 14 : place + 18] = pages[place + 22 : place + 26] = bytes(4)
-        checksum = 0
-        for byte in pages[place:end]:
-            checksum ^= byte << 24
-            for _ in range(8):
-                checksum = (checksum << 1 ^ 0x04C11DB7 * (checksum >> 31)) & 0xFFFFFFFF
-        pages[place + 22 : place + 26] = checksum.to_bytes(4, "little")
-        place = end
-    return bytes(pages)
-
-
-def _timeless_workbook(content: bytes) -> bytes:
-    """A workbook without the times of its making."""
-    sink = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in source.namelist():
-            member = re.sub(rb"\d{4}-\d\d-\d\dT[\d:]{8}", b"2026-01-01T00:00:00", source.read(name))
-            target.writestr(zipfile.ZipInfo(name), member)
-    return sink.getvalue()
-
-
-def _images() -> dict[str, bytes]:
-    noise = np.random.default_rng(0)
-    colours, deep = noise.integers(0, 255, (12, 16, 3), np.uint8), noise.integers(0, 65535, (12, 16), np.uint16)
-    frames = [Image.fromarray(noise.integers(0, 255, (12, 16), np.uint8)) for _ in range(2)]
-    clear = Image.fromarray(noise.integers(0, 255, (12, 16, 4), np.uint8), "RGBA")
-    found: dict[str, bytes] = {}
-
-    def saved(name: str, image: Image.Image, kind: str, **options: Any) -> None:
-        sink = io.BytesIO()
-        image.save(sink, kind, **options)
-        found[name] = sink.getvalue()
-
-    image, grey = Image.fromarray(colours), Image.fromarray(deep)
-    saved("rgb.png", image, "PNG")
-    saved("clear.png", clear, "PNG")
-    saved("deep.png", grey, "PNG")
-    saved("palette.png", image.quantize(8), "PNG", transparency=0)
-    for name, kind in (
-        ("rgb.jpg", "JPEG"),
-        ("rgb.bmp", "BMP"),
-        ("rgb.webp", "WEBP"),
-        ("rgb.ppm", "PPM"),
-        ("rgb.tga", "TGA"),
-        ("rgb.pcx", "PCX"),
-    ):
-        saved(name, image, kind)
-    exif = Image.Exif()
-    exif[274] = 6
-    saved("exif.jpg", image, "JPEG", exif=exif, progressive=True)
-    saved("frames.gif", frames[0], "GIF", save_all=True, append_images=frames[1:])
-    saved("rgb.tif", image, "TIFF", compression="tiff_lzw")
-    saved("deep.tif", grey, "TIFF")
-    saved("pages.tiff", frames[0], "TIFF", save_all=True, append_images=frames[1:], compression="tiff_deflate")
-    for name, kind in (("rgb.jp2", "JPEG2000"), ("rgb.avif", "AVIF"), ("rgb.qoi", "QOI")):
-        with contextlib.suppress(KeyError, OSError):  # not in every build of Pillow
-            saved(name, image, kind)
-    return found
-
-
-def _sounds() -> dict[str, bytes]:
-    wave = np.random.default_rng(0).normal(0, 0.1, (12_000, 2)).astype(np.float32)
-    kinds = {
-        "sound.wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"), "long.wav": ("RF64", "PCM_24"),
-        "sound.flac": ("FLAC", "PCM_16"), "sound.ogg": ("OGG", "VORBIS"), "sound.opus": ("OGG", "OPUS"),
-        "sound.mp3": ("MP3", "MPEG_LAYER_III"), "sound.aiff": ("AIFF", "PCM_16"), "sound.au": ("AU", "ULAW"),
-        "sound.caf": ("CAF", "PCM_16"), "sound.w64": ("W64", "PCM_16"),
-    }  # fmt: skip
-    found = {}
-    for name, (kind, subtype) in kinds.items():
-        sink = io.BytesIO()
-        soundfile.write(sink, wave, 8000, format=kind, subtype=subtype)
-        found[name] = _timeless_sound(sink.getvalue())
-    return found
-
-
-SENTENCES = [" ".join(words) for words in product(("old", "new", "red"), ("cat", "dog"), ("sat", "ran", "is", "ate"))]
-
-
-def _texts() -> dict[str, bytes]:
-    table = pd.DataFrame({"text": SENTENCES, "style": ["a", "b", "c"] * 8, "age": range(24)})
-    lines = "\n".join(SENTENCES) + "\n"
-    found = {"lines.txt": lines.encode(), "lines.txt.gz": gzip.compress(lines.encode(), mtime=0)}
-    return found | {f"text{suffix}": content for suffix, content in _written(table).items()}
-
-
-def _tables() -> dict[str, bytes]:
-    noise = np.random.default_rng(0)
-    table = pd.DataFrame({
-        "height": noise.normal(170, 10, 24).round(1), "count": noise.poisson(30, 24), "sex": ["m", "f"] * 12,
-        "grade": noise.integers(1, 5, 24), "city": ["Rom", "Ulm", "Bern"] * 8, "paid": noise.lognormal(2, 2, 24),
-    })  # fmt: skip
-    table.loc[[3, 9], "height"] = np.nan
-    table.loc[[5], "city"] = None
-    found = {f"table{suffix}": content for suffix, content in _written(table).items()}
-    return found | {"german.csv": table.to_csv(index=False, sep=";", decimal=",").encode()}
-
-
-def _written(table: pd.DataFrame) -> dict[str, bytes]:
-    text, parquet = table.to_csv(index=False).encode(), io.BytesIO()
-    json_lines = table.to_json(orient="records", lines=True).encode()
-    table.to_parquet(parquet)
-    found = {
-        ".csv": text, ".csv.gz": gzip.compress(text, mtime=0), ".tsv": table.to_csv(index=False, sep="\t").encode(),
-        ".jsonl": json_lines, ".jsonl.gz": gzip.compress(json_lines, mtime=0), ".parquet": parquet.getvalue(),
-    }  # fmt: skip
-    with contextlib.suppress(ImportError):  # openpyxl is an extra
-        sink = io.BytesIO()
-        table.to_excel(sink, index=False)
-        found[".xlsx"] = _timeless_workbook(sink.getvalue())
-    return found
-
-
-def _settings() -> dict[str, bytes]:
-    names = [f"{kind}/{number}" for kind in "ab" for number in range(8)]
-    images = "file,kind,age\n" + "".join(f"{name}.png,{name[0]},{name[2:]}.5\n" for name in names)
-    sounds = images.replace(".png", ".wav")
-    schema = (
-        "height: continuous\ncount: {kind: count, family: poisson}\nsex: binary\npaid: {kind: positive, lower: 0.0}\n"
-        "grade:\n  kind: ordinal\n  values: [1, 2, 3, 4]\n"
-    )
-    configuration = (
-        "data:\n  class_path: modalities.tabular.data.TableFile\n  init_args:\n    root: companion.csv\n    rate: 0.3\n"
-        "    shares: [0.1, 0.2]\n    drop: [city]\nsubset:\n  examples: 5\n"
-    )
-    return {
-        "images.csv": images.encode(), "sounds.csv": sounds.encode(), "schema.yaml": schema.encode(),
-        "data.yaml": configuration.encode(),
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -423,7 +144,12 @@ class Fuzz:
         def named(*starts: str) -> tuple[str, ...]:
             return tuple(name for name in self.files if name.startswith(starts))
 
-        images, sounds, texts, tables = tuple(_images()), tuple(_sounds()), named("text."), named("table.", "german.")
+        images, sounds, texts, tables = (
+            tuple(valid_images()),
+            tuple(valid_sounds()),
+            named("text."),
+            named("table.", "german."),
+        )
         root, (image, sound, text, table) = self.folder, _models(self.files)
         return [
             Target("image data", images, self._image_data, "images/a"),

@@ -181,8 +181,11 @@ def attempt(number: int, seed: int, whole: "References") -> Case:
             case.differences += [f"left behind: {path.name}" for path in leftovers(folder)]
             if not case.differences:
                 shutil.rmtree(folder)
-    except Exception:
-        case.differences.append(traceback.format_exc(limit=4))
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]  # without paths, which the row would show
+        case.differences.append(
+            f"{type(error).__name__} in {place.name}, line {place.lineno} of {Path(place.filename).name}"
+        )
     case.seconds = round(time.monotonic() - begun, 1)
     return case
 
