@@ -127,11 +127,19 @@ def tidy(labels: Sequence[str | None], name: str) -> tuple[list[str | None], lis
 
 
 def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torch.Tensor) -> dict[str, Attribute]:
-    """The attributes with the statistics of the training rows in the continuous ones."""
-    return {
-        name: Continuous.fit(fields[name][train]) if isinstance(attribute, Continuous) else attribute
-        for name, attribute in attributes.items()
-    }
+    """The attributes with the statistics of the training rows in the continuous ones.
+
+    Raises:
+        ValueError: naming a condition that no training row has.
+    """
+    result = dict(attributes)
+    for name, attribute in attributes.items():
+        if isinstance(attribute, Continuous):
+            try:
+                result[name] = Continuous.fit(fields[name][train])
+            except ValueError as error:
+                raise ValueError(f"condition {name}: {error}") from None
+    return result
 
 
 def text_of(value: object) -> str:

@@ -1,5 +1,6 @@
 """DataModules from the configuration of a run or from command-line options."""
 
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
+from common.command_line import one_line
 from common.configurable import check_trusted
 from common.data.datamodule import ConditionalDataModule
 from common.data.subset import Subset
@@ -46,16 +48,20 @@ def data_from_configuration(
             raise FileNotFoundError(f"{configuration} does not exist: name the configuration of the data with --config")
         try:
             content = yaml.safe_load(configuration.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{configuration} is no YAML: {error}") from error
     if not isinstance(content, Mapping) or "data" not in content:
         raise ValueError(f"{configuration} configures no data: it needs a section `data` with a class_path")
     if content is configuration:  # that of a checkpoint, which may be a stranger's
         check_trusted(content)
     parser = _parser()
-    parts: Any = parser.instantiate(
-        parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
-    )
+    try:
+        parts: Any = parser.instantiate(
+            parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
+        )
+    except (ArgumentError, TypeError, ValueError, AttributeError) as error:
+        source = configuration if isinstance(configuration, Path) else "the configuration of the checkpoint"
+        raise ValueError(f"{source}: {one_line(error)}") from error
     if terms is not None:
         parts.data.adopt(terms)
     parts.subset.take_from(parts.data)
