@@ -5,6 +5,7 @@ import difflib
 import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -49,6 +50,11 @@ def run_training(name: str, main: Callable[[], object]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted")
+    except SystemExit as ending:
+        if type(ending).__name__ == "SIGTERMException":  # Lightning's, which has no status: it would count as success
+            print(f"{name}: stopped by SIGTERM", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        raise
     except Exception as error:
         # Lightning's and torch's complaints about a configuration are RuntimeErrors or derive from Exception alone.
         mistake = (

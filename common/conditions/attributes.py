@@ -5,11 +5,11 @@ A missing value is -1 for a category and NaN for a number.
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.configurable import Configurable
@@ -86,7 +86,7 @@ class Categorical(Attribute):
         return torch.tensor([self._shares(text) for text in texts])
 
     def _shares(self, text: str) -> list[float]:
-        shares = dict.fromkeys(self.values, 0.0)
+        shares: dict[str, float] = {}
         for part in [f"{text}:1"] if text in self.values else text.split(","):
             name, _, share = part.strip().rpartition(":")
             self.parse(name)
@@ -94,12 +94,12 @@ class Categorical(Attribute):
                 number = float(share)
             except ValueError:
                 number = float("nan")
-            if not 0 <= number <= 1 or shares[name]:
+            if not 0 <= number <= 1 or name in shares:
                 raise ValueError(f"{text!r}: a mixture has each value once with a share from 0 to 1, as in a:0.7,b:0.3")
             shares[name] = number
         if abs(sum(shares.values()) - 1) > 1e-3:
             raise ValueError(f"{text!r}: the shares of a mixture sum to 1, not to {sum(shares.values()):g}")
-        return list(shares.values())
+        return [shares.get(value, 0.0) for value in self.values]
 
     def missing(self, field: Tensor) -> Tensor:
         """True at -1; a mixture is not missing."""
@@ -136,13 +136,13 @@ class Continuous(Attribute):
         """The number; one outside of the range of training is warned of."""
         seen = f"seen in training: {self.low:g} to {self.high:g}"
         try:
-            number = float(text)
+            number = torch.tensor(float(text), dtype=torch.float32).item()  # as the range, and the field, are stored
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
             raise ValueError(f"{text!r} is not a number ({seen})")
         if not self.low <= number <= self.high:
-            rank_zero_warn(f"the condition {text} lies outside of what the model knows ({seen})", category=UserWarning)
+            warnings.warn(f"the condition {text} lies outside of what the model knows ({seen})", stacklevel=2)
         return number
 
     def tensor(self, values: Sequence[float]) -> Tensor:

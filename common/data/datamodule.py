@@ -83,7 +83,7 @@ class ConditionalDataModule(LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """What the data taught the model, and the data's fingerprint, as plain data for a checkpoint."""
         learned = {name: to_config(getattr(self, name)) for name in self.learned}
-        return {"fingerprint": self.fingerprint, "content": self.whole.content(), "learned": learned}
+        return {"fingerprint": self.fingerprint, "content": self.content, "learned": learned}
 
     def load(self) -> Examples:
         """The whole data set. Called once per process, by one process at a time."""
@@ -189,6 +189,11 @@ class ConditionalDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """Hash of the whole data and its splits."""
         return self.whole.fingerprint()
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of the examples and their conditions, whatever their splits."""
+        return self.whole.content()
 
     def details(self) -> list[str]:
         """What else was read, or left out and why, a line each."""

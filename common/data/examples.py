@@ -62,9 +62,11 @@ class Examples:
         return Batch(self.x[rows], {name: values[rows] for name, values in self.fields.items()})
 
     def content(self) -> str:
-        """Hash of up to 10,000 examples spread over all, whatever their splits and conditions."""
+        """Hash of the conditions, and of up to 10,000 examples spread over all, whatever the splits."""
         rows = torch.arange(0, len(self.x), max(1, len(self.x) // 10_000))
         digest = hashlib.sha256(repr(self.x.shape).encode())
+        for name in sorted(self.fields):
+            digest.update(name.encode() + self.fields[name].contiguous().numpy().tobytes())
         digest.update(self.x[rows].contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 

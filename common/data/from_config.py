@@ -52,13 +52,12 @@ def data_from_configuration(
             raise ValueError(f"{configuration} is no YAML: {error}") from error
     if not isinstance(content, Mapping) or "data" not in content:
         raise ValueError(f"{configuration} configures no data: it needs a section `data` with a class_path")
+    sections = {name: content[name] for name in ("data", "subset") if name in content}
     if content is configuration:  # that of a checkpoint, which may be a stranger's
-        check_trusted(content)
+        check_trusted(sections)
     parser = _parser()
     try:
-        parts: Any = parser.instantiate(
-            parser.parse_object({name: content[name] for name in ("data", "subset") if name in content})
-        )
+        parts: Any = parser.instantiate(parser.parse_object(sections))
     except (ArgumentError, TypeError, ValueError, AttributeError) as error:
         source = configuration if isinstance(configuration, Path) else "the configuration of the checkpoint"
         raise ValueError(f"{source}: {one_line(error)}") from error

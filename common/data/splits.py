@@ -61,6 +61,8 @@ def few(splits: dict[Split, Tensor], limit: int | None) -> tuple[Tensor, dict[Sp
     else:
         counts = {name: min(len(rows), max(1, limit * len(rows) // len(every))) for name, rows in splits.items()}
         counts["train"] = min(len(splits["train"]), limit - counts["val"] - counts["test"])
+        if counts["train"] < 1:
+            raise ValueError(f"{limit} examples leave none to train on, beside {counts['val']} and {counts['test']}")
         kept = {
             name: rows[torch.arange(counts[name]) * len(rows) // max(counts[name], 1)] for name, rows in splits.items()
         }

@@ -82,7 +82,7 @@ def _translated(name: str, field: Tensor, own: Attribute, known: Attribute, exte
             f"{', '.join(known.values)}; the data has: {', '.join(own.values)}. Say which is which with --data.map "
             f"{unknown[0]}={_closest(unknown[0], known.values)} (several: '[a=b,c=d]'){TRAIN}"
         )
-    extended = Categorical([*known.values, *unknown])
+    extended = Categorical([*known.values, *unknown], known.untrained)
     positions = torch.tensor([*(extended.values.index(value) for value in own.values), -1])
     return positions[field.long()], extended  # -1, a missing category, indexes the last position
 

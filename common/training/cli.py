@@ -291,7 +291,7 @@ class SuiteCLI(LightningCLI):
         """Tests the best checkpoint, unless `run.test` is false; the last one if training ended before a validation."""
         if self.signals is not None and self.signals.received is not None:
             self.signals.stop()
-        path = self.best.best_model_path or (self.last.path if self.last.path.exists() else None)
+        path = next((path for path in (self._best_of_folder(), self.last.path) if path.exists()), None)
         if not path:
             rank_zero_info("no checkpoint was saved, so that there is nothing to test")
         if self._get(self.config_init, "run").test and path:
@@ -337,7 +337,7 @@ class SuiteCLI(LightningCLI):
         predictions: Any = self.trainer.predict(**kwargs)
         parts = of_all_processes([{name: value.cpu() for name, value in part.items()} for part in predictions or []])
         if self.trainer.is_global_zero:
-            content, stored = self.datamodule.whole.content(), self.start.checkpoint.get("data", {})
+            content, stored = self.datamodule.content, self.start.checkpoint.get("data", {})
             assert self.start.path is not None
             own = content == stored.get("content") and self.start.path.resolve() == self._best_of_folder()
             model = hashlib.sha256(self.start.path.read_bytes()).hexdigest()[:8]

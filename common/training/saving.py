@@ -67,11 +67,6 @@ class LastCheckpoint(Checkpoint):
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.save(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves what has been trained since the last validation."""
-        if trainer.global_step > self.saved_step:
-            self.save(trainer)
-
     def due(self, trainer: Trainer) -> bool:
         """Whether it is time to save within an epoch."""
         return time.monotonic() - self._saved_at >= 60 * self.minutes and trainer.global_step > self.saved_step
@@ -103,6 +98,12 @@ class BetweenSteps(Callback):
         """Saves if it is time to."""
         if self.last.due(trainer):
             self.save(trainer, batch_idx)
+
+    # Before all other callbacks: weight averaging then puts its averages in the place of the weights.
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what has been trained since the last validation."""
+        if trainer.global_step > self.last.saved_step:
+            self.last.save(trainer)
 
     def save(self, trainer: Trainer, batch_idx: int) -> bool:
         """Saves before a batch, and whether it could: gradients that are still accumulated would be lost."""

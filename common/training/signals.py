@@ -57,7 +57,7 @@ class StopSignals(Callback):
         """Leaves the signals to what caught them before."""
         if threading.current_thread() is threading.main_thread():
             for number, former in self._former.items():
-                signal.signal(number, former)
+                signal.signal(number, signal.SIG_DFL if former is None else former)
         self._former = {}
 
     def _receive(self, number: int, frame: Any) -> None:
@@ -65,7 +65,7 @@ class StopSignals(Callback):
             self._say(f"{signal.Signals(number).name} again: stopped at once")
             raise Stopped(number)
         self.received = number
-        self._say(f"{signal.Signals(number).name}: the training is saved and stopped after this step; again: at once")
+        self._say(f"{signal.Signals(number).name}: stops after this step, saved; again: at once")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Catches the signals in place of Lightning, whose own handlers neither save nor fail."""
@@ -75,8 +75,7 @@ class StopSignals(Callback):
         """Stops, if a signal has arrived in any process."""
         self.step = trainer.global_step
         if trainer.world_size > 1 and batch_idx % ASKED == 0:
-            number = torch.tensor(self.received or 0, device=pl_module.device)
-            received = int(trainer.strategy.reduce(number, reduce_op="max"))
+            received = self._of_any(trainer, pl_module)
         else:
             received = (self.received or 0) if trainer.world_size == 1 else 0
         if not received:
@@ -85,6 +84,24 @@ class StopSignals(Callback):
         if self.last.saved_step != trainer.global_step and not self.last.between.save(trainer, batch_idx):
             return  # the next step can be saved
         self.stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Agrees with the other processes on whether the training was stopped, before a test that they share."""
+        if trainer.world_size > 1:
+            self.received = self._of_any(trainer, pl_module) or None
+
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        """Ends the test that follows a training."""
+        if self.received is not None:
+            self._say(
+                f"stopped by {signal.Signals(self.received).name} in the test: the training is saved, test it again"
+            )
+            raise Stopped(self.received)
+
+    def _of_any(self, trainer: Trainer, pl_module: LightningModule) -> int:
+        """The signal that any of the processes has received; 0 if none has."""
+        number = torch.tensor(self.received or 0, device=pl_module.device)
+        return int(trainer.strategy.reduce(number, reduce_op="max"))
 
     def stop(self) -> None:
         """Says where the training is saved and how to go on, and ends the process.

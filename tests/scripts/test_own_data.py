@@ -280,3 +280,17 @@ def test_a_checkpoint_of_another_modality_is_refused(trained, tmp_path):
             other([words[0], *table.options, "--data.root", str(data), words[1], str(trained.best)])
     with pytest.raises(ValueError, match="is a ImageCVAE, not a TabularCVAE"):
         TabularCVAE.load_from_checkpoint(trained.best)
+
+
+def test_a_class_without_a_training_example_does_not_keep_a_run_from_going_on(tmp_path):
+    own = OWN[0]
+    for split, kinds in (("train", KINDS), ("val", KINDS), ("test", {**KINDS, "noise": "strange"})):
+        own.write(tmp_path / "data" / split, kinds, 12)
+    main = importlib.import_module("scripts.train_image").main
+    known = [*own.options, "--data.root", str(tmp_path / "data"), "--run.root", str(tmp_path / "runs")]
+    cli = main(["fit", *known, "--trainer.max_epochs", "1", "--run.id", "first"])
+    assert cli.datamodule.attributes["class"].untrained == ("strange",)
+    last = str(cli.folder / "checkpoints" / "last.ckpt")
+    again = main(["fit", *known, "--trainer.max_epochs", "2", "--ckpt_path", last])
+    assert again.trainer.current_epoch == 2
+    assert restore(last).model.condition.attributes["class"].untrained == ("strange",)

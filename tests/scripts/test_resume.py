@@ -6,6 +6,7 @@ import shutil
 import signal
 
 import pytest
+import torch
 
 from common.training.saving import LastCheckpoint
 from tests.scripts.own_data import OWN
@@ -88,3 +89,22 @@ def test_what_a_killed_run_has_left_half_written_is_dropped(tmp_path):
     runs.go_on(folder)
     assert differences(whole, folder) == []
     assert [path.name for path in folder.rglob("*.partial")] == ["mine.partial"]
+
+
+def test_the_last_weights_are_saved_and_not_their_averages_where_no_validation_follows(tmp_path):
+    runs = Runs(TABULAR, tmp_path, "--averaging", "0.9", "--trainer.limit_val_batches", "0")
+    saved = torch.load(runs.fit("run") / "checkpoints" / "last.ckpt", weights_only=True)
+    average, trained = saved["state_dict"], saved["current_model_state"]
+    assert any(not torch.equal(average[name], weight) for name, weight in trained.items())
+
+
+def test_a_signal_in_the_test_ends_it_with_a_status_that_is_not_0(tmp_path):
+    runs = Runs(
+        TABULAR, tmp_path, "--run.test", "true", "--data.batch_size", "1", "--model.evaluation.num_samples", "20000"
+    )
+    process = runs.in_a_process(lambda: runs.fit("tested", "--trainer.max_epochs", "1"))
+    wait_for(lambda: runs.folder("tested") and (runs.folder("tested") / "checkpoints" / "last.ckpt").exists())
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert not (runs.folder("tested") / "results.json").exists()

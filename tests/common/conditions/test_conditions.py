@@ -128,6 +128,12 @@ def test_a_number_outside_of_training_is_warned_of():
         assert AGE.parse("120") == 120
 
 
+def test_the_ends_of_the_range_lie_in_it(recwarn):
+    ends = torch.tensor([0.1, 0.3])
+    assert Continuous.fit(ends).parse("0.1") == ends[0].item()
+    assert not recwarn
+
+
 def test_a_mixture_mixes_the_embeddings():
     encoder = Embedding({"kind": KIND}).eval()
     cat, _, owl = encoder({"kind": torch.arange(3)}).vector
@@ -142,6 +148,7 @@ def test_a_mixture_mixes_the_embeddings():
     ("text", "message"),
     [
         ("cat:0.7,owl:0.2", r"the shares of a mixture sum to 1, not to 0\.9"),
+        ("cat:0,cat:1", "has each value once with a share from 0 to 1"),
         ("cat:0.5,cat:0.5", "has each value once with a share from 0 to 1"),
         ("cat:1.5,owl:-0.5", "has each value once with a share from 0 to 1"),
         ("cat:x,owl:1", "has each value once with a share from 0 to 1"),
