@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from common.batch import Batch
     from common.conditions.attributes import Fields
-    from common.model.files import FileFormat, OnLong, RowOptions, Scores, Work
+    from common.model.files import FileFormat, Scores, Work
     from common.model.latent_model import LatentModel
-    from common.training.restore import Restored
 
 SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
@@ -154,11 +154,13 @@ def score(arguments: argparse.Namespace) -> None:
 
         def nll(batch: Batch) -> Tensor:
             values: Tensor = -model.log_likelihood(batch.to(arguments.device), arguments.num_samples, arguments.seed)
+            if not values.isfinite().all():
+                raise ValueError(f"the model's NLL of {int((~values.isfinite()).sum())} examples is not finite")
             progress.update(len(batch))
             return values.cpu()
 
         if isinstance(files, RowFormat):
-            files = files.reading(row_options(restored, arguments.text_column, arguments.on_long or "error"))
+            files = files.reading(restored.row_options(arguments.text_column, arguments.on_long))
             scores = files.scored(model, files.files(arguments.inputs), condition, texts, nll)
         elif arguments.text_column or arguments.on_long:
             raise ValueError(f"{type(model).__name__} reads no text: leave out --text-column and --on-long")
@@ -180,14 +182,6 @@ def score(arguments: argparse.Namespace) -> None:
     print(f"NLL {figure.value:.3f}{error} {figure.unit} ({kind}), n = {figure.n} examples, {figure.estimator}")
     if arguments.out is not None:
         print(f"{scores.count} scores written to {arguments.out}")
-
-
-def row_options(restored: Restored, column: str | None, on_long: OnLong = "error") -> RowOptions:
-    """How files of texts are read: by the column that is named, or else that of the model's own data."""
-    from common.model.files import RowOptions
-
-    usual = restored.configuration.get("data", {}).get("init_args", {}).get("text")
-    return RowOptions(column, [usual] if usual else [], on_long)
 
 
 def scores_of_files(
@@ -230,11 +224,10 @@ def written_scores(scores: Scores, out: Path | None) -> tuple[pd.DataFrame, Tens
     import pandas as pd
     import torch
 
-    unfinished = None if out is None else out.with_name(f".{out.name}.partial")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    from common.paths import written_whole
+
     shown, values, written = pd.DataFrame(), [], 0
-    try:
+    with nullcontext() if out is None else written_whole(out) as unfinished:
         for part in scores.parts:
             table = pd.DataFrame(part)
             if written < SHOWN:
@@ -245,11 +238,6 @@ def written_scores(scores: Scores, out: Path | None) -> tuple[pd.DataFrame, Tens
             nll = torch.tensor(part["nll_nats"], dtype=torch.float64)
             values.append(nll[~nll.isnan()])
             written += len(table)
-        if out is not None and unfinished is not None:
-            unfinished.replace(out)
-    finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
     return shown, torch.cat(values)
 
 
@@ -272,7 +260,7 @@ def transfer(arguments: argparse.Namespace) -> None:
     if not isinstance(model, TextStyleCVAE) or not isinstance(data, TextData):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: transfer is for text")
     if isinstance(files, RowFormat):
-        files = files.reading(row_options(restored, arguments.text_column, arguments.on_long))
+        files = files.reading(restored.row_options(arguments.text_column, arguments.on_long))
     source = condition_fields(model, [f"{arguments.label}={arguments.source_style}"])
     target = condition_fields(model, [f"{arguments.label}={arguments.target_style}"])
     x = files.read(model, arguments.inputs)

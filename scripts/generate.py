@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from common.batch import Batch
     from common.conditions.attributes import Fields
     from common.model.abilities import WritesText
-    from common.model.files import FileFormat, OnLong, Work
+    from common.model.files import FileFormat, Work
     from common.model.generation import Generation
     from common.training.restore import Restored
     from modalities.audio.files import SoundFormat
@@ -142,14 +142,12 @@ def set_decoding(model: Generation, arguments: argparse.Namespace) -> WritesText
 
 def file_format(restored: Restored, arguments: argparse.Namespace) -> FileFormat:
     """The checkpoint's file format, with the command line's options of rows."""
-    from common.model.files import RowFormat, RowOptions
+    from common.model.files import RowFormat
 
     files = restored.files
     if not isinstance(files, RowFormat):
         return files
-    usual = restored.configuration.get("data", {}).get("init_args", {}).get("text")
-    on_long: OnLong = arguments.on_long or "error"
-    return files.reading(RowOptions(arguments.text_column, [usual] if usual else [], on_long))
+    return files.reading(restored.row_options(arguments.text_column, arguments.on_long))
 
 
 def read_inputs(

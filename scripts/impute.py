@@ -101,10 +101,12 @@ def impute(arguments: argparse.Namespace) -> None:
         say(f"no observed cell in {named(empty)}: filled from the whole table")
     draws = max(arguments.num, 200 if arguments.intervals is not None else 0)
     imputation = impute_rows([model], x, arguments.proposals, draws, arguments.seed, progress="imputing")
+    filled = []
     for target, cells in zip(targets, [imputation.point, *imputation.draws], strict=False):
-        with written_whole(target) as partial:
+        with written_whole(target) as partial:  # read again before it takes its place, which may be that of the input
             partial.write_bytes(source.filled(model.columns, cells))
-    print(f"{what_was_filled(source, targets[0])}, written to {targets[0]}")
+            filled.append(what_was_filled(source, partial, target))
+    print(f"{filled[0]}, written to {targets[0]}")
     if arguments.num:
         print(f"{arguments.num} imputations written to {targets[1]} and so on")
     if arguments.intervals is not None:
@@ -196,19 +198,30 @@ def known_columns(
     return table[known]
 
 
-def what_was_filled(source: Source, target: Path) -> str:
-    """How many of the empty cells are filled in the file that was written, and which are not."""
+def what_was_filled(source: Source, written: Path, target: Path) -> str:
+    """How many of the empty cells are filled in a file that was written, and which are not.
+
+    Args:
+        source: the table.
+        written: the file.
+        target: where it is to lie; the suffix tells its format.
+    """
+    import shutil
+    import tempfile
+
     from common.table_files import place
     from modalities.tabular.data.sources import source_of
 
-    written = source_of(target, source.dialect, dict(zip(source.names, source.table.columns, strict=True))).table
-    if written.shape != source.table.shape:
-        raise ValueError(f"{target} was written and has {len(written)} rows, not {len(source.table)}")
-    before, after = source.table.isna().to_numpy(), written.isna().to_numpy()
+    names = dict(zip(source.names, source.table.columns, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        table = source_of(Path(shutil.copy(written, Path(folder, target.name))), source.dialect, names).table
+    if table.shape != source.table.shape:
+        raise ValueError(f"{target} would have {len(table)} rows, not {len(source.table)}: it is not written")
+    before, after = source.table.isna().to_numpy(), table.isna().to_numpy()
     filled, left = int((before & ~after).sum()), after.nonzero()
     if not len(left[0]):
         return f"{filled} cells filled"
-    cells = [f"{place(written, row)} ({written.columns[column]})" for row, column in zip(*left, strict=True)]
+    cells = [f"{place(table, row)} ({table.columns[column]})" for row, column in zip(*left, strict=True)]
     return f"{filled} of {int(before.sum())} empty cells filled (still empty: {named(cells)})"
 
 

@@ -64,7 +64,7 @@ def files_below(root: Path, suffixes: Collection[str], kind: str) -> Found:
             file = Path(folder, name)
             if is_left_behind(name):
                 continue
-            if file.suffix.lower() in suffixes:
+            if name.lower().endswith(tuple(suffixes)):
                 found.files.append(file)
             else:
                 found.passed_over[file.suffix.lower() or "without a suffix"] += 1

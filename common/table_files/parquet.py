@@ -47,6 +47,8 @@ def parquet(path: Path) -> pd.DataFrame:
         if pa.types.is_decimal(schema.field(str(table.columns[position])).type):
             numbers = [float(cell) if isinstance(cell, Decimal) else float("nan") for cell in cells]
             table.isetitem(position, pd.Series(numbers, dtype="float64", index=cells.index).array)
+        elif pa.types.is_date(schema.field(str(table.columns[position])).type):
+            table.isetitem(position, pd.to_datetime(cells).array)
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     table.attrs["notes"] = [f"the index {', '.join(named)} of {path.name} is left out"] if named else []
     return table

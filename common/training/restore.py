@@ -10,7 +10,7 @@ from common.data.datamodule import ConditionalDataModule
 from common.data.from_config import data_from_configuration
 from common.data.terms import Terms
 from common.evaluation.report import Report
-from common.model.files import FileFormat
+from common.model.files import FileFormat, OnLong, RowOptions
 from common.training.checkpoint import model_of, read_checkpoint, terms_of
 from common.training.module import ConditionalELBO
 
@@ -56,6 +56,11 @@ class Restored:
     def report(self) -> Report:
         """The figures and media that only the modality has."""
         return self._part("report", Report)
+
+    def row_options(self, column: str | None, on_long: OnLong | None) -> RowOptions:
+        """How files of texts are read: by the column that is named, or else that of the model's own data."""
+        usual = self.configuration.get("data", {}).get("init_args", {}).get("text")
+        return RowOptions(column, [usual] if usual else [], on_long or "error")
 
     def _part(self, name: str, base: type[Part]) -> Part:
         """An instance of the class that the checkpoint names, or of the base where a plain `Trainer` wrote it.

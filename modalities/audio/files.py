@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from modalities.audio.signal.audio_files import (
     WRITTEN,
     decoded_seconds,
     read_sound,
+    reading_notes,
     sound_files,
     write_sound,
 )
@@ -59,7 +60,10 @@ class SoundFormat(FileFormat[AudioGenreCVAE]):
 
     def below(self, folder: Path) -> list[Path]:
         """All sound files below a folder."""
-        return sound_files(folder).files
+        found = sound_files(folder)
+        for note in reading_notes(found):
+            rank_zero_warn(note, category=UserWarning)
+        return found.files
 
     def write(self, model: AudioGenreCVAE, samples: Tensor, path: Path) -> None:
         """Writes samples [..., 1, mels, T] as one sound file with a suffix of `WRITTEN`, or as a folder of WAV files.
@@ -98,7 +102,7 @@ class SoundFormat(FileFormat[AudioGenreCVAE]):
         sources: list[tuple[Path, Path]] = []  # each with its place below the output folder
         for path in inputs:
             if path.is_dir():
-                sources += [(file, file.relative_to(path)) for file in sound_files(path).files]
+                sources += [(file, file.relative_to(path)) for file in self.below(path)]
             else:
                 sources.append((path, Path(path.name)))
         if single and len(sources) > 1:
@@ -123,10 +127,13 @@ class SoundFormat(FileFormat[AudioGenreCVAE]):
         """Where the clip, which is the whole file, starts, and its length as it was decoded."""
         return {"start_seconds": [0.0], "seconds": [decoded_seconds(path)]}
 
-    def scores(self, model: AudioGenreCVAE, path: Path, batch: Batch, nll: Tensor) -> Columns:
-        """The NLL, and that of a second."""
-        (seconds,) = self.rows(model, path, batch.x)["seconds"]
-        return {**super().scores(model, path, batch, nll), "nats_per_second": (nll.double() / seconds).tolist()}
+    def score_table(
+        self, model: AudioGenreCVAE, path: Path, batch: Batch, nll: Tensor, condition: Mapping[str, str]
+    ) -> Columns:
+        """As in the base, and the NLL of a second."""
+        table = super().score_table(model, path, batch, nll, condition)
+        pairs = zip(table["nll_nats"], table["seconds"], strict=True)
+        return {**table, "nats_per_second": [value / seconds for value, seconds in pairs]}
 
 
 def is_file(out: Path) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from common.table_files.limits import most_bytes
 
 PIXEL = 6  # bytes that a pixel counts as: $SUITE_MAX_MB 512 makes Pillow's own limit, 89 million pixels
-VERSION = 2  # of what follows; decoded images of another version are no longer taken from the cache
+VERSION = 3  # of what follows; decoded images of another version are no longer taken from the cache
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".qoi", ".jp2", ".j2k"),
@@ -117,6 +117,8 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, set[str]]:
         shown = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         assert shown is not None  # only a conversion in place returns nothing
         return shown, set()
+    if 2 in np.atleast_1d(getattr(image, "tag_v2", {}).get(339, 1)):
+        raise ValueError("it has signed values of 8 bits: save it with values from 0 to 255")
     if image.has_transparency_data:
         straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         layers = image.convert(straight).convert("RGBA")

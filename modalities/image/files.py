@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.evaluation.media import enlargement, image_grid
@@ -28,7 +29,10 @@ class ImageFormat(FileFormat[ImageCVAE]):
 
     def below(self, folder: Path) -> list[Path]:
         """All images below a folder."""
-        return image_files(folder).files
+        found = image_files(folder)
+        for note in found.notes():
+            rank_zero_warn(note, category=UserWarning)
+        return found.files
 
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
         """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""

@@ -33,6 +33,7 @@ FAMILIES: dict[Kind, tuple[Family, ...]] = {  # the first one is the default
     "categorical": ("categorical",),
 }
 DISCRETE: tuple[Kind, ...] = ("ordinal", "binary", "categorical")
+LARGEST = 1e18  # of an encoded number: its square is a float32
 MAX_ORDINAL = 10  # whole numbers with at most this many different values are ordinal
 MAX_CATEGORIES = 100
 MAX_COUNT = 1_000_000  # beyond, float32 rounds the log-probability of a count away, and whole numbers have a unit
@@ -129,7 +130,9 @@ class Column(Configurable):
             self._check(cells, numbers < 0, "is negative", source)
         if self.kind == "count":
             self._check(cells, (numbers < 0) | (numbers != np.round(numbers)) & ~missing, "is not a count", source)
-        return self.scaled(numbers)
+        x = self.scaled(numbers)
+        self._check(cells, np.abs(x) > LARGEST, "is too large a number beside those of training", source)
+        return x
 
     def _codes(self, cells: pd.Series, source: str, unseen: Unseen) -> np.ndarray:
         """Codes of a discrete column's cells."""
@@ -208,6 +211,8 @@ def _numbers(cells: pd.Series, dates: bool) -> np.ndarray:
         if pd.api.types.is_datetime64_any_dtype(cells.dtype):
             return np.full(len(cells), np.nan)
         return pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(cells.dtype):  # 2020, or a spreadsheet's 44000, is no date
+        return np.full(len(cells), np.nan)
     return ((_local(cells) - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=float)
 
 
@@ -220,14 +225,13 @@ def _local(cells: pd.Series) -> pd.Series:
 
 def text_of(value: object) -> str:
     """A cell as text; whole numbers that pandas stores as floats, because cells are empty, have no decimal point."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    text = str(value)
-    if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
-        return text[:-2]
-    return text
+    return str(value)
 
 
 def _typed(text: str, numeric: bool) -> object:

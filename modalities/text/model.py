@@ -259,7 +259,7 @@ class TextStyleCVAE(ConditionalELBO):
         """As in the base. DDP waits for the gradient of every parameter: those without a part in the step get zeros."""
         loss = super().training_step(batch, batch_idx)
         idle = self._idle()
-        return loss + 0.0 * torch.stack([parameter.sum() for parameter in idle]).sum() if idle else loss
+        return loss + torch.stack([parameter.flatten()[:0].sum() for parameter in idle]).sum() if idle else loss
 
     def on_after_backward(self) -> None:
         """The optimiser leaves these parameters alone, as it does on one process."""

@@ -81,7 +81,7 @@ def test_seconds_are_those_that_were_decoded(tmp_path):
     assert soundfile.info(file).duration < 2.0
     (row,) = SoundFormat().rows(model, file, x)["seconds"]
     assert row == pytest.approx(3.0, abs=0.15)
-    scores = SoundFormat().scores(model, file, Batch(x, {}), torch.tensor([600.0]))
+    scores = SoundFormat().score_table(model, file, Batch(x, {}), torch.tensor([600.0]), {})
     assert scores["nats_per_second"] == pytest.approx([600.0 / row])
 
 

@@ -221,3 +221,9 @@ def test_the_centre_of_the_wanted_proportions_is_cropped(tmp_path):
     wide, _ = decode(tmp_path / "wide.png", 10, 20, 1)  # five columns of black at each side
     assert wide[0].mean(0).tolist() == [0] * 5 + [255] * 10 + [0] * 5
     assert decode(tmp_path / "wide.png", 12, 12, 1)[1] == {"enlarged"}
+
+
+def test_signed_values_of_8_bits_are_refused(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    with pytest.raises(ValueError, match=r"a\.tif cannot be read as an image \(it has signed values of 8 bits"):
+        decode(tmp_path / "a.tif", 8, 8, 1)

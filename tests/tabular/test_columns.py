@@ -265,3 +265,17 @@ def test_a_censored_normal_is_normalised_and_has_the_moments_of_its_draws():
     assert draws.min() == 0
     assert (draws == 0).double().mean(0).tolist() == pytest.approx(mass.tolist(), abs=0.01)
     assert draws.mean(0).tolist() == pytest.approx(p.mean.tolist(), abs=0.02)
+
+
+def test_texts_that_look_like_numbers_stay_as_they_are():
+    column = fit_columns(pd.DataFrame({"v": ["1.0", "2.0", "beta", "1"]}))[0]
+    assert column.values == ("1", "1.0", "2.0", "beta")
+
+
+def test_numbers_are_no_dates_and_extreme_ones_are_named():
+    days = fit_columns(pd.DataFrame({"d": pd.date_range("2020-01-01", periods=5)}))[0]
+    with pytest.raises(ValueError, match="2020 is not a date"):
+        days.encode(pd.Series([2020]))
+    number = fit_columns(pd.DataFrame({"n": [0.5, 1.5, 2.5, -1.25]}))[0]
+    with pytest.raises(ValueError, match=r"1e\+39 is too large a number beside those of training"):
+        number.encode(pd.Series([1e39]))

@@ -314,11 +314,17 @@ def _filled_array(cells: Any, kind: Any, filling: Filling) -> Any:
         dictionary = pa.array(known, kind.value_type)
         return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=kind.ordered)
     if types.is_integer(kind):
-        new = [round(float(value)) for value in new]
+        ends = np.iinfo(kind.to_pandas_dtype())
+        new = [min(max(round(float(value)), ends.min), ends.max) for value in new]
     elif types.is_decimal(kind):
         new = [Decimal(f"{float(value):.{kind.scale}f}") for value in new]
     elif types.is_temporal(kind):
-        return compute.replace_with_mask(cells, pa.array(mask), pa.array(np.array(new)).cast(kind, safe=False))
+        moments = pa.array(np.array(new))
+        if getattr(kind, "tz", None):  # the model's dates are local time
+            moments = compute.assume_timezone(
+                moments.cast(pa.timestamp(kind.unit)), kind.tz, ambiguous="earliest", nonexistent="latest"
+            )
+        return compute.replace_with_mask(cells, pa.array(mask), moments.cast(kind, safe=False))
     elif types.is_floating(kind):
         new = [float(value) for value in new]
     elif types.is_string(kind) or types.is_large_string(kind):

@@ -6,6 +6,7 @@ import codecs
 import importlib.util
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from common.data.folders import is_left_behind
+from common.data.folders import files_below
 from common.data.splits import Split, split_column, split_of, spread
 from common.lazy import pd
 from common.table_files import TABLE_SUFFIXES, place, read_table, suffix_of, table_text
 from common.table_files.limits import LINE, BlankLines, most_bytes, opened, too_large
 
+TEXT_END = re.compile(r"\.txt(\.gz)?$", re.IGNORECASE)
 VERSIONS = {"k": "kjv", "3": "bbe", "4": "web"}
 
 
@@ -105,12 +107,15 @@ def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
         FileNotFoundError: if the folder holds no such file.
         ValueError: if only some of the files name their split, or one names a split that there is not.
     """
-    files, notes = _files_of_styles(root), []
+    files, notes = _files_of_styles(root)
     texts, styles, splits = [], [], []
     origin: dict[str, list[Any]] = {"file": [], "line": []}
     for file, split in files:
-        *before, style = file.name[: file.name.lower().rindex(".txt")].split(".")
-        split = ".".join(before) if split is None else split
+        stem = TEXT_END.sub("", file.name)
+        before, _, last = stem.rpartition(".")
+        if split is not None and split_of(before):
+            raise ValueError(f"{file} names a split, and lies in the folder of one: name it after its style alone")
+        split, style = (before, last) if split is None else (split, stem)
         lines = list(lines_of(file))
         if not any(line.strip() for line in lines):
             notes.append(f"{file.relative_to(root)} holds no sentence: it is left out")
@@ -131,26 +136,41 @@ def style_files(root: Path, names: dict[str, str] | None = None) -> Corpus:
     return Corpus(texts, pd.DataFrame({"style": styles}), texts, root, own, origin=origin, notes=notes)
 
 
-def _files_of_styles(root: Path) -> list[tuple[Path, str | None]]:
-    """Text files of a folder, sorted, without a split; or those of its folders `train`, `dev`, `test`, with that."""
-
-    def texts(folder: Path) -> list[Path]:
-        files = (file for file in folder.iterdir() if file.is_file() and not is_left_behind(file.name))
-        return sorted(file for file in files if file.name.lower().endswith((".txt", ".txt.gz")))
-
+def _files_of_styles(root: Path) -> tuple[list[tuple[Path, str | None]], list[str]]:
+    """Text files of a folder without a split, or of its folders `train`, `dev`, `test` with that; and notes."""
+    nothing = FileNotFoundError(
+        f"{root} holds no file <style>.txt or <split>.<style>.txt (or .txt.gz), nor folders train/, dev/ and test/ "
+        "of such files"
+    )
     if root.is_file():
         raise ValueError(f"{root} is no table ({', '.join(TABLE_SUFFIXES)}) and no folder with a file for each style")
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
-    apart = [(file, folder.name) for folder in folders if split_of(folder.name) for file in texts(folder)]
-    alone = texts(root) if root.is_dir() else []
+    try:
+        found = files_below(root, (".txt", ".txt.gz"), "text file")
+    except FileNotFoundError:
+        raise nothing from None
+    files: list[tuple[Path, str | None]] = []
+    first: dict[str, Path] = {}
+    others: list[Path] = []
+    for file in found.files:
+        *folders, _ = file.relative_to(root).parts
+        if len(folders) > 1 or (folders and split_of(folders[0]) is None):
+            others.append(file)
+            continue
+        twin = first.setdefault(TEXT_END.sub("", str(file)), file)
+        if twin != file:
+            raise ValueError(f"{twin} and {file} are one file twice: remove one")
+        files.append((file, folders[0] if folders else None))
+    if not files:
+        raise nothing
+    apart, alone = [f for f, split in files if split], [f for f, split in files if not split]
     if apart and alone:
-        raise ValueError(f"{root} holds {alone[0].name} beside {apart[0][1]}/: give each file its place in a split")
-    if not apart and not alone:
-        raise FileNotFoundError(
-            f"{root} holds no file <style>.txt or <split>.<style>.txt (or .txt.gz), nor folders train/, dev/ and test/ "
-            "of such files"
+        raise ValueError(
+            f"{root} holds {alone[0].name} beside {apart[0].parent.name}/: give each file its place in a split"
         )
-    return [*apart, *((file, None) for file in alone)]
+    notes = found.notes()
+    if others:
+        notes.append(f"passed over in folders that are no splits: {len(others):,} text files ({others[0]} first)")
+    return files, notes
 
 
 def table_file(

@@ -3,13 +3,13 @@
 import csv
 import gzip
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from common.paths import written_whole
 from common.table_files import suffix_of
 
 Write = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], None]  # texts, and the cells of their rows
@@ -52,15 +52,9 @@ def writer(
         yield _writing(sys.stdout, kind, header, column, separator)
         sys.stdout.flush()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.partial")
     opener: Any = gzip.open if name.endswith(".gz") else open
-    try:
-        with opener(unfinished, "wt", encoding="utf-8", newline="") as out:
-            yield _writing(out, kind, header, column, separator)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, opener(unfinished, "wt", encoding="utf-8", newline="") as out:
+        yield _writing(out, kind, header, column, separator)
 
 
 def _writing(out: IO[str], kind: str, header: Sequence[str], column: str, separator: str | None) -> Write:

@@ -4,6 +4,7 @@ import codecs
 import gzip
 import json
 import string
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -265,3 +266,21 @@ def test_long_tables_are_filled_block_by_block(tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_bytes(source.filled(WHOLE, torch.tensor([[3.0, 4.0]] * 40)))
     again = read_table(tmp_path / "t.csv").reset_index(drop=True)
     pd.testing.assert_frame_equal(again, frame.fillna({"a": 3.0, "b": 4.0}), check_dtype=False)
+
+
+def test_dates_of_a_time_zone_stay_in_it(tmp_path):
+    days = pd.Series(pd.date_range("2020-06-01", periods=4, tz="Europe/Berlin"))
+    days[2] = pd.NaT
+    pd.DataFrame({"day": days}).to_parquet(tmp_path / "t.parquet")
+    source = source_of(tmp_path / "t.parquet", Dialect())
+    column = fit_columns(source.table)[0]
+    middle = column.encode(pd.Series([pd.Timestamp("2020-06-03")]))
+    x = torch.from_numpy(np.array([[0.0], [0.0], middle, [0.0]]))
+    (tmp_path / "f.parquet").write_bytes(source.filled([column], x))
+    assert pd.read_parquet(tmp_path / "f.parquet")["day"][2] == pd.Timestamp("2020-06-03", tz="Europe/Berlin")
+
+
+def test_days_of_parquet_are_dates(tmp_path):
+    pd.DataFrame({"day": [date(2020, 1, day) for day in range(1, 29)]}).to_parquet(tmp_path / "t.parquet")
+    column = fit_columns(source_of(tmp_path / "t.parquet", Dialect()).table)[0]
+    assert (column.kind, bool(column.date)) == ("continuous", True)

@@ -1,6 +1,7 @@
 """Files of a person's own, as editors, spreadsheets and other systems write them."""
 
 import codecs
+import gzip
 import itertools
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from common.conditions.attributes import Categorical
 from common.data.overview import overview
+from modalities.text.data.corpus import style_files
 from modalities.text.data.datamodules import TextFiles
 
 OPTIONS = {"vocabulary": 300, "shares": (0.2, 0.2)}
@@ -230,3 +232,16 @@ def test_characters_are_the_words_of_a_script_without_spaces(chinese):
 def test_numbers_out_of_range_are_refused_with_the_range(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         TextFiles(tmp_path, **options)
+
+
+def test_what_a_folder_of_styles_passes_over_is_said_and_nothing_is_read_twice(tmp_path):
+    for name in ("train/old.en.txt", "train/new.en.txt", "test/old.en.txt", "test/new.en.txt", "extra/a.txt", "a.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a b\n")
+    corpus = style_files(tmp_path)
+    assert sorted(set(corpus.conditions["style"])) == ["new.en", "old.en"]
+    assert corpus.notes[0] == f"passed over below {tmp_path}: 1 .md"
+    assert corpus.notes[1].startswith("passed over in folders that are no splits: 1 text files")
+    (tmp_path / "train" / "old.en.txt.gz").write_bytes(gzip.compress(b"a b\n"))
+    with pytest.raises(ValueError, match=r"old.en.txt and .*old.en.txt.gz are one file twice: remove one"):
+        style_files(tmp_path)
