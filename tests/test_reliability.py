@@ -1,13 +1,18 @@
 """The table of docs/reliability.md is what the programs have measured, and says what is not finished."""
 
 import json
+import pickle
+import subprocess
+import sys
 from argparse import ArgumentError
 
 import pytest
 
 from common.configurable import check_trusted
 from common.data.from_config import data_from_configuration
+from tests.scripts.resume import wait_for
 from tests.soak.audit import verdict
+from tests.soak.hostile import payloads
 from tests.soak.table import BARS, PAGE, ROWS, renewed, table
 
 
@@ -83,3 +88,13 @@ def test_an_audit_that_could_compare_nothing_says_so():
     assert status == 1
     assert "CVE-1" in lines[0]
     assert verdict(json.dumps({"dependencies": [{**known, "vulns": []}]}))[0] == 0
+
+
+@pytest.mark.parametrize("name", payloads(""))
+def test_each_hostile_object_acts_where_nothing_hinders_it(tmp_path, name):
+    mark = tmp_path / "mark"
+    (tmp_path / "stranger.py").write_text(f"open({str(mark)!r}, 'w').close()")
+    (tmp_path / "object").write_bytes(pickle.dumps(payloads(str(mark))[name]))
+    command = "import pickle, pathlib; pickle.loads(pathlib.Path('object').read_bytes())"
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=False, capture_output=True)
+    wait_for(mark.exists, 5)

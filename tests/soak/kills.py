@@ -2,8 +2,8 @@
 
     python -m tests.soak.kills --runs 100 --minutes 60 --seed 0 --work runs/soak/kills
 
-A run is determined by the seed and its number. WORK/runs.jsonl has a line for each run, and a later call goes on after
-the last one; docs/reliability/kills.json is written from all lines.
+A run is determined by the seed and its number. WORK/seed-S.jsonl has a line for each run, and a later call goes on
+after the last one; docs/reliability/kills.json is written from all lines.
 """
 
 import copy
@@ -171,7 +171,10 @@ def attempt(number: int, seed: int, whole: "References") -> Case:
                 break
         last = runs.in_a_process(lambda: runs.fit_or_go_on(run_id, *words))
         last.join(120)
-        if last.exitcode:
+        if last.is_alive():
+            last.kill()
+            last.join()
+        if last.exitcode != 0:
             case.differences.append(f"went on and ended with status {last.exitcode}")
         folder = runs.folder(run_id)
         if folder is None:

@@ -29,7 +29,7 @@ from common.command_line import one_line
 from common.training.checkpoint_io import numbers_of
 from common.training.tracking import git_revision
 from tests.scripts.own_data import OWN
-from tests.scripts.resume import Runs, wait_for
+from tests.scripts.resume import Runs
 from tests.soak.arguments import soak_arguments
 from tests.soak.table import write_row
 
@@ -169,8 +169,10 @@ def attempt(number: int, seed: int, root: Path) -> dict[str, Any]:
             sys.exit(2)
 
     process = runs.in_a_process(work)
-    wait_for(lambda: not process.is_alive(), 120)
-    process.join()
+    process.join(120)
+    if process.is_alive():
+        process.kill()
+        process.join()
     run, status = runs.folder("run"), process.exitcode
     last = None if run is None else run / "checkpoints" / "last.ckpt"
     result = {
