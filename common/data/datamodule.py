@@ -6,6 +6,7 @@ Tensors may be memory-mapped, so that collections larger than memory work as wel
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,9 +94,27 @@ class ConditionalDataModule(LightningDataModule):
         """Completes a batch on the device, for example by scaling."""
         return batch
 
+    @property
+    def sources(self) -> list[Path]:
+        """Files and folders that the data are read from, for messages: first what a person would correct."""
+        return []
+
     @cached_property
     def whole(self) -> Examples:
-        """All of the data, loaded when first used."""
+        """All of the data, loaded when first used.
+
+        Raises:
+            ValueError: naming what the data were read from.
+        """
+        try:
+            return self._read()
+        except ValueError as error:
+            names = [str(path) for path in self.sources]
+            if not names or any(name in str(error) for name in names):
+                raise
+            raise ValueError(f"{names[0]}: {error}") from error
+
+    def _read(self) -> Examples:
         with locked(cache_root() / f"load-{type(self).__name__}"):
             examples = self.load()
         if self.limit is not None and not self.limits_itself:

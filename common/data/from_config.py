@@ -50,8 +50,9 @@ def data_from_configuration(
             content = yaml.safe_load(configuration.read_text())
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{configuration} is no YAML: {error}") from error
-    if not isinstance(content, Mapping) or "data" not in content:
-        raise ValueError(f"{configuration} configures no data: it needs a section `data` with a class_path")
+    if not isinstance(content, Mapping) or not content.get("data"):
+        source = configuration if isinstance(configuration, Path) else "the configuration"
+        raise ValueError(f"{source} configures no data: it needs a section `data` with a class_path")
     sections = {name: content[name] for name in ("data", "subset") if name in content}
     if content is configuration:  # that of a checkpoint, which may be a stranger's
         check_trusted(sections)

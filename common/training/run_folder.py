@@ -177,10 +177,10 @@ class Claim:
         left = [path for pattern in TO_LOSE for path in folder.glob(pattern)] if fresh else []
         if left:
             self.release()
-            raise ValueError(
-                f"{folder} is another run's ({left[0].relative_to(folder)}): go on with it by --ckpt_path "
-                f"{folder / 'checkpoints/last.ckpt'}, or give another --run.id"
-            )
+            # A training that was killed in its first save may have left best.ckpt alone.
+            saved = [path for name in ("last", "best") if (path := folder / "checkpoints" / f"{name}.ckpt").exists()]
+            remedy = f"go on with it by --ckpt_path {saved[0]}, or give" if saved else "give"
+            raise ValueError(f"{folder} is another run's ({left[0].relative_to(folder)}): {remedy} another --run.id")
         if fresh and (folder / "metrics.csv").exists():
             rank_zero_info(f"{folder} has metrics of a run that ended before its first checkpoint: they are deleted")
             (folder / "metrics.csv").unlink()

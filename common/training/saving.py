@@ -59,8 +59,9 @@ class LastCheckpoint(Checkpoint):
                     path.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._saved_at, self.saved_step = time.monotonic(), trainer.global_step
+        """Starts the clock. What goes on from another file, such as best.ckpt, is not yet saved in this one."""
+        other = trainer.ckpt_path is not None and Path(trainer.ckpt_path).resolve() != self.path.resolve()
+        self._saved_at, self.saved_step = time.monotonic(), -1 if other else trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, after the best checkpoint."""

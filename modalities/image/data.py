@@ -197,6 +197,11 @@ class ImageFiles(ImageData):
         self.shares = shares
         self.faulty = faulty
 
+    @property
+    def sources(self) -> list[Path]:
+        """The folder."""
+        return [self.root]
+
     def adopt(self, terms: Terms) -> None:
         """As in the base; the images are read at the size that the checkpoint's model reads."""
         super().adopt(terms)
@@ -338,6 +343,11 @@ class ImageFolder(ImageFiles):
         super().__init__(root, **base)
         self.csv = None if attributes is None else Path(attributes)
         self.continuous = continuous or []
+
+    @property
+    def sources(self) -> list[Path]:
+        """The table and the folder."""
+        return [*([] if self.csv is None else [self.csv]), self.root]
 
     def load(self) -> Examples:
         """Decodes the images and reads the folders or the table."""

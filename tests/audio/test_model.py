@@ -94,6 +94,26 @@ def test_the_sequence_prior_is_a_density_that_its_draws_come_from():
     assert distribution.log_prob(torch.zeros(7, 1, 12)).shape == (7, 1)
 
 
+def test_the_sequence_prior_recurs_in_single_precision_under_autocast(monkeypatch):
+    prior = SequencePrior(channels=4, width=8, hidden=8)
+    prior.build(48, 5, None, None)
+    for weight in prior.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    c, z = torch.randn(3, 5), torch.randn(3, 48)
+    expected, types, forward = prior(c).log_prob(z), set(), prior.recurrent.forward
+
+    def recorded(*inputs):
+        types.update(part.dtype for part in (*inputs, forward(*inputs)[0]))
+        return forward(*inputs)
+
+    monkeypatch.setattr(prior.recurrent, "forward", recorded)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = prior(c.bfloat16()).log_prob(z)
+        assert prior.continued(c, 80).shape == (3, 80)
+    assert types == {torch.float32}
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=0.02)
+
+
 def test_a_step_of_the_sequence_prior_depends_on_the_steps_before_it_alone():
     prior = SequencePrior(channels=4, width=8, hidden=8)
     prior.build(12, 5, None, None)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from common.training.saving import LastCheckpoint
+from common.training.signals import StopSignals
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs, differences, killed_once, wait_for
 
@@ -74,6 +75,21 @@ def test_a_signal_saves_and_ends_a_training_with_a_status_that_is_not_0(number, 
     process.join(60)
     assert process.exitcode == status
     assert differences(runs.folder("stopped"), runs.folder("stopped")) == []  # last.ckpt is whole
+
+
+def test_a_signal_right_after_going_on_from_best_saves_what_the_message_says(tmp_path, monkeypatch, capfd):
+    runs = Runs(TABULAR, tmp_path, "--trainer.max_epochs", "2")
+    folder = runs.fit("run")
+    best = shutil.copy(folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "chosen.ckpt")
+    before = torch.load(best, weights_only=True)["global_step"]
+    monkeypatch.setattr(StopSignals, "on_train_start", lambda self, *of: self._receive(signal.SIGTERM, None))
+    with pytest.raises(SystemExit) as stopped:
+        runs.main(["fit", *runs.options, "--trainer.max_epochs", "100", "--ckpt_path", str(best)])
+    assert stopped.value.code == 143
+    last = folder / "checkpoints" / "last.ckpt"
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert step > before
+    assert f"at step {step:,}, saved in {last}" in capfd.readouterr().err
 
 
 def test_what_a_killed_run_has_left_half_written_is_dropped(tmp_path):

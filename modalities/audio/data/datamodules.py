@@ -211,6 +211,11 @@ class RecordedAudio(AudioData):
         self.cut, self.faulty, self.shares = cut, faulty, shares
         self.continuous: list[str] = []
 
+    @property
+    def sources(self) -> list[Path]:
+        """The folder."""
+        return [self.root]
+
     def recordings(self) -> Recordings:
         """The files with their conditions."""
         raise NotImplementedError(f"{type(self).__name__} must define recordings()")
@@ -308,13 +313,19 @@ class AudioFiles(RecordedAudio):
         super().__init__(root, **base)
         if attributes is not None and pattern is not None:
             raise ValueError("data.attributes and data.pattern both define the conditions: choose one")
-        self.csv, self.pattern, self.group = attributes, pattern, group
+        self.csv = None if attributes is None else Path(attributes)
+        self.pattern, self.group = pattern, group
         self.continuous = continuous or []
+
+    @property
+    def sources(self) -> list[Path]:
+        """The table and the folder."""
+        return [*([] if self.csv is None else [self.csv]), self.root]
 
     def recordings(self) -> Recordings:
         """The files with their conditions from the CSV, the file names or the folders."""
         if self.csv is not None:
-            return table_file(self.root, Path(self.csv), self.group, self.faulty)
+            return table_file(self.root, self.csv, self.group, self.faulty)
         if self.pattern is not None:
             return named_files(self.root, self.pattern, self.group, self.faulty)
         level = next((name for name in self.condition or () if name not in ("genre", self.group)), None)

@@ -86,7 +86,7 @@ class SequenceFlow(Flow):
         c = expand(self.c, z).flatten(0, -2)
         before = torch.nn.functional.pad(rows, (0, 0, 1, 0))[:, :-1]
         steps = c.unsqueeze(1).expand(-1, rows.shape[1], -1)
-        h, _ = self.network.recurrent(torch.cat([before, steps], dim=-1), self._start(c))
+        h, _ = self._recur(torch.cat([before, steps], dim=-1), self._start(c))
         context = torch.cat([h, steps], dim=-1).flatten(0, 1)
         u, log_determinant = rows.flatten(0, 1), rows.new_zeros(rows.shape[0] * rows.shape[1])
         for coupling in self.couplings:
@@ -106,20 +106,29 @@ class SequenceFlow(Flow):
         """Steps [B, n, channels] from base noise, after steps [B, k, channels] that begin a sequence."""
         before = torch.nn.functional.pad(known, (0, 0, 1, 0))[:, :-1]
         steps = self.c.unsqueeze(1).expand(-1, known.shape[1], -1)
-        _, state = self.network.recurrent(torch.cat([before, steps], dim=-1), self._start(self.c))
+        _, state = self._recur(torch.cat([before, steps], dim=-1), self._start(self.c))
         return self._steps(noise, self.c, known[:, -1], state)
 
     def _steps(self, noise: Tensor, c: Tensor, z: Tensor, state: Tensor) -> Tensor:
         """Steps [N, n, channels] from base noise, after the step z [N, channels] and what the network remembers."""
         steps = []
         for step in noise.unbind(1):
-            h, state = self.network.recurrent(torch.cat([z, c], dim=-1).unsqueeze(1), state)
+            h, state = self._recur(torch.cat([z, c], dim=-1).unsqueeze(1), state)
             z = step
             for coupling in reversed(self.couplings):
                 assert isinstance(coupling, Coupling)
                 z = coupling.inverse(z, torch.cat([h[:, 0], c], dim=-1))
             steps.append(z)
         return torch.stack(steps, dim=1)
+
+    def _recur(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [N, n, width] and the state after them, in single precision: errors of 16 bits add up over steps.
+
+        Autocast would also give the kernels of a GPU inputs and states of two types.
+        """
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs, after = self.network.recurrent(inputs.float(), state.float())
+        return outputs, after
 
     def _start(self, c: Tensor) -> Tensor:
         return torch.tanh(self.network.start(c)).unsqueeze(0)

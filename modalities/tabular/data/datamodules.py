@@ -343,6 +343,11 @@ class TableFile(TabularData):
         self.index = index
         self.dialect = dialect
 
+    @property
+    def sources(self) -> list[Path]:
+        """The table and the schema."""
+        return [self.root, *([] if self.schema_file is None else [Path(self.schema_file)])]
+
     def dropped(self) -> list[str]:
         """Columns of the file that are no data."""
         return list(dict.fromkeys([*([self.index] if self.index else []), *self.drop]))

@@ -167,10 +167,7 @@ class TextData(ConditionalDataModule):
             )
         columns = condition_columns(corpus.conditions, corpus.file, wanted=self.wanted(corpus.conditions.columns))
         fields, attributes = columns.fields, columns.attributes
-        try:
-            splits = self.split(list(corpus.groups), self.shares, fields, corpus.splits)
-        except ValueError as error:
-            raise ValueError(f"{corpus.file}: {error}") from error
+        splits = self.split(list(corpus.groups), self.shares, fields, corpus.splits)
         words = [len(words_of(text)) for text in corpus.texts]
         fits = torch.tensor([0 < count <= (self.words or count) for count in words])
         train = [corpus.texts[row] for row in splits["train"].tolist() if fits[row]]
@@ -398,9 +395,14 @@ class Yelp(TextData):
         super().__init__(**base)
         self.root = root
 
+    @property
+    def sources(self) -> list[Path]:
+        """The folder."""
+        return [Path(self.root or data_root() / "yelp")]
+
     def corpus(self) -> Corpus:
         """Reads the files."""
-        found = style_files(self.root or data_root() / "yelp", {"0": "negative", "1": "positive"})
+        found = style_files(self.sources[0], {"0": "negative", "1": "positive"})
         if found.splits is None or "test" in found.splits:
             return found
         return replace(found, splits=["test" if split == "val" else split for split in found.splits])
@@ -419,6 +421,11 @@ class TextFiles(TextData):
     def __init__(self, root: Path, text: str = "text", group: str | None = None, **base: Any) -> None:
         super().__init__(**base)
         self.root, self.text, self.group = Path(root), text, group
+
+    @property
+    def sources(self) -> list[Path]:
+        """The folder or the table."""
+        return [self.root]
 
     def corpus(self) -> Corpus:
         """Reads the folder or the table."""

@@ -2,12 +2,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from common.conditions.attributes import Categorical
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
+from common.data.from_config import data_from_configuration
 from common.data.loader import TensorLoader
 from common.data.splits import hashed_split, random_split
+from modalities.image.data import ImageFolder
 
 
 def table(count):
@@ -85,6 +88,23 @@ def test_the_fingerprint_follows_the_data():
     assert first.fingerprint() == second.fingerprint()
     second.x[3] += 1
     assert first.fingerprint() != second.fingerprint()
+
+
+def test_whatever_is_wrong_with_data_names_what_they_were_read_from(tmp_path):
+    for number in range(3):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
+    csv = tmp_path / "labels.csv"
+    csv.write_text("file,age\n0.png,1.5\n1.png,2.5\n2.png,\n")
+    with pytest.raises(ValueError, match=rf"{csv}: 3 examples leave none for"):
+        _ = ImageFolder(tmp_path, csv, size=8, continuous=["age"]).whole
+
+
+@pytest.mark.parametrize("text", ["data:\n", "data: {}\n", "other: 1\n", "1\n", ""])
+def test_a_configuration_without_data_is_named(tmp_path, text):
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{path} configures no data"):
+        data_from_configuration(path)
 
 
 @pytest.mark.parametrize("size", [0, -4])

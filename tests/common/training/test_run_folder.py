@@ -108,6 +108,16 @@ def test_a_new_run_takes_no_folder_with_something_to_lose(tmp_path):
     Claim(folder, fresh=False).release()
 
 
+def test_a_folder_is_gone_on_with_from_what_it_holds(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").write_text("weights")
+    with pytest.raises(ValueError, match=r"go on with it by --ckpt_path \S+/checkpoints/best\.ckpt, or give another"):
+        Claim(tmp_path, fresh=True)
+    (tmp_path / "checkpoints" / "best.ckpt").rename(tmp_path / "results.json")
+    with pytest.raises(ValueError, match=r"another run's \(results\.json\): give another --run\.id"):
+        Claim(tmp_path, fresh=True)
+
+
 @pytest.mark.parametrize("options", [{"name": "../../evil"}, {"id": "/tmp/x"}, {"name": ""}, {"name": "a", "id": ".."}])
 def test_a_name_does_not_lead_out_of_the_root(tmp_path, options):
     with pytest.raises(ValueError, match=r"is no name of a folder below run\.root"):
