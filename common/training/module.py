@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.rank_zero import rank_zero_info
@@ -138,15 +138,16 @@ class ConditionalELBO(Generation, LightningModule):
         samples = replace(samples, dataset_size=None if self.data is None else self.data.train_size)
         if batch_idx == 0 and self.current_epoch == 0:
             self._check_support(batch, samples)
-        loss = objective(samples, self.global_step)
-        for name, term in self.auxiliary(batch, samples).items():
+        loss, further = objective(samples, self.global_step), self.auxiliary(batch, samples)
+        for term in further.values():
             loss = loss + term
-            self.log(f"train/{name}", term, batch_size=len(batch))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        terms = samples.terms()
-        values = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        self.log_dict({f"train/{name}": value.mean() for name, value in values.items()}, batch_size=len(batch))
-        self.log_dict({f"train/{name}": value for name, value in objective.coefficients(self.global_step).items()})
+        if _is_logged(self.trainer):
+            with torch.no_grad():
+                terms = samples.terms()
+                means = {name: getattr(terms, name).mean() for name in ("elbo", "reconstruction", "kl")}
+            values = {**further, **means, **objective.coefficients(self.global_step)}
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+            self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch))
         return loss
 
     def _check_support(self, batch: Batch, samples: PosteriorSamples) -> None:
@@ -188,7 +189,9 @@ class ConditionalELBO(Generation, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
-        return self.factories.make(self.parameters(), lambda: total_steps(self.trainer))
+        # Fused steps undo the scale of gradients in 16 bits themselves, so that these could not be clipped.
+        fuse = getattr(self.trainer.precision_plugin, "scaler", None) is None
+        return self.factories.make(self.parameters(), lambda: total_steps(self.trainer), fuse)
 
     def on_train_start(self) -> None:
         """Takes up a resumed training within its epoch, and fits its schedule to the present length."""
@@ -229,6 +232,11 @@ class ConditionalELBO(Generation, LightningModule):
             ValueError: if the file is not a checkpoint of the suite, or lacks what rebuilds the model.
         """
         return rebuild(cls, Path(checkpoint_path), map_location, arguments)
+
+
+def _is_logged(trainer: Trainer) -> bool:
+    """Whether the figures of this step are written, or are the last of an epoch; nobody reads those of other steps."""
+    return trainer.is_last_batch or trainer._logger_connector.should_update_logs
 
 
 def _of_plain_loader(batch: Any, model: ConditionalELBO) -> Batch:

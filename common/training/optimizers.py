@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from common.objectives.schedules import WarmupCosine
 
@@ -27,14 +28,19 @@ class Factories:
     scheduler: LRSchedulerCallable | None
     rate: float | None = None
 
-    def make(self, parameters: Iterator[Parameter], total_steps: Callable[[], int]) -> OptimizerLRScheduler:
+    def make(
+        self, parameters: Iterator[Parameter], total_steps: Callable[[], int], fuse: bool = True
+    ) -> OptimizerLRScheduler:
         """Optimiser and scheduler; a scheduler with `total_steps` steps with every batch, others with every epoch.
 
         Args:
             parameters: the parameters to train.
             total_steps: returns the steps of the training; called only for a `WarmupCosine` without a total.
+            fuse: whether the optimiser may take a step in one kernel, see `fused`.
         """
         optimizer = self.optimizer(parameters)
+        if fuse:
+            optimizer = fused(optimizer)
         if self.rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
@@ -70,6 +76,20 @@ class Factories:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Factories":
         return self
+
+
+def fused(optimizer: Optimizer) -> Optimizer:
+    """The optimiser with its step in one kernel, where torch has that for it and a person has not chosen otherwise."""
+    settings = optimizer.defaults
+    chosen = settings.get("fused", False) is not None or settings.get("foreach") is not None
+    if chosen or settings.get("differentiable") or settings.get("capturable"):
+        return optimizer
+    try:
+        # The constructor checks devices and types of the parameters.
+        groups = [{**group, "fused": True} for group in optimizer.param_groups]
+        return type(optimizer)(groups, **{**settings, "fused": True})
+    except (RuntimeError, TypeError, ValueError):
+        return optimizer
 
 
 def total_steps(trainer: Trainer) -> int:

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from common.training.model_summary import ParameterCounts
 
 COLUMNS = 80
-SHOWN = {"train/loss": "loss", "val/elbo": "val elbo"}  # metrics beside the bar
 INTERVAL = 0.1  # seconds between two drawings of a bar
 
 
@@ -43,7 +42,8 @@ class Progress(TQDMProgressBar):
         self._drawn = 0.0  # time
         self._started = 0.0
         self._steps = 0
-        self._loss: Any = 0.0  # sum over the steps of this epoch
+        self._loss: Any = 0.0  # of the last step
+        self._losses: Any = 0.0  # sum over the steps of this epoch
         self._validated = False
 
     @property
@@ -96,8 +96,10 @@ class Progress(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict]:
         """Loss and validation ELBO, with five digits."""
-        metrics = trainer.progress_bar_metrics
-        return {title: f"{float(metrics[name]):.5g}" for name, title in SHOWN.items() if name in metrics}
+        shown = {"loss": self._loss} if self._steps else {}
+        if "val/elbo" in trainer.progress_bar_metrics:
+            shown["val elbo"] = trainer.progress_bar_metrics["val/elbo"]
+        return {title: f"{float(value):.5g}" for title, value in shown.items()}
 
     def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
         """Prints above the bar, or as usual where there is none."""
@@ -115,17 +117,18 @@ class Progress(TQDMProgressBar):
         """Starts the bar anew, and the sums of the line."""
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description(f"Epoch {self._epoch(trainer)}")
-        self._started, self._steps, self._loss, self._validated = time.monotonic(), 0, 0.0, False
+        self._started, self._steps, self._losses, self._validated = time.monotonic(), 0, 0.0, False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar on, and adds the loss to the sum."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._steps += 1
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
-            self._loss = self._loss + loss.detach() * trainer.accumulate_grad_batches
+            self._loss = loss.detach() * trainer.accumulate_grad_batches
+            self._losses = self._losses + self._loss
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ends the bar of the validation, and notes that the epoch has one."""
@@ -136,7 +139,7 @@ class Progress(TQDMProgressBar):
         """Without a terminal, one line."""
         super().on_train_epoch_end(trainer, pl_module)
         plural = "" if self._steps == 1 else "s"
-        parts = [f"{self._steps} step{plural}", f"train loss {float(self._loss) / max(self._steps, 1):.5g}"]
+        parts = [f"{self._steps} step{plural}", f"train loss {float(self._losses) / max(self._steps, 1):.5g}"]
         if self._validated and "val/elbo" in trainer.callback_metrics:
             parts.append(f"val elbo {float(trainer.callback_metrics['val/elbo']):.5g}")
         self._line(f"epoch {self._epoch(trainer)}: {', '.join(parts)}, {time.monotonic() - self._started:.1f} s")

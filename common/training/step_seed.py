@@ -25,7 +25,14 @@ def seed_step(seed: int | None, trainer: Trainer) -> int:
     if seed is None:
         seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
     batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-    torch.manual_seed(mixed(mixed(mixed(seed) + batch) + trainer.global_rank))
+    number = mixed(mixed(mixed(seed) + batch) + trainer.global_rank)
+    # torch.manual_seed also asks for devices that the training does not use: a millisecond a step.
+    torch.default_generator.manual_seed(number)
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type != "cpu":
+        torch.manual_seed(number)
     return seed
 
 

@@ -42,7 +42,14 @@ def loader(count):
 
 
 def fit(folder, *callbacks, **options):
-    settings = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False, **options}
+    settings = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "logger": False,
+        "log_every_n_steps": 1,
+        "enable_checkpointing": False,
+        **options,
+    }
     trainer = Trainer(default_root_dir=folder, callbacks=[*callbacks, *console(callbacks)], **settings)
     trainer.fit(PointCVAE(latent_dim=2), loader(BATCHES), loader(2))
     return trainer
