@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import math
 import os
 import re
@@ -11,6 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common.paths import ELSEWHERE, FULL
+
+OTHER = re.compile(r"Expected '([^']+)' to be (?:a subclass of|a function that returns) ([^\n]+?)\.(?=[.\s]|$)")
+DENIED = re.compile(r"Importing '([^']+)' is not allowed")  # jsonargparse's words for what it may not import
 # What a person can cause: values, files, configurations, packages that are not installed. Anything else is our mistake.
 LONGEST = 1000  # most characters of a message: an error may quote a whole file
 MISTAKES = (ValueError, OSError, ImportError, NotImplementedError, argparse.ArgumentError)
@@ -70,15 +75,28 @@ def run_training(name: str, main: Callable[[], object]) -> None:
 def one_line(error: BaseException) -> str:
     """What an error says, in one line; errors of the system begin with the file."""
     text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    if isinstance(error, OSError) and error.strerror:
+        named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        text = f"{named}{error.strerror[:1].lower()}{error.strerror[1:]}"
+    if isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS):
+        text += f": {'make room there, or ' if error.errno in FULL else ''}{ELSEWHERE}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    key = re.search(r'Parser key "([^"]+)"', text)
+    place = "" if key is None else f"{key[1]}: "
+    if denied := DENIED.search(text):
+        return (
+            f"{place}{denied[1]} is not part of the suite: to import it would run its code. If you trust it, set "
+            f"SUITE_ALLOW={denied[1].partition('.')[0]}"
+        )
+    if other := OTHER.search(text):
+        wanted = re.sub(r"<class '(.+)'>", r"\1", other[2])
+        return f"{place}{other[1]} is no subclass of {wanted}"
     # jsonargparse lists what each alternative of a type complains about; only the first one is the person's.
     complaints = re.split(r"\n\s*- ", text)[1:]
     causes = [cause for cause in complaints if not cause.startswith("Expected a <")]
     if "Union subtypes" in text and causes:
         return _plain(" ".join(causes[0].split()))
-    key, value = re.search(r'Parser key "([^"]+)"', text), re.search(r"Given value: (.*)", text)
+    value = re.search(r"Given value: (.*)", text)
     types = re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", text)
     if key and value and types:
         return f"{key[1]}: {value[1]} is no {' or '.join(dict.fromkeys(types))}"

@@ -6,12 +6,15 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 OWN = ("common", "modalities")  # packages whose classes a checkpoint may name
+# What else a configuration may name: optimisers, schedules, callbacks, loggers, strategies and plugins are theirs.
+BUILT_OF = ("torch", "lightning", "transformers")
 ACTING = ("antigravity", "this")  # modules of Python that act when they are imported
 CLASS_PATH = re.compile(r"\b[^\W\d]\w*(?:\.[^\W\d]\w*)+(?=[\s\"',}\]]|$)")  # in a file that may be a configuration
 LARGEST = 2**20  # bytes of a file that may be one
@@ -80,9 +83,72 @@ def from_config(config: Any) -> Any:
     return cls(**{name: from_config(argument) for name, argument in config["init_args"].items()})
 
 
+def _named_by_person() -> list[str]:
+    return os.environ.get("SUITE_ALLOW", "").replace(",", " ").split()
+
+
 def _may_be_imported(module: str) -> bool:
-    allowed = {*OWN, *os.environ.get("SUITE_ALLOW", "").replace(",", " ").split()}
-    return module in sys.modules or module.partition(".")[0] in allowed
+    return module in sys.modules or module.partition(".")[0] in {*OWN, *_named_by_person()}
+
+
+@contextmanager
+def guarded_names() -> Iterator[None]:
+    """While this lasts, jsonargparse refuses a name in a configuration or an option before it imports it.
+
+    Allowed are the suite, what it is built of, packages that $SUITE_ALLOW names, and those that are loaded already, but
+    none of Python's own modules, whose functions act. The refusal is where jsonargparse imports, so that it matters
+    neither which file or option has the name nor how it is written. Options without a type build nothing of a name.
+    A configuration or a part of one is a file of this machine: addresses, which Lightning turns on, are not asked for.
+    """
+    from jsonargparse import set_parsing_settings  # only where a configuration is read
+    from jsonargparse._common import parsing_settings
+    from jsonargparse._optionals import _get_config_read_mode
+
+    loaded = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"jsonargparse"}
+    allowed = {name for name in {*OWN, *BUILT_OF, *_named_by_person(), *loaded} if name.isidentifier()}
+    before, modes = dict(parsing_settings), _get_config_read_mode()
+    try:
+        set_parsing_settings(
+            import_path_denylist=["*"],
+            import_path_allowlist=sorted(allowed),
+            instantiate_subclass_spec_in_any=False,
+            config_read_mode_urls_enabled=False,
+            config_read_mode_fsspec_enabled=False,
+        )
+        yield
+    finally:
+        parsing_settings.update(before)
+        set_parsing_settings(config_read_mode_urls_enabled="u" in modes, config_read_mode_fsspec_enabled="s" in modes)
+
+
+def check_classes(config: Any, place: str = "") -> None:
+    """Refuses a parsed configuration that gives arguments to a function, which would be called with them.
+
+    Args:
+        config: the configuration, or a part of it.
+        place: where the part stands.
+
+    Raises:
+        ValueError: naming the place and the function.
+    """
+    parts = config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
+    for name, value in parts:
+        here = f"{place}.{name}" if place else str(name)
+        if name == "class_path" and (found := _loaded_object(value)) is not None and not isinstance(found, type):
+            raise ValueError(f"{place}: {value} is no class: a configuration calls no functions")
+        check_classes(value, here)
+
+
+def _loaded_object(path: Any) -> Any:
+    """What a path of a parsed configuration names; None if its module is not loaded, so that nothing is built of it."""
+    parts = str(path).split(".")
+    for number in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:number]))
+        if found is not None:
+            for name in parts[number:]:
+                found = getattr(found, name, None)
+            return found
+    return None
 
 
 def check_trusted(stored: Any) -> None:
@@ -105,7 +171,7 @@ def check_trusted(stored: Any) -> None:
     elif isinstance(stored, str):
         if _names_a_module(stored) and not _may_be_imported(stored.rpartition(".")[0]):
             trusted(stored)
-        for path in CLASS_PATH.findall(_small_file(stored)):
+        for path in CLASS_PATH.findall(small_file(stored)):
             if _names_a_module(path) and not _may_be_imported(path.rpartition(".")[0]):
                 trusted(path)
 
@@ -142,7 +208,7 @@ def _is_installed(package: str) -> bool:
         return True
 
 
-def _small_file(text: str) -> str:
+def small_file(text: str) -> str:
     """The content of a file of the size of a configuration, if the text is the path of one."""
     try:
         path = Path(text)

@@ -4,7 +4,9 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import shutil
+import socket
 import tempfile
 import time
 import warnings
@@ -19,6 +21,9 @@ from tqdm import tqdm
 BLOCK = 2**22  # bytes that are read at once
 LARGE = 2**30  # bytes from which a person sees that a file is checked: about half a second
 DAY = 24 * 60 * 60  # seconds
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, or none that this user or process may have
+ELSEWHERE = "give --run.root or --out another place"
+WRITABLE_CACHE = "set $SUITE_CACHE to a folder that can be written"
 
 
 def data_root() -> Path:
@@ -59,12 +64,48 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path for a file or folder that replaces `path` at the end: no reader sees half of it.
 
     An error in between leaves nothing behind; what a killed process left of the same path is removed.
+
+    Raises:
+        OSError: if it cannot be written, or the disk is full; the message says what to do.
     """
+    kept = "; the former one is whole" if path.is_file() else ""
+    with writing(path, f"{ELSEWHERE}{kept}"), _replacing(path) as partial:
+        yield partial
+
+
+@contextmanager
+def writing(path: Path, remedy: str = ELSEWHERE, problem: str = "") -> Iterator[None]:
+    """An error of the system that concerns a file or folder that is written says so, and what is to be done.
+
+    Args:
+        path: the file or folder.
+        remedy: what can be done, other than making room on a full disk.
+        problem: begins the message, before the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in FULL
+        if error.filename is None:  # of a file that is open already
+            concerned = full
+        else:
+            place = Path(os.fsdecode(error.filename))
+            beside = [entry.name for entry in (place, *place.parents) if entry.parent == path.parent]
+            concerned = path.parent.is_relative_to(place) or any(name.startswith(path.name) for name in beside)
+        if not concerned:
+            raise
+        advice = f"{'make room there, or ' if full else ''}{remedy}"
+        raise type(error)(f"{problem or f'{path} cannot be written'} ({_reason(error)}): {advice}") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """`written_whole`, with the system's own errors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
         if _is_abandoned(left, left.name.removeprefix(f"{path.name}.").removesuffix(".partial")):
             _remove(left)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{_machine()}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
@@ -72,13 +113,25 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(partial)
 
 
-def _is_abandoned(partial: Path, process: str) -> bool:
-    """Whether the process that wrote a temporary file is gone, or its number belongs to another process by now."""
-    if not process.isdigit():  # the temporary file of another path whose name begins alike
+def _machine() -> str:
+    """A mark of this machine, or of this container: numbers of processes are its own."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_abandoned(partial: Path, writer: str) -> bool:
+    """Whether the process that wrote a temporary file is gone, or its number belongs to another process by now.
+
+    Of another machine's process, with which the disk is shared, nothing is known but when it last wrote.
+    """
+    named = re.fullmatch(r"(?:([0-9a-f]{8})\.)?(\d+)", writer)  # earlier versions named no machine
+    if named is None:  # the temporary file of another path whose name begins alike
         return False
     try:
-        os.kill(int(process), 0)
-        return int(process) == os.getpid() or time.time() - partial.stat().st_mtime > DAY
+        if named[1] == _machine():
+            if int(named[2]) == os.getpid():
+                return True
+            os.kill(int(named[2]), 0)
+        return time.time() - max(entry.stat().st_mtime for entry in (partial, *partial.rglob("*"))) > DAY
     except (ProcessLookupError, OverflowError):
         return True
     except OSError:  # another user's process; or the file is gone
@@ -113,34 +166,17 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
         return path
     with locked(path):
         if (damage := _damage(path)) is not None:  # no other process has made it in the meantime
-            with _explained(path, damage), written_whole(path) as partial:
+            problem = f"{damage}, and the cache cannot be written"
+            with writing(path, WRITABLE_CACHE, problem), _replacing(path) as partial:
                 partial.touch()  # fails at once where nothing can be written, and not after an hour's work
                 partial.unlink()
                 if os.path.lexists(path):
                     warnings.warn(f"the cache is mended: {damage}, and is made again", stacklevel=2)
                     _remove(path)
                 make(partial)
-                with written_whole(_sums_file(path)) as sums:  # first: what is there without them is not trusted
+                with _replacing(_sums_file(path)) as sums:  # first: what is there without them is not trusted
                     sums.write_text("\n".join(_sums(partial)))
     return path
-
-
-@contextmanager
-def _explained(path: Path, damage: str) -> Iterator[None]:
-    """An error of the system that concerns the cache says what is to be done."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if error.filename is None:  # of a file that is open already
-            concerned = full
-        else:
-            place, folder = Path(os.fsdecode(error.filename)), path.parent
-            concerned = place.is_relative_to(folder) or folder.is_relative_to(place)
-        if not concerned:
-            raise
-        remedy = f"{'make room there, or ' if full else ''}set $SUITE_CACHE to a folder that can be written"
-        raise type(error)(f"{damage}, and the cache cannot be written ({_reason(error)}): {remedy}") from error
 
 
 def _reason(error: OSError) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from jsonargparse import ArgumentParser
 
+from common.configurable import guarded_names
+
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
 # An option's value as YAML reads it. `Any` would build the object that a `class_path` names.
@@ -165,7 +167,8 @@ def read_specification(cls: type[T], path: Path, kind: str) -> T:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls)
     try:
-        return cls(**parser.instantiate(parser.parse_path(str(path))).as_dict())
+        with guarded_names():
+            return cls(**parser.instantiate(parser.parse_path(str(path))).as_dict())
     except Exception as error:  # jsonargparse raises its own error with the field in its text
         raise ValueError(f"{path}: {error}") from error
 

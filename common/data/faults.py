@@ -1,12 +1,42 @@
 """Faulty files and rows, which are named all at once and refused, or left out."""
 
+import errno
+import os
+from pathlib import Path
 from typing import Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 Faulty = Literal["raise", "skip"]
 REMEDY = "remove or replace them, or leave them out with data.faulty skip"
+BLOCK = 2**22  # bytes
 NAMED = 10  # most faults that a message names
+
+
+def raise_passing(error: BaseException, file: Path) -> None:
+    """Raises an error of the system that says nothing of what a file holds, and may be gone at another attempt.
+
+    Such are a disk that fails, too many open files, or no memory. Errors of decoders have no number of the system; an
+    invalid argument is a place that a broken header names.
+
+    Args:
+        error: the error that came up while the file was read; returns if it is one of what the file holds.
+        file: the file.
+
+    Raises:
+        OSError: naming the file.
+    """
+    number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno if isinstance(error, OSError) else None
+    if number not in (None, errno.EINVAL):
+        why = f"{os.strerror(number)}, which says nothing of its content: try again, or remove it"
+        raise OSError(number, why, str(file)) from error
+
+
+def _read(file: Path) -> None:
+    if file.is_file():
+        with file.open("rb") as stream:
+            while stream.read(BLOCK):
+                pass
 
 
 class Faults:
@@ -21,8 +51,22 @@ class Faults:
         self.of, self.remedy = of, remedy
         self.found: list[str] = []
 
-    def add(self, fault: object) -> None:
-        """Adds a fault, which names its file, row or line."""
+    def add(self, fault: object, file: Path | None = None) -> None:
+        """Adds a fault, which names its file, row or line.
+
+        Args:
+            fault: the fault.
+            file: the file that it is a fault of, which is read to its end: decoders call anything a damage.
+
+        Raises:
+            OSError: if it is the system that fails, as in `raise_passing`.
+        """
+        if file is not None and isinstance(fault, Exception):
+            raise_passing(fault, file)
+            try:
+                _read(file)
+            except OSError as error:
+                raise_passing(error, file)
         self.found.append(str(fault))
 
     def settle(self, total: int, faulty: Faulty = "raise") -> None:

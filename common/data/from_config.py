@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
 from common.command_line import one_line
-from common.configurable import check_trusted
+from common.configurable import check_classes, check_trusted, guarded_names
 from common.data.datamodule import ConditionalDataModule
 from common.data.subset import Subset
 from common.data.terms import Terms
@@ -26,7 +26,10 @@ def _parser() -> ArgumentParser:
 def data_from_options(options: Sequence[str]) -> ConditionalDataModule:
     """The DataModule that `--data...` options describe, without a subset."""
     parser = _parser()
-    return parser.instantiate(parser.parse_args(list(options))).data
+    with guarded_names():
+        parsed = parser.parse_args(list(options))
+        check_classes(parsed.as_dict())
+        return parser.instantiate(parsed).data
 
 
 def data_from_configuration(
@@ -58,7 +61,10 @@ def data_from_configuration(
         check_trusted(sections)
     parser = _parser()
     try:
-        parts: Any = parser.instantiate(parser.parse_object(sections))
+        with guarded_names():
+            parsed = parser.parse_object(sections)
+            check_classes(parsed.as_dict())
+            parts: Any = parser.instantiate(parsed)
     except (ArgumentError, TypeError, ValueError, AttributeError) as error:
         source = configuration if isinstance(configuration, Path) else "the configuration of the checkpoint"
         raise ValueError(f"{source}: {one_line(error)}") from error

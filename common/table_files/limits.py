@@ -70,7 +70,7 @@ class _Unpacking(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             data = self.inner.read1(len(view))
-        except (OSError, EOFError, zlib.error) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{self.file} is no complete gzip file: {error}. Replace it") from error
         self.count += len(data)
         if self.count > self.limit:

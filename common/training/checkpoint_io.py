@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -26,17 +26,28 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
         Raises:
             FloatingPointError: if weights are saved alone, of which a trainer tells no callback, and one is not finite.
+            OSError: if it cannot be written; the former file is whole.
         """
         if "callbacks" not in checkpoint:
             check_finite(checkpoint, str(path))
         with written_whole(Path(path)) as partial, partial.open("wb") as file:
-            torch.save(checkpoint, file)
+            _save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Reads a checkpoint of the suite. No code in it is run, whatever `weights_only` is."""
         return read_tensors(Path(path), map_location)
+
+
+def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, with the system's error where torch raises another one while it closes what it could not write."""
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def check_finite(checkpoint: dict[str, Any], where: str) -> None:

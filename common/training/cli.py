@@ -14,17 +14,20 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
+from common.configurable import check_classes, guarded_names
 from common.data.datamodule import ConditionalDataModule
 from common.data.overview import overview
 from common.data.subset import Subset
 from common.evaluation.columns import of_all_processes
 from common.evaluation.report import Report
+from common.paths import written_whole
 from common.results import TESTS
 from common.training.averaging import WeightEMA
 from common.training.checkpoint_io import WholeCheckpointIO
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
+from common.training.optimizers import check_factories
 from common.training.parser import SuiteParser
 from common.training.predictions import write_scores
 from common.training.progress import console
@@ -69,11 +72,11 @@ class SaveRunConfig(SaveConfigCallback):
             return
         folder.mkdir(parents=True, exist_ok=True)
         if stage == "fit" or not (folder / self.config_filename).exists():
-            self.parser.save(
-                self.config, folder / self.config_filename, skip_unset=False, overwrite=True, multifile=False
-            )
+            with written_whole(folder / self.config_filename) as partial:
+                self.parser.save(self.config, partial, skip_unset=False, overwrite=True, multifile=False)
         if stage == "fit" and (difference := code_difference()):
-            (folder / "code.diff").write_text(difference)
+            with written_whole(folder / "code.diff") as partial:
+                partial.write_text(difference)
         config = {**self.config.as_dict(), "git": git_revision()}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -120,17 +123,18 @@ class SuiteCLI(LightningCLI):
         torch.set_float32_matmul_precision("high")
         quiet()
         try:
-            super().__init__(
-                model_class,
-                data_class,
-                subclass_mode_data=True,
-                save_config_callback=SaveRunConfig,
-                auto_configure_optimizers=False,
-                parser_class=SuiteParser,
-                seed_everything_default=0,
-                trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 20, "devices": 1},
-                args=args,
-            )
+            with guarded_names():
+                super().__init__(
+                    model_class,
+                    data_class,
+                    subclass_mode_data=True,
+                    save_config_callback=SaveRunConfig,
+                    auto_configure_optimizers=False,
+                    parser_class=SuiteParser,
+                    seed_everything_default=0,
+                    trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 20, "devices": 1},
+                    args=args,
+                )
         finally:
             forget_id()
             finish_wandb()
@@ -183,8 +187,10 @@ class SuiteCLI(LightningCLI):
         self.parser.add_instantiator(in_terms, self._datamodule_class, subclasses=True)
 
     def before_instantiate_classes(self) -> None:
-        """Decides what the command starts from and where it writes; nothing is written before the checks."""
+        """Decides what the command starts from and where it writes; nothing is written or called before the checks."""
         config = self.config[self.subcommand]
+        check_classes(config.as_dict())
+        check_factories(config.model.as_dict())
         run = RunConfig(**config.run.as_dict())
         self.start = Start.of(str(self.subcommand), config.as_dict(), run, self.modality)
         self.start.check_class(self.kind)

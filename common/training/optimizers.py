@@ -1,7 +1,7 @@
 """The configured optimiser and learning-rate scheduler, in the form that Lightning expects."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,21 @@ def fused(optimizer: Optimizer) -> Optimizer:
         return type(optimizer)(groups, **{**settings, "fused": True})
     except (RuntimeError, TypeError, ValueError):
         return optimizer
+
+
+def check_factories(model: Mapping[str, Any]) -> None:
+    """Refuses a function as the optimiser or the scheduler of a configuration; jsonargparse checks classes.
+
+    Args:
+        model: the parsed options of the model.
+
+    Raises:
+        ValueError: naming the option and the function.
+    """
+    for name, base in (("optimizer", "torch.optim.Optimizer"), ("scheduler", "LRScheduler")):
+        value = model.get(name)
+        if callable(value) and not isinstance(value, type):
+            raise ValueError(f"model.{name}: {value.__module__}.{value.__qualname__} is no subclass of {base}")
 
 
 def total_steps(trainer: Trainer) -> int:

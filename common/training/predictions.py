@@ -11,6 +11,7 @@ from torch import Tensor
 from common.conditions.attributes import Attribute, Categorical
 from common.data.datamodule import ConditionalDataModule
 from common.lazy import pd
+from common.paths import written_whole
 
 SCORES = ("elbo", "reconstruction", "kl")  # in nats
 
@@ -41,8 +42,8 @@ def write_scores(predictions: list[dict[str, Tensor]], data: ConditionalDataModu
         table[f"{name}_nats" if name in SCORES else name] = column[order].numpy()
     if "seconds" in table:
         table["elbo_nats_per_second"] = np.asarray(table["elbo_nats"]) / np.asarray(table["seconds"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(table).to_csv(path, index=False)
+    with written_whole(path) as partial:
+        pd.DataFrame(table).to_csv(partial, index=False)
     return path
 
 

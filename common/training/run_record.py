@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from common.batch import Batch
+from common.paths import written_whole
 from common.process_memory import peak_memory_mb
 from common.results import EXAMPLES, Results, RunInfo
 from common.training.evaluator import Evaluator
@@ -135,9 +136,9 @@ class ResultsWriter(Callback):
             threads=torch.get_num_threads(),
             versions=versions(),
         )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         columns: dict[str, Any] = {name: column.numpy() for name, column in evaluator.examples.items()}
-        np.savez_compressed(self.path.parent / EXAMPLES, **columns)
+        with written_whole(self.path.parent / EXAMPLES) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **columns)
         Results(run, evaluator.results, evaluator.failed).write(self.path)
 
 

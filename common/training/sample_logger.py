@@ -15,6 +15,7 @@ from common.data.datamodule import ConditionalDataModule
 from common.eval_mode import eval_mode
 from common.evaluation.media import latent_map
 from common.evaluation.report import Report
+from common.paths import writing
 from common.seeding import seeded
 from common.training.module import ConditionalELBO
 
@@ -64,13 +65,14 @@ class SampleLogger(Callback):
             media = self.report.media(pl_module, shown)
             maps = self._latent_maps(pl_module, mapped, data.attributes)
         pictures = media.pictures | maps
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            picture.save(self.folder / f"{when}-{name}.png")
-        for name, table in media.tables.items():
-            table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
-        for name, sound in media.sounds.items():
-            sound.save(self.folder / f"{when}-{name}.wav")
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name, picture in pictures.items():
+                picture.save(self.folder / f"{when}-{name}.png")
+            for name, table in media.tables.items():
+                table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
+            for name, sound in media.sounds.items():
+                sound.save(self.folder / f"{when}-{name}.wav")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 for name, picture in pictures.items():

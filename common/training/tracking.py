@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
@@ -18,13 +20,14 @@ from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experime
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from common.paths import written_whole
+from common.paths import writing, written_whole
 from common.training.run_folder import RunConfig
 
 PLACES = ("run", "wandb")  # options of where a run is stored and logged
 ARGUMENTS = ("ckpt_path", "config", "verbose", "weights_only", "return_predictions")  # of the subcommands
 WAIT = 8.0  # seconds that W&B may take to reach its server at the start of a run,
-UPLOAD = 60.0  # and to upload the rest at its end
+UPLOAD = 60.0  # to upload the rest at its end,
+PATIENCE = 20.0  # and for anything else: where its process hangs, W&B itself would wait for ever
 
 
 @dataclass
@@ -105,12 +108,14 @@ def loggers(folder: Path, run: RunConfig, modality: str, wandb: WandbConfig) -> 
 
 
 def _spared(method: Callable[..., Any]) -> Any:
-    """A method of W&B's logger that does nothing once W&B has failed, and never raises."""
+    """A method of W&B's logger that does nothing once W&B has failed, never raises, and never hangs."""
 
     @functools.wraps(method)
     def spared(self: "WandbLog", *args: Any, **options: Any) -> Any:
+        begun = self._experiment is not None
         try:
-            return None if self.failed else method(self, *args, **options)
+            with _bounded(PATIENCE) if begun else contextlib.nullcontext():
+                return None if self.failed else method(self, *args, **options)
         except Exception as error:
             return self.give_up(error)
 
@@ -205,8 +210,29 @@ def _abandon() -> None:
     # Where the process is dead, `finish` fails before it leaves the standard output alone.
     ends = [wandb.teardown] if run is None else [run.finish, run._console_stop, wandb.teardown]
     for end in ends:
-        with contextlib.suppress(Exception, SystemExit):
+        with contextlib.suppress(Exception, SystemExit), _bounded(WAIT):
             end()
+
+
+@contextlib.contextmanager
+def _bounded(seconds: float) -> Iterator[None]:
+    """A call of W&B that takes no longer: its process is killed then, and the call fails."""
+    timer = threading.Timer(seconds, _process_of_wandb().kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _process_of_wandb() -> Any:
+    """The process that W&B has started, which it keeps to itself; without one, something that can be killed in vain."""
+    from wandb.sdk import wandb_setup
+
+    connection = getattr(wandb_setup.singleton(), "_connection", None)
+    process = getattr(getattr(connection, "_proc", None), "_process", None)
+    return process or SimpleNamespace(kill=lambda: None)
 
 
 class MetricsCSV(CSVLogger):
@@ -273,7 +299,8 @@ class _AppendingWriter(_ExperimentWriter):
     def save(self) -> None:
         """Writes the rows that have been logged since."""
         new = len(self.metrics)
-        super().save()
+        with writing(Path(self.metrics_file_path)):
+            super().save()
         self.rows += new
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
@@ -290,7 +317,8 @@ def finish_wandb() -> None:
         return
     folder = wandb.run.settings.sync_dir
     try:
-        wandb.finish()
+        with _bounded(PATIENCE if wandb.run.offline else UPLOAD + WAIT):
+            wandb.finish()
     except Exception as error:
         rank_zero_warn(
             f"W&B has failed at the end of the run ({_line(error)}). To upload what is missing: wandb sync {folder}",

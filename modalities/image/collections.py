@@ -18,6 +18,7 @@ from tqdm import tqdm
 from common.data.faults import Faults, Faulty
 from common.data.folders import Found, files_below
 from common.paths import cache_root, made_once
+from common.table_files.limits import most_bytes
 from modalities.image.decoding import REMARKS, SUFFIXES, VERSION, decode
 
 
@@ -48,8 +49,9 @@ def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Fault
 
     Raises:
         ValueError: naming all files that are no readable images, unless they are skipped.
+        OSError: naming the first file that is not to blame for that it could not be read; nothing is cached then.
     """
-    digest = hashlib.sha256(f"{VERSION} {size} {channels}".encode())
+    digest = hashlib.sha256(f"{VERSION} {size} {channels} {most_bytes()}".encode())
     for file in files:
         status = file.stat() if file.exists() else None
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
@@ -63,7 +65,7 @@ def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Fault
                 try:
                     image, found = decode(file, size, size, channels)
                 except (OSError, ValueError) as error:
-                    faults.add(error)
+                    faults.add(error, file)
                     continue
                 pixels.write(image.tobytes())
                 rows.append(row)

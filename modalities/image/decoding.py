@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from common.table_files.limits import most_bytes
+from common.data.faults import raise_passing
+from common.table_files.limits import VARIABLE, most_bytes
 
 PIXEL = 6  # bytes that a pixel counts as: $SUITE_MAX_MB 512 makes Pillow's own limit, 89 million pixels
 VERSION = 3  # of what follows; decoded images of another version are no longer taken from the cache
@@ -47,13 +47,15 @@ def decode(file: Path, height: int, width: int, channels: int) -> tuple[np.ndarr
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no image, incomplete, too large, or has values of an unknown range.
+        OSError: for what is no fault of the file, as in `raise_passing`.
     """
     image, remarks = _opened(file)
     try:
         image, found = _eight_bits(image)
-    except ValueError as error:
+        image = image.convert("L" if channels == 1 else "RGB")
+    except (ValueError, MemoryError) as error:
+        raise_passing(error, file)
         raise ValueError(f"{file} cannot be read as an image ({error})") from error
-    image = image.convert("L" if channels == 1 else "RGB")
     scale = min(image.width / width, image.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - across) // 2, (image.height - down) // 2
@@ -75,17 +77,20 @@ def _opened(file: Path) -> tuple[Image.Image, set[str]]:
         try:
             with Image.open(file) as image:
                 if image.width * image.height > (limit := most_bytes() // PIXEL):
-                    raise ValueError(f"more than {limit:,} pixels: make it smaller")
+                    raise ValueError(f"more than {limit:,} pixels: make it smaller; a larger ${VARIABLE} lets it in")
                 several = getattr(image, "is_animated", False) and image.format != "MPO"  # a camera's own preview
                 image.load()
                 if 0 in image.size:
                     raise ValueError("it has no pixels")
-                with suppress(SyntaxError, ValueError, TypeError, OSError):  # unreadable EXIF says nothing
+                try:
                     ImageOps.exif_transpose(image, in_place=True)
+                except (SyntaxError, ValueError, TypeError, OSError) as error:  # unreadable EXIF says nothing
+                    raise_passing(error, file)
                 return image, {"frames"} if several else set()
         except UnidentifiedImageError as error:
             raise ValueError(f"{file} cannot be read as an image ({_instead(file)})") from error
         except Exception as error:  # whatever a decoder raises on broken bytes
+            raise_passing(error, file)
             raise ValueError(f"{file} cannot be read as an image ({str(error) or type(error).__name__})") from error
         finally:
             Image.MAX_IMAGE_PIXELS = most

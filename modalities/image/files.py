@@ -11,6 +11,7 @@ from torch import Tensor
 
 from common.evaluation.media import enlargement, image_grid
 from common.model.files import FileFormat, examples
+from common.paths import written_whole
 from modalities.image.collections import image_files
 from modalities.image.decoding import decode
 from modalities.image.model import ImageCVAE
@@ -37,11 +38,11 @@ class ImageFormat(FileFormat[ImageCVAE]):
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
         """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""
         samples = examples(samples, 3)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npz":
-            np.savez_compressed(path, samples=samples.cpu().numpy())
-        elif path.suffix == ".png":
-            columns = min(len(samples), max(4, round(len(samples) ** 0.5)))
-            image_grid(samples, columns, enlargement(samples)).save(path)
-        else:
+        if path.suffix not in (".png", ".npz"):
             raise ValueError(f"{path}: images are written as .png (a grid) or .npz (an array)")
+        with written_whole(path) as partial, partial.open("wb") as file:
+            if path.suffix == ".npz":
+                np.savez_compressed(file, samples=samples.cpu().numpy())
+            else:
+                columns = min(len(samples), max(4, round(len(samples) ** 0.5)))
+                image_grid(samples, columns, enlargement(samples)).save(file, "PNG")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.paths import cache_root, locked, made_once, written_whole
+from tests.room import little_room
 
 NOBODY = 65534
 
@@ -244,9 +246,37 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["folder.lock"]
 
 
+def test_a_full_disk_keeps_the_former_file_and_says_what_to_do(tmp_path):
+    write(tmp_path / "a.csv", b"former")
+    message = rf"{tmp_path}/a\.csv cannot be written \(file too large\): make room there, .*; the former one is whole"
+    with pytest.raises(OSError, match=message), written_whole(tmp_path / "a.csv") as partial, little_room(100):
+        write(partial, bytes(200))
+    assert (tmp_path / "a.csv").read_bytes() == b"former"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "new/a.csv"])
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(read_only, name):
+    message = r"a\.csv cannot be written \(permission denied\): give --run\.root or --out another place"
+    with pytest.raises(PermissionError, match=message), written_whole(read_only / name) as partial:
+        write(partial)
+
+
+def test_an_input_that_cannot_be_read_is_not_an_output_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised, written_whole(tmp_path / "out.csv"):
+        (tmp_path / "in.csv").read_bytes()
+    assert raised.value.filename == str(tmp_path / "in.csv")
+
+
 def test_an_error_of_the_data_is_not_one_of_the_cache(tmp_path):
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         made_once(tmp_path / "cache" / "file", lambda path: Path("/elsewhere/tune.abc").read_bytes())
+
+
+def replace(folder):
+    with written_whole(folder) as partial:
+        shutil.rmtree(folder)
+        write_folder(partial)
 
 
 def killed(path):
@@ -256,15 +286,34 @@ def killed(path):
 
 def test_what_a_killed_process_left_goes_when_the_same_is_made(tmp_path):
     assert in_another_process(made_once, tmp_path / "folder", killed).exitcode == -signal.SIGKILL
-    write(tmp_path / f"folder.{os.getpid()}.partial")  # of a former process of this one's number
-    write(tmp_path / f"folder.{os.getppid()}.partial")  # of a living process
-    write(tmp_path / "folder.1.99999999.partial")  # of another path
+    (left,) = tmp_path.glob("*.partial")
+    here = left.name.split(".")[1]
+    living = tmp_path / f"folder.{here}.{os.getppid()}.partial"
+    elsewhere = tmp_path / "folder.01234567.99999999.partial"
+    other = tmp_path / f"folder.1.{here}.99999999.partial"
+    write(tmp_path / f"folder.{here}.{os.getpid()}.partial")  # of a former process of this one's number
+    write(living)
+    write_folder(elsewhere)  # of another machine, whose processes nobody here knows
+    write(other)  # of another path
     made_once(tmp_path / "folder", write_folder)
-    left = {path.name for path in tmp_path.glob("*.partial")}
-    assert left == {f"folder.{os.getppid()}.partial", "folder.1.99999999.partial"}
-    yesterday = time.time() - 25 * 60 * 60
-    os.utime(tmp_path / f"folder.{os.getppid()}.partial", (yesterday, yesterday))
-    with written_whole(tmp_path / "folder") as partial:
-        shutil.rmtree(tmp_path / "folder")
-        write_folder(partial)
-    assert {path.name for path in tmp_path.glob("*.partial")} == {"folder.1.99999999.partial"}
+    assert set(tmp_path.glob("*.partial")) == {living, elsewhere, other}
+    yesterday = (time.time() - 25 * 60 * 60,) * 2
+    for path in (living, elsewhere, elsewhere / "columns"):
+        os.utime(path, yesterday)
+    replace(tmp_path / "folder")
+    assert set(tmp_path.glob("*.partial")) == {elsewhere, other}
+    os.utime(elsewhere / "features", yesterday)
+    replace(tmp_path / "folder")
+    assert set(tmp_path.glob("*.partial")) == {other}
+
+
+def test_a_process_of_the_same_number_on_another_machine_is_another(tmp_path, monkeypatch):
+    with written_whole(tmp_path / "file") as here:
+        write(here)
+        monkeypatch.setattr(socket, "gethostname", lambda: "another")
+        with written_whole(tmp_path / "file") as there:
+            write(there, b"there")
+            assert here.exists()
+        assert (tmp_path / "file").read_bytes() == b"there"
+    assert (tmp_path / "file").read_bytes() != b"there"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

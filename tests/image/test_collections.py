@@ -1,7 +1,11 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from modalities.image import collections
 from modalities.image.collections import decode_images
@@ -33,6 +37,47 @@ def test_a_link_to_nothing_is_a_faulty_file_among_others(tmp_path, monkeypatch):
     assert decoded.x.flatten(1)[:, 0].tolist() == [10, 30]
     Image.new("L", (8, 8), 20).save(tmp_path / "nowhere.png")
     assert decode_images(files, 8, 1).x.flatten(1)[:, 0].tolist() == [10, 20, 30]
+
+
+def failing(number):
+    def fail(*_, **__):
+        raise MemoryError if number == errno.ENOMEM else OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("method", "number"),
+    [
+        ("load", errno.EIO),
+        ("load", errno.EMFILE),
+        ("load", errno.ENOMEM),
+        ("getexif", errno.EIO),
+        ("convert", errno.ENOMEM),
+    ],
+)
+def test_what_is_no_fault_of_a_file_is_not_one_for_ever(tmp_path, monkeypatch, method, number):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    for name, grey in (("a.png", 10), ("b.png", 20)):
+        Image.new("L", (8, 8), grey).save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PngImageFile, method, failing(number))
+        with pytest.raises(OSError, match=rf"{os.strerror(number)}, which says nothing of its content.*a\.png"):
+            decode_images(files, 8, 1, "skip")
+    assert decode_images(files, 8, 1, "skip").rows.tolist() == [0, 1]
+
+
+def test_a_larger_limit_lets_an_image_in_that_was_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    for name, side in (("a.png", 8), ("b.png", 800)):
+        Image.new("L", (side, side), 10).save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    monkeypatch.setenv("SUITE_MAX_MB", "1")
+    with pytest.warns(UserWarning, match=r"1 of 2 images are faulty: .*b\.png .*a larger \$SUITE_MAX_MB lets it in"):
+        assert decode_images(files, 8, 1, "skip").rows.tolist() == [0]
+    monkeypatch.setenv("SUITE_MAX_MB", "4")
+    assert decode_images(files, 8, 1, "skip").rows.tolist() == [0, 1]
 
 
 def test_images_decoded_by_another_version_are_decoded_again(tmp_path, monkeypatch):

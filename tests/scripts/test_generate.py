@@ -121,7 +121,7 @@ def test_files_that_cannot_be_read_or_written_are_named_in_one_line(checkpoint, 
     known = ["--ckpt", str(checkpoint), "--condition", "age=30"]
     for words, line in (
         (["reconstruct", "--in", f"{tmp_path}/noise.png", "--out", f"{tmp_path}/a.png"], "noise.png cannot be read"),
-        (["--out", f"{tmp_path}/folder.png"], "folder.png: is a directory"),
+        (["--out", f"{tmp_path}/folder.png"], "folder.png cannot be written (is a directory)"),
         (["--out", f"{tmp_path}/a.jpg"], "a.jpg: images are written as .png"),
     ):
         assert main([*words, *known]) == 2

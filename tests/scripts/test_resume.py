@@ -2,16 +2,19 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 
 import pytest
 import torch
 
+from common.command_line import run_training
 from common.training.saving import LastCheckpoint
 from common.training.signals import StopSignals
+from tests.room import little_room
 from tests.scripts.own_data import OWN
-from tests.scripts.resume import Runs, differences, killed_once, wait_for
+from tests.scripts.resume import Runs, differences, killed_once, leftovers, wait_for
 
 TABULAR = OWN[3]
 
@@ -105,6 +108,33 @@ def test_what_a_killed_run_has_left_half_written_is_dropped(tmp_path):
     runs.go_on(folder)
     assert differences(whole, folder) == []
     assert [path.name for path in folder.rglob("*.partial")] == ["mine.partial"]
+
+
+def test_a_training_on_a_full_disk_ends_in_a_line_and_goes_on_when_there_is_room(tmp_path, capfd):
+    runs = Runs(TABULAR, tmp_path)
+    whole, folder = runs.fit("whole"), runs.fit("full", "--trainer.max_epochs", "1")
+    last = folder / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+
+    def go_on():
+        with little_room(len(before) - 2000):
+            run_training("train_tabular.py", lambda: runs.go_on(folder))
+
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        go_on()
+    assert ended.value.code == 2
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert re.fullmatch(
+        rf"train_tabular\.py: {folder}/checkpoints/\w+\.ckpt cannot be written \(file too large\): make room there, or "
+        r"give --run\.root or --out another place; the former one is whole",
+        said.splitlines()[-1],
+    )
+    assert last.read_bytes() == before
+    assert leftovers(folder) == []
+    runs.go_on(folder)
+    assert differences(whole, folder) == []
 
 
 def test_the_last_weights_are_saved_and_not_their_averages_where_no_validation_follows(tmp_path):

@@ -3,7 +3,9 @@
     python -m tests.soak.hostile --minutes 60        docs/reliability/hostile.json
     python -m tests.soak.hostile --attempt 12        one of them, with what became of it
 
-Code that is run leaves a mark, and so does the module `stranger`, which lies on the path and is not allowed. Each
+Code that is run leaves a mark, and so does the module `stranger`, which lies on the path and is not allowed. Before the
+attempts, untouched checkpoints and configurations go through the same entries: they have to be accepted. What they
+import, and what the refusal of a misspelled option imports, an attempt may import beside the allowed packages. Each
 attempt has a process of its own. WORK/attempts.jsonl has a line for each, and a later call goes on after the last one.
 """
 
@@ -36,6 +38,8 @@ from typing import Any
 import torch
 
 from common.command_line import one_line
+from common.configurable import ACTING, BUILT_OF
+from common.configurable import OWN as SUITE
 from common.training.checkpoint import read_checkpoint
 from common.training.restore import restore
 from common.training.tracking import git_revision
@@ -118,6 +122,8 @@ class Lab:
         leave = f"open({str(self.mark)!r}, 'w').close()\n"
         (folder / "stranger" / "__init__.py").write_text(f"{leave}class Model:\n    pass\n")
         (folder / "stranger" / "sub.py").write_text("class Model:\n    pass\n")
+        (folder / "hubconf.py").write_text(f"{leave}def model():\n    pass\n")  # of torch.hub
+        self.known = {*SUITE, *BUILT_OF, *(name.partition(".")[0] for name in sys.modules)}
         sys.path.insert(0, str(folder))
         short = ["--trainer.max_epochs", "1"]
         self.runs = {own.modality: Runs(own, folder / own.modality, *short) for own in (OWN[0], OWN[3])}
@@ -163,6 +169,27 @@ class Lab:
             runs = self.runs[modality]
             option = option or "--ckpt_path"
             runs.main([verb, *runs.options, "--run.root", str(self.folder / "runs"), option, str(path)])
+
+    def strange(self, imported: list[str]) -> list[str]:
+        """Packages that were imported and are neither allowed nor imported by what does no harm, and acting modules."""
+        tops = {name.partition(".")[0] for name in imported}
+        return sorted({name for name in tops if name not in self.known or name in ACTING} - set(allowed_by_person()))
+
+    def controls(self) -> Iterator[tuple[Attempt, str]]:
+        """What does no harm, and what has to become of it."""
+        for entry, modality in itertools.product(ENTRIES, self.contents):
+            if (entry, modality) != ("impute", "image"):  # images have no cells
+                yield Attempt("controls", f"{modality} {entry}",
+                              functools.partial(self._untouched, entry, modality)), "accepted"  # fmt: skip
+        adam = "class_path: torch.optim.AdamW, init_args: {lr: 0.001}"
+        texts = {"trainer: {max_epochs: 1}": "accepted", f"model: {{optimizer: {{{adam}}}}}": "accepted",
+                 "trainer: {max_epoch: 1}": "refused"}  # fmt: skip
+        for text, wanted in texts.items():
+            yield Attempt("controls", text, functools.partial(self._yaml, text)), wanted
+        yield Attempt("controls", "server", self._served), "accepted"
+
+    def _untouched(self, entry: str, modality: str) -> None:
+        self.through(entry, modality, self.written(self.contents[modality]))
 
     def attempts(self) -> list[Attempt]:
         """All attempts, in an order that does not change and mixes the kinds."""
@@ -284,27 +311,46 @@ class Lab:
             "subprocess.check_output": {"popenargs": ["touch", str(self.mark)]},
             "pathlib.Path.touch": {"self": str(self.mark)},
             "logging.FileHandler": {"filename": str(self.mark)},
+            "stranger.Model": {},
+            "torch.hub.load": {"repo_or_dir": str(self.folder), "model": "model", "source": "local"},
         }
-        for option, (path, arguments), short in itertools.product(options, harmful.items(), (False, True)):
-            value: Any = path if short else {"class_path": path, "init_args": arguments}
-            yield Attempt("configurations", f"{option} {path}{' alone' if short else ''}",
-                          functools.partial(self._configuration, option, value))  # fmt: skip
+        pairs = itertools.product(options, harmful.items())
+        for number, (option, (path, arguments)) in enumerate(pairs):
+            for form in ("whole", "alone") if number % 2 else ("in a file", "as an option"):
+                value: Any = path if form == "alone" else {"class_path": path, "init_args": arguments}
+                yield Attempt("configurations", f"{option} {path} {form}",
+                              functools.partial(self._configuration, option, value, form))  # fmt: skip
+        for path, arguments in harmful.items():
+            for form in ("whole", "alone"):
+                value = path if form == "alone" else {"class_path": path, "init_args": arguments}
+                value = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": value}}
+                yield Attempt("configurations", f"LambdaCallback {path} {form}",
+                              functools.partial(self._configuration, "trainer.callbacks", value, form))  # fmt: skip
         tags = (f"!!python/object/apply:os.system ['touch {self.mark}']",
                 f"!!python/object/new:subprocess.Popen [['touch', '{self.mark}']]",
                 "!!python/name:stranger.Model", "!!python/module:stranger")  # fmt: skip
         for tag, option in itertools.product(tags, ("data", "seed_everything", "trainer.callbacks", "model.prior")):
             yield Attempt("configurations", f"{option} {tag[:40]}", functools.partial(self._yaml, f"{option}: {tag}\n"))
 
-    def _configuration(self, option: str, value: Any) -> None:
+    def _configuration(self, option: str, value: Any, form: str) -> None:
+        if form == "in a file":
+            part = self.folder / "part.yaml"
+            part.write_text(json.dumps(value))
+            value = str(part)
+        if form == "as an option":
+            return self._fit(f"--{option}={json.dumps([value] if option == 'trainer.callbacks' else value)}")
         for name in reversed(option.split(".")):
             value = {name: [value] if name == "callbacks" else value}
-        self._yaml(json.dumps(value))
+        return self._yaml(json.dumps(value))
 
     def _yaml(self, text: str) -> None:
         path = self.folder / "hostile.yaml"
         path.write_text(text)
+        self._fit("--config", str(path))
+
+    def _fit(self, *words: str) -> None:
         runs = self.runs["tabular"]
-        runs.main(["fit", *runs.options, "--run.root", str(self.folder / "runs"), "--config", str(path)])
+        runs.main(["fit", *runs.options, "--run.root", str(self.folder / "runs"), *words])
 
     def addresses(self) -> Iterator[Attempt]:
         """Checkpoints and configurations at an address, which nothing may ask for."""
@@ -312,7 +358,8 @@ class Lab:
             for scheme in ("http", "https", "ftp", "file"):
                 yield Attempt("addresses", f"{scheme} {entry}", functools.partial(self._address, scheme, entry))
 
-    def _address(self, scheme: str, entry: str) -> None:
+    def _served(self) -> int:
+        """The port of a server of the folder, which leaves the mark when it is asked for something."""
         lab = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
@@ -325,16 +372,16 @@ class Lab:
 
             do_HEAD = do_GET
 
-        torch.save({**self.contents["tabular"], "more": Payload(os.system, f"touch {self.mark}")}, self.file)
-        (self.folder / "x.yaml").write_text("seed_everything: 1\n")
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = f"{scheme}://127.0.0.1:{server.server_address[1]}/"
-        if scheme == "file":
-            place = f"file://{self.folder}/"
+        return int(server.server_address[1])
+
+    def _address(self, scheme: str, entry: str) -> None:
+        torch.save({**self.contents["tabular"], "more": Payload(os.system, f"touch {self.mark}")}, self.file)
+        (self.folder / "x.yaml").write_text("seed_everything: 1\n")
+        place = f"file://{self.folder}/" if scheme == "file" else f"{scheme}://127.0.0.1:{self._served()}/"
         if entry == "config":
-            runs = self.runs["tabular"]
-            runs.main(["fit", *runs.options, "--run.root", str(self.folder / "runs"), "--config", f"{place}x.yaml"])
+            self._fit("--config", f"{place}x.yaml")
         else:
             # As texts: a Path would change the address.
             words = {"restore": lambda: restore(f"{place}hostile.ckpt")}
@@ -356,15 +403,20 @@ def _class_places(part: Any, place: tuple = ()) -> list[tuple]:
     return found
 
 
-def outcome(lab: Lab, attempt: Attempt) -> dict[str, Any]:
-    """What becomes of an attempt."""
+def allowed_by_person() -> list[str]:
+    """Packages that $SUITE_ALLOW names."""
+    return os.environ.get("SUITE_ALLOW", "").replace(",", " ").split()
+
+
+def observed(lab: Lab, attempt: Attempt) -> tuple[str, list[str]]:
+    """What becomes of an attempt, and the modules that it imports."""
     lab.mark.unlink(missing_ok=True)
     lab.file.unlink(missing_ok=True)
     said = lab.folder / "said"
     said.unlink(missing_ok=True)
 
     def work() -> None:
-        imported: list[str] = []
+        imported, before = list[str](), set(sys.modules)
         sys.addaudithook(lambda event, rest: imported.append(str(rest[0])) if event == "import" else None)
         result = "accepted"
         try:
@@ -373,22 +425,45 @@ def outcome(lab: Lab, attempt: Attempt) -> dict[str, Any]:
             result = f"refused: status {error.code}" if error.code else "accepted"
         except BaseException as error:
             result = f"refused: {type(error).__name__}: {one_line(error)[:200]}"
-        strange = sorted({name for name in imported if name.partition(".")[0] in ("stranger", "antigravity")})
-        said.write_text(json.dumps([result, strange]))
+        said.write_text(json.dumps([result, sorted({*imported, *sys.modules} - before)]))  # importlib audits nothing
 
     process = lab.runs["tabular"].in_a_process(work)
     process.join(SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
-    result, imports = json.loads(said.read_text()) if said.exists() else (f"died: {process.exitcode}", [])
     time.sleep(0.005)  # a process that was started may still write
-    return {"kind": attempt.kind, "name": attempt.name, "outcome": result, "ran": lab.mark.exists(), "imports": imports}
+    result, imported = json.loads(said.read_text()) if said.exists() else (f"died: {process.exitcode}", [])
+    return result, imported
 
 
-def summary(done: list[dict[str, Any]]) -> dict[str, Any]:
+def outcome(lab: Lab, attempt: Attempt) -> dict[str, Any]:
+    """What becomes of an attempt, as a line of the list."""
+    result, imported = observed(lab, attempt)
+    return {"kind": attempt.kind, "name": attempt.name, "outcome": result, "ran": lab.mark.exists(),
+            "imports": lab.strange(imported)}  # fmt: skip
+
+
+def controlled(lab: Lab) -> dict[str, int]:
+    """Passes what does no harm through all entries, and learns what it imports; how often there was which outcome.
+
+    Raises:
+        RuntimeError: if something harmless is not treated as it has to be: of attempts, nothing could then be said.
+    """
+    counts: Counter[str] = Counter()
+    for control, wanted in lab.controls():
+        result, imported = observed(lab, control)
+        if not result.startswith(wanted) or lab.mark.exists():
+            raise RuntimeError(f"the control {control.name} is {result}, and has to be {wanted}: nothing is measured")
+        counts[wanted] += 1
+        lab.known |= {name.partition(".")[0] for name in imported}
+    return dict(counts)
+
+
+def summary(done: list[dict[str, Any]], controls: dict[str, int]) -> dict[str, Any]:
     """The row of the table."""
     return {
+        "controls": controls,
         "attempts": len(done),
         "executions": sum(attempt["ran"] for attempt in done),
         "imports": sum(bool(attempt["imports"]) for attempt in done),
@@ -408,6 +483,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         lab = Lab(folder)
+        controls = controlled(lab)
         lines = arguments.work / "attempts.jsonl"
         done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
         for number, attempt in enumerate(lab.attempts()):
@@ -425,7 +501,7 @@ def main() -> None:
             if done[-1]["ran"] or done[-1]["imports"] or not done[-1]["outcome"].startswith("refused"):
                 print(number, json.dumps(done[-1]), flush=True)
         if arguments.attempt is None:
-            write_row("hostile", summary(done))
+            write_row("hostile", summary(done, controls))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

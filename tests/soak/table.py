@@ -39,7 +39,9 @@ def non_finite(row: dict[str, Any]) -> tuple[str, str]:
 def hostile(row: dict[str, Any]) -> tuple[str, str]:
     return (
         f"{row['executions']} executions, {row['imports']} imports",
-        f"{row['attempts']} attempts: " + ", ".join(f"{count} {name}" for name, count in row["kinds"].items()),
+        f"{row['attempts']} attempts: "
+        + ", ".join(f"{count} {name}" for name, count in row["kinds"].items())
+        + f"; before them, {row['controls']['accepted']} untouched files of the same kinds, all accepted",
     )
 
 
@@ -76,7 +78,7 @@ BARS = {
     "non_finite": (non_finite, "NaN in the data, a weight, a gradient or the loss, at any step",
                    "no checkpoint with a number that is not finite, no status 0"),
     "hostile": (hostile, "hostile checkpoints and configurations",
-                "at least 500 attempts, 0 executions, 0 imports of a stranger's module or of antigravity"),
+                "at least 500 attempts, 0 executions, 0 imports outside of the allowed packages"),
     "fuzz": (fuzz, "damaged and mutated files for everything that reads files", "read, or refused by name"),
     "steps": (steps, "20,000 steps of the digits' configuration: means of the second and the last quarter",
               "within 2 %"),

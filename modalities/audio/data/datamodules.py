@@ -277,8 +277,8 @@ class RecordedAudio(AudioData):
                         log_mel = self.settings.log_mel(clip)[None, None]
                         writer.append(log_mel)
                         digest.update(log_mel.half().numpy().tobytes())
-            except (ValueError, OSError) as error:
-                faults.add(error)
+            except (ValueError, OSError, MemoryError) as error:
+                faults.add(error, file)
                 writer.keep(before)
                 continue
             content = int.from_bytes(digest.digest(), "big")

@@ -1,5 +1,6 @@
 """Sound files: cutting them into clips, reading them whole, and writing them at the common level."""
 
+import io
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.data.folders import Found, files_below
+from common.paths import written_whole
 from common.table_files.limits import most_bytes, too_large
 from modalities.audio.signal.decoding import BLOCK_SECONDS, CONVERT, SILENT, Sound
 from modalities.audio.signal.features import LogMel, levelled
@@ -128,13 +130,15 @@ def write_sound(waveform: Tensor, path: Path, sample_rate: int) -> None:
     Raises:
         ValueError: for a suffix that libsndfile cannot write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     sound = levelled(waveform.detach().float().cpu())
     sound = sound * (PEAK / sound.abs().amax().clamp_min(PEAK))
+    encoded = io.BytesIO()  # libsndfile's errors of a disk say no more than "System error"
     try:
-        soundfile.write(path, sound.numpy(), sample_rate)
+        soundfile.write(encoded, sound.numpy(), sample_rate, format=path.suffix[1:])
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: sound is written as {', '.join(WRITTEN)}, or into a folder ({error})") from None
+    with written_whole(path) as partial:
+        partial.write_bytes(encoded.getbuffer())
 
 
 def _onset_starts(sound: Sound, features: LogMel, length: int) -> list[int]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
 from common import table_files
 from common.lazy import pd
-from common.table_files import EXCEL_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES, Dialect, suffix_of
+from common.paths import written_whole
+from common.table_files import JSON_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES, Dialect, suffix_of
 from modalities.tabular.columns import Column
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # cells that count as empty
@@ -36,21 +39,29 @@ def write_rows(table: pd.DataFrame, path: Path, dialect: Dialect | None = None) 
         ValueError: for an unsupported suffix.
     """
     suffix, dialect = suffix_of(path), dialect or Dialect()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix in PARQUET_SUFFIXES:
-        table.to_parquet(path, index=False)
-    elif suffix in TEXT_SUFFIXES:
-        separator = dialect.separator or ("\t" if suffix.startswith(".tsv") else ",")
-        table.to_csv(path, index=False, sep=separator, decimal=dialect.decimal or ".")
-    elif suffix in JSON_SUFFIXES:
-        table.to_json(path, orient="records", lines=True, force_ascii=False)
-    elif suffix in EXCEL_SUFFIXES:
-        try:
-            table.to_excel(path, index=False)
-        except ImportError as error:
-            raise ImportError(f"{path}: Excel files need openpyxl: pip install --editable '.[tables]'") from error
-    else:
+    if suffix not in table_files.TABLE_SUFFIXES:
         raise ValueError(f"{path}: tables are written as {', '.join(table_files.TABLE_SUFFIXES)}")
+    packed: Literal["gzip"] | None = "gzip" if suffix.endswith(".gz") else None
+    with written_whole(path) as partial:
+        if suffix in PARQUET_SUFFIXES:
+            table.to_parquet(partial, index=False)
+        elif suffix in TEXT_SUFFIXES:
+            separator = dialect.separator or ("\t" if suffix.startswith(".tsv") else ",")
+            decimal = dialect.decimal or "."
+            table.to_csv(partial, index=False, sep=separator, decimal=decimal, compression=packed)
+        elif suffix in JSON_SUFFIXES:
+            table.to_json(partial, orient="records", lines=True, force_ascii=False, compression=packed)
+        else:
+            partial.write_bytes(_as_excel(table, path))
+
+
+def _as_excel(table: pd.DataFrame, path: Path) -> bytes:
+    book = io.BytesIO()
+    try:
+        table.to_excel(book, index=False, engine="openpyxl")
+    except ImportError as error:
+        raise ImportError(f"{path}: Excel files need openpyxl: pip install --editable '.[tables]'") from error
+    return book.getvalue()
 
 
 def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.DataFrame:

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +8,9 @@ import soundfile
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
+from common.data import faults
 from common.data.subset import Subset
-from modalities.audio.data import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes
+from modalities.audio.data import GTZAN, SPEECHCOMMANDS, AudioFiles, Tunes, datamodules
 from modalities.audio.data import clip_cache as store
 from modalities.audio.evaluation.report import AudioReport
 from tests.audio.models import FEATURES
@@ -205,6 +208,25 @@ def test_faulty_files_stop_or_are_left_out_by_name(collection):
     with pytest.warns(UserWarning, match="3 of 22 files are faulty"):
         table = AudioFiles(collection, faulty="skip", **options()).examples
     assert len(table.x) == 38
+
+
+@pytest.mark.parametrize("failing", ["sound", "disk"])  # libsndfile calls a disk's error a format that it does not know
+def test_what_is_no_fault_of_a_file_is_not_one_for_ever(collection, monkeypatch, failing):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    file = collection / "low" / "0.wav"
+    content = file.read_bytes()
+    with monkeypatch.context() as patch:
+        if failing == "disk":
+            file.write_bytes(b"no sound")
+            patch.setattr(faults, "_read", fail)
+        else:
+            patch.setattr(datamodules, "Sound", fail)
+        with pytest.raises(OSError, match=r"Input/output error, which says nothing of its content: .*\.wav"):
+            _ = AudioFiles(collection, faulty="skip", **options()).examples
+    file.write_bytes(content)
+    assert len(AudioFiles(collection, faulty="skip", **options()).examples.x) == 40
 
 
 def test_only_one_source_of_labels():

@@ -14,6 +14,7 @@ from common.training.checkpoint import description, read_checkpoint
 from common.training.checkpoint_io import WholeCheckpointIO
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
+from tests.room import little_room
 
 
 class Mark:
@@ -46,6 +47,24 @@ def test_a_file_takes_its_place_when_it_is_whole_and_leaves_nothing_behind(tmp_p
         WholeCheckpointIO().save_checkpoint(contents, target)
     assert target.read_bytes() == before
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("size", [10, 1000, 4000, "all but a byte"])  # in its first record, later, and at its end
+def test_a_full_disk_is_named_and_leaves_the_former_file(tmp_path, contents, size):
+    target = tmp_path / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint(contents, target)
+    before = target.read_bytes()
+    size = len(before) - 1 if isinstance(size, str) else size
+    with (
+        pytest.raises(
+            OSError, match=r"last\.ckpt cannot be written \(file too large\): make room.*former one is whole"
+        ),
+        little_room(size),
+    ):
+        WholeCheckpointIO().save_checkpoint(contents, target)
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+    assert read_checkpoint(target).keys() == contents.keys()
 
 
 def test_a_flipped_byte_names_the_record(tmp_path, contents):
