@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.rank_zero import rank_zero_info
@@ -141,7 +141,7 @@ class ConditionalELBO(Generation, LightningModule):
         loss, further = objective(samples, self.global_step), self.auxiliary(batch, samples)
         for term in further.values():
             loss = loss + term
-        if _is_logged(self.trainer):
+        if self._is_logged():
             with torch.no_grad():
                 terms = samples.terms()
                 means = {name: getattr(terms, name).mean() for name in ("elbo", "reconstruction", "kl")}
@@ -149,6 +149,11 @@ class ConditionalELBO(Generation, LightningModule):
             self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
             self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch))
         return loss
+
+    def _is_logged(self) -> bool:
+        """Whether the figures of this step are written, or are the last of an epoch; nobody reads those of others."""
+        trainer = self._trainer
+        return trainer is not None and (trainer.is_last_batch or trainer._logger_connector.should_update_logs)
 
     def _check_support(self, batch: Batch, samples: PosteriorSamples) -> None:
         """Stops at the first batch if data lies outside of the likelihood's support: it has no density there."""
@@ -232,11 +237,6 @@ class ConditionalELBO(Generation, LightningModule):
             ValueError: if the file is not a checkpoint of the suite, or lacks what rebuilds the model.
         """
         return rebuild(cls, Path(checkpoint_path), map_location, arguments)
-
-
-def _is_logged(trainer: Trainer) -> bool:
-    """Whether the figures of this step are written, or are the last of an epoch; nobody reads those of other steps."""
-    return trainer.is_last_batch or trainer._logger_connector.should_update_logs
 
 
 def _of_plain_loader(batch: Any, model: ConditionalELBO) -> Batch:

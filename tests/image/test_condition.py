@@ -74,8 +74,6 @@ def test_using_an_unknown_attribute_is_refused_with_the_valid_ones():
 def test_dropout_teaches_the_null_embedding_in_training_only(monkeypatch):
     encoder = AttributeEncoder(ATTRIBUTES, dim=16, dropout=1.0)
     model = ImageCVAE(encoder, (1, 4, 4), 2, MLP([8]))
-    monkeypatch.setattr(model, "log", lambda *_, **__: None)
-    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
     draws, seen = model.draws, []
     monkeypatch.setattr(model, "draws", lambda batch, *rest: seen.append(batch) or draws(batch, *rest))
     batch = Batch(torch.ones(3, 1, 4, 4), fields())

@@ -292,7 +292,7 @@ def fit(model, steps, *callbacks):
     batch = example_batch()
     trainer = Trainer(
         accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=list(callbacks),
+        enable_model_summary=False, log_every_n_steps=1, callbacks=list(callbacks),
     )  # fmt: skip
     trainer.fit(model, train_dataloaders=DataLoader([batch] * steps, batch_size=None))
     return trainer
