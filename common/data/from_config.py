@@ -53,8 +53,8 @@ def data_from_configuration(
             content = yaml.safe_load(configuration.read_text())
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{configuration} is no YAML: {error}") from error
+    source = configuration if isinstance(configuration, Path) else "the configuration of the checkpoint"
     if not isinstance(content, Mapping) or not content.get("data"):
-        source = configuration if isinstance(configuration, Path) else "the configuration"
         raise ValueError(f"{source} configures no data: it needs a section `data` with a class_path")
     sections = {name: content[name] for name in ("data", "subset") if name in content}
     if content is configuration:  # that of a checkpoint, which may be a stranger's
@@ -66,9 +66,11 @@ def data_from_configuration(
             check_classes(parsed.as_dict())
             parts: Any = parser.instantiate(parsed)
     except (ArgumentError, TypeError, ValueError, AttributeError) as error:
-        source = configuration if isinstance(configuration, Path) else "the configuration of the checkpoint"
         raise ValueError(f"{source}: {one_line(error)}") from error
     if terms is not None:
         parts.data.adopt(terms)
-    parts.subset.take_from(parts.data)
+    try:
+        parts.subset.take_from(parts.data)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     return parts.data

@@ -33,7 +33,11 @@ def random_split(
         shares: shares of val and test, between 0 and 1.
         seed: seed of the permutation.
         groups: group of each row, [count]; each is split in the same proportions (stratified). None makes one group.
+
+    Raises:
+        ValueError: as in `check_shares`.
     """
+    check_shares(shares)
     generator = torch.Generator().manual_seed(seed)
     groups = torch.zeros(count, dtype=torch.int64) if groups is None else groups
     parts: dict[Split, list[Tensor]] = {"train": [], "val": [], "test": []}
@@ -109,6 +113,17 @@ def split_column(table: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[Sp
     return table, None
 
 
+def check_shares(shares: tuple[float, float]) -> None:
+    """Refuses shares of validation and test that are none, or leave nothing to train on.
+
+    Raises:
+        ValueError: naming them.
+    """
+    val, test = shares
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"data.shares [{val:g}, {test:g}] of validation and test must leave something to train on")
+
+
 def given_split(
     given: Sequence[Split], names: list[str], shares: tuple[float, float], labels: Sequence[Tensor] = ()
 ) -> dict[Split, Tensor]:
@@ -180,9 +195,8 @@ def _positions(names: list[str]) -> Tensor:
 
 
 def _by_hash(names: list[str], shares: tuple[float, float]) -> dict[Split, Tensor]:
+    check_shares(shares)
     position, (val, test) = _positions(names), shares
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
-        raise ValueError(f"data.shares [{val:g}, {test:g}] of validation and test must leave something to train on")
     side = torch.where(position < val, 1, torch.where(position < val + test, 2, 0))
     order = position.argsort(stable=True)  # files are sorted by class or name, their hashes are not
     return {name: order[side[order] == number] for number, name in enumerate(ORDER)}

@@ -55,7 +55,7 @@ class LatentModel(Configurable, nn.Module):
 
     def prior(self, c: Condition) -> Distribution:
         """p(z | c) with batch shape [B] and event shape [D]: the injected prior."""
-        return self.latent_prior(c.vector)
+        return self.latent_prior(c.vector.float())  # a flow computes its densities later, outside of autocast
 
     def build_prior(self, latent_dim: int) -> None:
         """Creates the parameters of the injected prior: called once, as soon as the size of z is known.

@@ -22,7 +22,7 @@ REMEDIES = (
     "Look at these examples; try a lower learning rate, trainer.gradient_clip_val, or trainer.precision bf16-mixed in "
     "place of 16-mixed"
 )
-LAST_OVERFLOWS = 3  # checks in a row without a finite loss with which no training in 16 bits may end
+LAST_OVERFLOWS = 3  # checks without a finite loss, or steps left out, with which no training in 16 bits may end
 SMALLEST_SCALE = 2.0**-10  # of gradients in 16 bits; a scaler begins at 2^16, and halves it when it leaves a step out
 
 
@@ -94,13 +94,15 @@ class NonFiniteGuard(Callback):
         self.every_n_steps, self.overflows = every_n_steps, overflows
         self._batch: Batch | None = None
         self._overflown = 0
-        self._begun: tuple[int, float] | None = None  # step and scale at which this process began
+        self._begun = 0  # step at which this process began
+        self._seen: tuple[int, float] | None = None  # step and scale of gradients at the last check
+        self._left_out = 0  # steps that the gradient scaler has left out in a row, until the last check
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keeps the batch, whose examples a message names."""
         self._batch = batch if isinstance(batch, Batch) else None
-        if self._begun is None and (scaler := _scaler(trainer)) is not None:
-            self._begun = trainer.global_step, scaler.get_scale()
+        if self._seen is None and (scaler := _scaler(trainer)) is not None:
+            self._begun, self._seen = trainer.global_step, (trainer.global_step, scaler.get_scale())
 
     # Before the backward pass, because the optimiser's step would spread the NaN to all weights.
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -112,6 +114,7 @@ class NonFiniteGuard(Callback):
         if loss.device.type != "cpu" and trainer.global_step % self.every_n_steps:
             return
         scaler = _scaler(trainer)
+        self._count_left_out(trainer)
         if math.isfinite(loss.item()):
             self._overflown = 0
             if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
@@ -134,20 +137,31 @@ class NonFiniteGuard(Callback):
         """
         if any(not weight.isfinite().all() for weight in pl_module.parameters()):
             raise FloatingPointError(f"step {trainer.global_step}: {self._weights(pl_module)}. {REMEDIES}")
-        scaler = _scaler(trainer)
-        if scaler is None or self._begun is None:
+        if _scaler(trainer) is None or self._seen is None:
             return
         if self._overflown >= LAST_OVERFLOWS:
             raise FloatingPointError(
                 f"step {trainer.global_step}: the loss was not finite at the last {self._overflown} checks in a row. "
                 f"{REMEDIES}"
             )
-        steps, scale = trainer.global_step - self._begun[0], self._begun[1]
-        if steps and scaler.get_scale() <= scale * scaler.get_backoff_factor() ** steps:
+        self._count_left_out(trainer)
+        steps = trainer.global_step - self._begun
+        if steps and self._left_out >= min(steps, LAST_OVERFLOWS):
             raise FloatingPointError(
-                f"step {trainer.global_step}: no step was taken: the gradients of all {steps} were not finite in 16 "
-                f"bits. {REMEDIES}"
+                f"step {trainer.global_step}: the last {self._left_out} of {steps} steps were not taken: their "
+                f"gradients were not finite in 16 bits. {REMEDIES}"
             )
+
+    def _count_left_out(self, trainer: Trainer) -> None:
+        """Adds the steps since the last check where the scaler, which halves its scale at each, has left out all."""
+        scaler = _scaler(trainer)
+        if scaler is None or self._seen is None:
+            return
+        step, scale = self._seen
+        new = trainer.global_step - step
+        all_left_out = scaler.get_scale() <= scale * scaler.get_backoff_factor() ** new
+        self._left_out = self._left_out + new if all_left_out else 0
+        self._seen = trainer.global_step, scaler.get_scale()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the validation, before a checkpoint can be the best by it.

@@ -113,7 +113,7 @@ class TabularCVAE(ConditionalELBO):
 
     def prior(self, c: Condition) -> Distribution:
         """p(z | observed): the linear model's posterior, shifted and scaled by the injected prior."""
-        injected = self.latent_prior(c.vector)
+        injected = self.latent_prior(c.vector.float())
         if c.observed is None or not factorises(injected):
             return injected
         mean, scale = self.linear(*self.features(c.observed))

@@ -22,7 +22,7 @@ from modalities.text.model import OF_LATENT
 from modalities.text.networks.architectures import Compact
 from tests.conftest import ROOT
 from tests.scripts.own_data import OWN
-from tests.scripts.resume import wait_for
+from tests.scripts.resume import Runs, wait_for
 from tests.scripts.test_train_image import MLP as MLP_OPTIONS
 from tests.scripts.test_train_image import QUICK
 from tests.text.models import word_tokenizer
@@ -147,6 +147,13 @@ def test_a_mixed_precision_run_trains(train_image, tmp_path):
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     weights = torch.load(checkpoint, weights_only=True)["state_dict"].values()
     assert {weight.dtype for weight in weights} == {torch.float32}
+
+
+@pytest.mark.parametrize("own", OWN, ids=lambda own: own.modality)
+def test_every_modality_trains_in_mixed_precision(own, tmp_path):
+    runs = Runs(own, tmp_path, "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1")
+    saved = torch.load(runs.fit("run") / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {weight.dtype for weight in saved.values() if weight.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.slow  # half a minute of compiling

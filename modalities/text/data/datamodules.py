@@ -15,7 +15,7 @@ from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import Split
+from common.data.splits import Split, check_shares
 from common.data.terms import Terms
 from common.paths import data_root
 from common.table_files import TABLE_SUFFIXES
@@ -135,10 +135,7 @@ class TextData(ConditionalDataModule):
         in_range("data.length", length, 2, why="a token and the end of the sentence")
         in_range("data.words", words, 1)
         in_range("data.hide", hide, 1, above=True)
-        for share in shares:
-            in_range("data.shares", share, 0, 1)
-        if sum(shares) >= 1:
-            raise ValueError(f"data.shares {list(shares)} leave nothing to train on: their sum must be below 1")
+        check_shares(shares)
         self.vocabulary, self.pretrained, self.length, self.words = vocabulary, tokenizer, length, words
         self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
         self.shares = shares

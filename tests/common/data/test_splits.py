@@ -6,9 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.splits import given_split, hashed_split, split_column
+from common.data.splits import given_split, hashed_split, random_split, split_column
 
 NAMES = [f"file {number}" for number in range(200)]
+
+
+@pytest.mark.parametrize("shares", [(-1, 0.2), (0.1, -0.1), (1.0, 0.0), (0.6, 0.4), (float("nan"), 0.1)])
+def test_shares_that_are_none_are_refused_however_rows_are_split(shares):
+    for split in (lambda: random_split(10, shares, 0), lambda: hashed_split(list("abcdefghij"), shares)):
+        with pytest.raises(ValueError, match=r"data\.shares .* must leave something to train on"):
+            split()
 
 
 def sides(splits):

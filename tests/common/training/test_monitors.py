@@ -104,11 +104,14 @@ def test_an_overflow_in_16_bits_is_left_out_and_no_fault(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
-    [("data", "step 2: .* the data of 1 of 50 examples"), ("gradient", "no step was taken: the gradients of all 5")],
+    ("place", "step", "message"),
+    [
+        ("data", 2, "step 2: .* the data of 1 of 50 examples"),
+        ("gradient", 0, "step 5: the last 5 of 5 steps were not taken"),
+        ("gradient", 2, "step 5: the last 3 of 5 steps were not taken"),
+    ],
 )
-def test_a_number_that_is_not_finite_is_a_fault_in_16_bits_too(place, message, digits, tmp_path):
-    step = 0 if place == "gradient" else 2
+def test_a_number_that_is_not_finite_is_a_fault_in_16_bits_too(place, step, message, digits, tmp_path):
     with pytest.raises(FloatingPointError, match=message):
         scaled(tmp_path, Injection(place, step, lasting=True), max_epochs=1).fit(model(digits), digits)
 
