@@ -1,5 +1,6 @@
 """Averages of the weights over training, which are tested and saved instead of the last weights."""
 
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -24,11 +25,12 @@ class WeightEMA(WeightAveraging):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
-        super().__init__(avg_fn=self.step)
+        super().__init__(multi_avg_fn=self.step)
 
-    def step(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """The next average from the present one and the current value, after `updates` updates."""
-        if not average.is_floating_point():  # a counter or a mask has no mean
-            return current
+    def step(self, averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        """Moves averages of one type towards the current values, after `updates` updates."""
+        if not averages[0].is_floating_point():  # a counter or a mask has no mean
+            torch._foreach_copy_(averages, current)
+            return
         decay = min(self.decay, (1 + float(updates)) / (10 + float(updates)))
-        return average + (1 - decay) * (current - average)
+        torch._foreach_lerp_(averages, current, 1 - decay)

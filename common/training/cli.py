@@ -30,6 +30,7 @@ from common.training.monitors import CollapseMonitor, NonFiniteGuard
 from common.training.optimizers import check_factories
 from common.training.parser import SuiteParser
 from common.training.predictions import write_scores
+from common.training.profiler import Unprofiled
 from common.training.progress import console
 from common.training.quiet import quiet
 from common.training.run_folder import Claim, RunConfig, folder_of, forget_id
@@ -271,6 +272,8 @@ class SuiteCLI(LightningCLI):
             others = [] if others is False else others if isinstance(others, list) else [others]
             kwargs["logger"] = [MetricsCSV(self.folder), *others]
         kwargs.setdefault("default_root_dir", str(self.folder))
+        if config.trainer.get("profiler") is None:
+            kwargs["profiler"] = Unprofiled()
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, *slurm(plugins), WholeCheckpointIO()]

@@ -15,7 +15,6 @@ from common.batch import Batch, as_batch
 from common.conditions.encoders import ConditionEncoder
 from common.data.datamodule import ConditionalDataModule
 from common.data.loader import TensorLoader
-from common.distributions.likelihoods import Likelihood
 from common.distributions.priors import Prior
 from common.eval_mode import eval_mode
 from common.evaluation import bounds
@@ -26,8 +25,10 @@ from common.objectives.invariance import InvarianceRegulariser
 from common.objectives.objectives import ELBO, Objective
 from common.objectives.samples import PosteriorSamples
 from common.training.checkpoint import description, rebuild
+from common.training.compiled_step import CompiledStep
 from common.training.evaluator import Evaluator
 from common.training.optimizers import Factories, batches_done, total_steps
+from common.training.step import check_support, is_logged, training_loss
 from common.training.step_seed import seed_step
 
 # Arguments that do not define the network: a checkpoint does not store them.
@@ -52,7 +53,7 @@ class ConditionalELBO(Generation, LightningModule):
         optimizer: makes the optimiser from the parameters.
         scheduler: makes a learning-rate scheduler from the optimiser. Those with `total_steps` step with every batch,
             and take a total of 0 from the trainer; others step with every epoch.
-        compile: compiles the networks in place with torch.compile.
+        compile: compiles the training step as a whole with torch.compile, see `common.training.compiled_step`.
         latent_dim: D. Needed by priors with parameters; otherwise taken from the first posterior.
         shape: shape of one example, where it is fixed. Needed by VampPrior.
         evaluation: sample counts and seed of validation and test.
@@ -81,7 +82,8 @@ class ConditionalELBO(Generation, LightningModule):
         self.factories = Factories(optimizer, scheduler)
         self.noise_seed: int | None = None  # of what training draws; see `common.training.step_seed`
         self.has_weights = False  # whether training starts from the weights of another run
-        self.compile_networks = compile
+        self.compiles = compile
+        self.compiled_step: CompiledStep | None = None
         self.evaluation = evaluation
         self.invariance = invariance
         if latent_dim is not None:
@@ -133,37 +135,19 @@ class ConditionalELBO(Generation, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss; logs it beside the ELBO."""
-        objective = self.objective.at(self.global_step)
-        samples = self.draws(self.condition.drop(batch), objective.num_samples)
-        samples = replace(samples, dataset_size=None if self.data is None else self.data.train_size)
         if batch_idx == 0 and self.current_epoch == 0:
-            self._check_support(batch, samples)
-        loss, further = objective(samples, self.global_step), self.auxiliary(batch, samples)
-        for term in further.values():
-            loss = loss + term
-        if self._is_logged():
-            with torch.no_grad():
-                terms = samples.terms()
-                means = {name: getattr(terms, name).mean() for name in ("elbo", "reconstruction", "kl")}
-            values = {**further, **means, **objective.coefficients(self.global_step)}
+            check_support(self, batch)
+        step, logged = self.global_step, is_logged(self._trainer)
+        size = None if self.data is None else self.data.train_size
+        if self.compiled_step is None:
+            loss, terms = training_loss(self, self.objective, self.auxiliary, batch, step, size, logged)
+        else:
+            loss, terms = self.compiled_step(batch, step, size)
+        if logged:
+            terms |= self.objective.at(step).coefficients(step)
             self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-            self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch))
+            self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
         return loss
-
-    def _is_logged(self) -> bool:
-        """Whether the figures of this step are written, or are the last of an epoch; nobody reads those of others."""
-        trainer = self._trainer
-        return trainer is not None and (trainer.is_last_batch or trainer._logger_connector.should_update_logs)
-
-    def _check_support(self, batch: Batch, samples: PosteriorSamples) -> None:
-        """Stops at the first batch if data lies outside of the likelihood's support: it has no density there."""
-        with torch.no_grad():
-            support = self.decode(samples.z[:1].detach(), samples.condition).support
-        if support is not None and not support.check(batch.x).all():
-            raise ValueError(
-                f"the data lies outside of the likelihood's support ({support}): values from "
-                f"{batch.x.min():g} to {batch.x.max():g}. Binarise it (data.binarize) or choose another likelihood"
-            )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, PosteriorSamples]:
         """One posterior sample of each example, from its own noise, for the `Evaluator`."""
@@ -210,12 +194,9 @@ class ConditionalELBO(Generation, LightningModule):
                 rank_zero_info(said)
 
     def setup(self, stage: str) -> None:
-        """Compiles the networks in place, so that names of weights do not change."""
-        if self.compile_networks:
-            for child in self.children():
-                if not isinstance(child, Prior | Likelihood | ConditionEncoder | InvarianceRegulariser):
-                    child.compile()
-            self.compile_networks = False
+        """Compiles the training step, which changes no name of a weight."""
+        if self.compiles and stage == "fit":
+            self.compiled_step = CompiledStep(self, self.objective, self.auxiliary, varying=self.shape is None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores how to build this model and what it knows of its data, as plain data."""

@@ -103,18 +103,20 @@ class TokenSequence(Distribution):
         """Log-probability of each token given those before it, [..., B, T]; 0 at padding."""
         value = value.expand(*self.batch_shape, value.shape[-1])
         rows = value.reshape(-1, value.shape[-1]).long()
-        size = len(rows) if torch.is_grad_enabled() else max(1, SCORED_TOKENS // rows.shape[1])
-        parts = []
-        for start in range(0, len(rows), size):
-            chunk = slice(start, start + size)
-            target = rows[chunk]
-            if self.null is None:
-                with self.precision():
-                    chosen = self.decoder.score(self._shifted(target), target, self.context[chunk])
-            else:
-                chosen = self._next(self._shifted(target), chunk).gather(-1, target.unsqueeze(-1)).squeeze(-1)
-            parts.append(chosen.masked_fill(target == self.tokenizer.pad, 0.0))
-        return torch.cat(parts).unflatten(0, self.batch_shape)
+        if torch.is_grad_enabled():
+            return self._scored(rows, slice(None)).unflatten(0, self.batch_shape)
+        size = max(1, SCORED_TOKENS // rows.shape[1])
+        chunks = [slice(start, start + size) for start in range(0, len(rows), size)]
+        return torch.cat([self._scored(rows[chunk], chunk) for chunk in chunks]).unflatten(0, self.batch_shape)
+
+    def _scored(self, target: Tensor, chunk: slice) -> Tensor:
+        """Log-probability of each token of some rows, [n, T]."""
+        if self.null is None:
+            with self.precision():
+                chosen = self.decoder.score(self._shifted(target), target, self.context[chunk])
+        else:
+            chosen = self._next(self._shifted(target), chunk).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        return chosen.masked_fill(target == self.tokenizer.pad, 0.0)
 
     def _shifted(self, target: Tensor) -> Tensor:
         """The decoder's input: `bos` and all tokens but the last, some of them masked by word dropout."""

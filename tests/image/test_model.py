@@ -8,6 +8,7 @@ from common.distributions.likelihoods import Bernoulli, DiscretizedLogistic, Gau
 from common.distributions.priors import ConditionalNormal, VampPrior
 from common.evaluation.evaluation import Evaluation
 from common.training.module import ConditionalELBO
+from common.training.step import check_support
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP, ResidualConv
 
@@ -76,7 +77,7 @@ def test_grey_values_under_a_bernoulli_are_refused_with_the_remedy(digits):
     batch = digits.batch("train", 4)
     model = ImageCVAE(encoder(), architecture=MLP([16]))
     with pytest.raises(ValueError, match=r"data\.binarize"):
-        model._check_support(batch.replace(x=batch.x * 0.3), model.draws(batch))
+        check_support(model, batch.replace(x=batch.x * 0.3))
 
 
 def test_transfer_changes_what_is_named_and_keeps_the_rest():

@@ -162,7 +162,7 @@ def test_the_checkpoint_of_a_compiled_model_loads_uncompiled(train_image, tmp_pa
     train_image("fit", *options, "--run.test", "false")
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     model = ConditionalELBO.load_from_checkpoint(checkpoint)
-    assert not model.compile_networks
+    assert not model.compiles
     assert not any("_orig_mod" in name for name in model.state_dict())
     per_pixel = model.log_likelihood(digits.batch("test", 4), 5) / 784
     assert ((per_pixel > -1.0) & (per_pixel < -0.1)).all()  # a coin has -0.69; a few steps leave it not far away

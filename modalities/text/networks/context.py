@@ -37,13 +37,12 @@ class DecoderContext:
         return self.prefix[0][0].device if self.addition is None else self.addition.device
 
     def __getitem__(self, rows: slice | Tensor) -> "DecoderContext":
-        def pick(pairs: list[KeyValue]) -> list[KeyValue]:
-            return [(keys[rows], values[rows]) for keys, values in pairs]
-
         addition = None if self.addition is None else self.addition[rows]
         tokens = None if self.source_tokens is None else self.source_tokens[rows]
         words = None if self.words is None else (self.words[0][rows], self.words[1][rows])
-        return DecoderContext(pick(self.prefix), addition, pick(self.source), tokens, words)
+        prefix = [(keys[rows], values[rows]) for keys, values in self.prefix]
+        source = [(keys[rows], values[rows]) for keys, values in self.source]
+        return DecoderContext(prefix, addition, source, tokens, words)
 
 
 @dataclass

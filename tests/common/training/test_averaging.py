@@ -13,7 +13,7 @@ def left(decay, updates):
     """How much of the weights at the start the average still holds: they are 1, and 0 from the second update on."""
     ema, weight = WeightEMA(decay), torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.ones_(weight.weight)
-    average = AveragedModel(weight, avg_fn=ema.step)
+    average = AveragedModel(weight, multi_avg_fn=ema.step)
     average.update_parameters(weight)  # the first update copies
     torch.nn.init.zeros_(weight.weight)
     for _ in range(updates):

@@ -1,0 +1,1 @@
+"""Measurements of speed: contenders in turn, a hand-written loop of the same modules, and the tables of a page."""

@@ -1,0 +1,135 @@
+"""Contenders that are measured in turn, so that what the machine does meanwhile meets all of them."""
+
+import json
+import os
+import pty
+import statistics
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A command whose speed is measured.
+
+    Attributes:
+        name: of the contender.
+        command: what is run.
+        rate: the rate, from what the command prints on a terminal.
+        environment: further variables.
+    """
+
+    name: str
+    command: Sequence[str]
+    rate: Callable[[str], float]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Spread":
+        """Those of some values."""
+        if len(values) < 2:
+            return Spread(values[0], values[0], values[0])
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return Spread(median, low, high)
+
+
+def printed_rates(text: str) -> float:
+    """The median of the list of numbers that a command prints last, as JSON."""
+    lines = [line for line in text.splitlines() if line.strip().startswith("[")]
+    return statistics.median(json.loads(lines[-1]))
+
+
+def on_a_terminal(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What a command prints on a terminal, progress bars included.
+
+    Raises:
+        RuntimeError: if it fails, with the end of what it has printed.
+    """
+    ours, theirs = pty.openpty()
+    parts: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                part = os.read(ours, 2**16)
+            except OSError:  # how the end of a terminal is told
+                return
+            if not part:
+                return
+            parts.append(part)
+
+    process = subprocess.Popen(
+        list(command), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**os.environ, **environment}
+    )
+    os.close(theirs)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    status = process.wait()
+    reader.join(5)
+    os.close(ours)
+    text = b"".join(parts).decode(errors="replace")
+    if status:
+        raise RuntimeError(f"{' '.join(command)} ends with status {status}: {text[-2000:]}")
+    return text
+
+
+def interleaved(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
+    """The rates of each contender, one a round; the order turns round by round."""
+    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    with tqdm(total=rounds * len(contenders), desc="timing", unit="run", leave=False, disable=None) as bar:
+        for number in range(rounds):
+            first = number % len(contenders)
+            for contender in [*contenders[first:], *contenders[:first]]:
+                bar.set_postfix_str(contender.name)
+                rates[contender.name].append(contender.rate(on_a_terminal(contender.command, contender.environment)))
+                bar.update()
+    return rates
+
+
+def ratios(rates: Mapping[str, Sequence[float]], ours: str) -> dict[str, Spread]:
+    """By how much one contender is faster than each other one: of the pairs of each round."""
+    return {
+        name: Spread.of([own / other for own, other in zip(rates[ours], values, strict=True)])
+        for name, values in rates.items()
+        if name != ours
+    }
+
+
+def rows_of(path: Path, column: str) -> list[float]:
+    """The numbers of a column of a run's metrics.csv, without empty cells."""
+    import csv
+
+    with path.open(newline="") as file:
+        return [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import platform
+
+    import torch
+
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "vectors": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
+        "load": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
