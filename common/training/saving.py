@@ -1,6 +1,8 @@
 """What a training saves, and when: best.ckpt, and last.ckpt, from which it goes on as if it had never stopped."""
 
+import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from common.paths import written_whole
 from common.training.tracking import MetricsCSV
 
 PARTIAL = re.compile(r"\.\d+\.partial$")  # how `common.paths.written_whole` names what it has not finished
@@ -34,6 +37,19 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
+
+    def holds(self, trainer: Trainer) -> bool:
+        """Whether its file is the training as it stands."""
+        return self.monitor is not None and self._last_global_step_saved == trainer.global_step
+
+
+def _linked(file: Path, name: Path) -> None:
+    """Gives a file, which is never changed but replaced, another name; a copy where the disk has no links."""
+    with written_whole(name) as partial:
+        try:
+            os.link(file, partial)
+        except OSError:
+            shutil.copyfile(file, partial)
 
 
 class LastCheckpoint(Checkpoint):
@@ -64,9 +80,16 @@ class LastCheckpoint(Checkpoint):
         self._saved_at, self.saved_step = time.monotonic(), -1 if other else trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, after the best checkpoint."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        """Saves, after the best checkpoint: where that was just written, under this name as well."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        same = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)]
+        if not (same and same[0].holds(trainer)):
             self.save(trainer)
+            return
+        if trainer.is_global_zero:
+            _linked(Path(same[0].best_model_path), self.path)
+        self._saved_at, self.saved_step = time.monotonic(), trainer.global_step
 
     def due(self, trainer: Trainer) -> bool:
         """Whether it is time to save within an epoch."""
