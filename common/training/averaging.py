@@ -1,6 +1,9 @@
 """Averages of the weights over training, which are tested and saved instead of the last weights."""
 
+from typing import Any
+
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -25,7 +28,44 @@ class WeightEMA(WeightAveraging):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
+        self._pairs: list[tuple[dict[str, Any], dict[str, Any], str]] = []  # of a module's average and the module
         super().__init__(multi_avg_fn=self.step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the averages after each step of the optimiser. The first one copies."""
+        average = self._average_model
+        assert average is not None
+        if trainer.global_step <= self._latest_update_step:
+            return
+        if not self._pairs:
+            average.to(pl_module.device)  # Lightning makes it before the model is on its device
+            pairs = zip(average.module.modules(), pl_module.modules(), strict=True)
+            self._pairs = [
+                (getattr(mean, kind), getattr(module, kind), name)
+                for mean, module in pairs
+                for kind in ("_parameters", "_buffers")
+                for name, weight in getattr(module, kind).items()
+                if weight is not None
+            ]
+        if average.n_averaged == 0:
+            average.update_parameters(pl_module)
+        else:
+            self._move(average.n_averaged)
+            average.n_averaged += 1
+        self._latest_update_step = trainer.global_step
+
+    @torch.no_grad()
+    def _move(self, updates: Tensor) -> None:
+        """What `update_parameters` does, which walks through all modules and groups their weights in each step."""
+        groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for averages, current, name in self._pairs:
+            means, values = groups.setdefault(averages[name].dtype, ([], []))
+            means.append(averages[name])
+            values.append(current[name])
+        for means, values in groups.values():
+            self.step(means, values, updates)
 
     def step(self, averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         """Moves averages of one type towards the current values, after `updates` updates."""

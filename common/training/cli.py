@@ -25,6 +25,7 @@ from common.results import TESTS
 from common.training.averaging import WeightEMA
 from common.training.checkpoint_io import WholeCheckpointIO
 from common.training.evaluator import Evaluator
+from common.training.idle_hooks import skip_idle_hooks
 from common.training.module import ConditionalELBO
 from common.training.monitors import CollapseMonitor, NonFiniteGuard
 from common.training.optimizers import check_factories
@@ -277,7 +278,9 @@ class SuiteCLI(LightningCLI):
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, *slurm(plugins), WholeCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        skip_idle_hooks(trainer.callbacks)  # type: ignore[attr-defined]
+        return trainer
 
     def before_fit(self) -> None:
         """Takes the run folder for this training alone, and catches the signals that may stop it."""

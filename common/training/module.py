@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
@@ -95,6 +96,13 @@ class ConditionalELBO(Generation, LightningModule):
         if self.invariance is not None:
             self.invariance.build(latent_dim, self.condition.attributes)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the present hook forty times a step: torch would look each time whether it is a weight.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @property
     def data(self) -> ConditionalDataModule | None:
         """The DataModule of the present training or test, where it is one of the suite's."""
@@ -143,9 +151,10 @@ class ConditionalELBO(Generation, LightningModule):
             loss, terms = training_loss(self, self.objective, self.auxiliary, batch, step, size, logged)
         else:
             loss, terms = self.compiled_step(batch, step, size)
+        if logged or (self._trainer is not None and self._trainer.is_last_batch):  # callbacks read it after an epoch
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         if logged:
             terms |= self.objective.at(step).coefficients(step)
-            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
             self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
         return loss
 
@@ -178,8 +187,8 @@ class ConditionalELBO(Generation, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and scheduler from the constructor's factories."""
-        # Fused steps undo the scale of gradients in 16 bits themselves, so that these could not be clipped.
-        fuse = getattr(self.trainer.precision_plugin, "scaler", None) is None
+        # Fused steps undo the scale of gradients in 16 bits themselves, so that Lightning does not clip them.
+        fuse = not isinstance(self.trainer.precision_plugin, MixedPrecision)
         return self.factories.make(self.parameters(), lambda: total_steps(self.trainer), fuse)
 
     def on_train_start(self) -> None:

@@ -1,5 +1,6 @@
 """The configured optimiser and learning-rate scheduler, in the form that Lightning expects."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -84,11 +85,11 @@ def fused(optimizer: Optimizer) -> Optimizer:
     chosen = settings.get("fused", False) is not None or settings.get("foreach") is not None
     if chosen or settings.get("differentiable") or settings.get("capturable"):
         return optimizer
+    kind, groups = type(optimizer), [{**group, "fused": True} for group in optimizer.param_groups]
+    known = {name: settings[name] for name in inspect.signature(kind).parameters if name in settings}
     try:
-        # The constructor checks devices and types of the parameters.
-        groups = [{**group, "fused": True} for group in optimizer.param_groups]
-        return type(optimizer)(groups, **{**settings, "fused": True})
-    except (RuntimeError, TypeError, ValueError):
+        return kind(groups, **{**known, "fused": True})
+    except RuntimeError:  # of devices and types of parameters that have no such kernel
         return optimizer
 
 

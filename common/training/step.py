@@ -51,8 +51,8 @@ def training_loss(
 
 
 def is_logged(trainer: Trainer | None) -> bool:
-    """Whether the figures of the present step are written, or the last of an epoch; nobody reads those of others."""
-    return trainer is not None and (trainer.is_last_batch or trainer._logger_connector.should_update_logs)
+    """Whether the figures of the present step are written; nobody reads those of others."""
+    return trainer is not None and trainer._logger_connector.should_update_logs
 
 
 def check_support(model: LatentModel, batch: Batch) -> None:
