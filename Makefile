@@ -35,8 +35,16 @@ $(EXTRAS): $(STAMP)
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
 	$(BIN)/python -m pytest -m extras --no-skips
 
-bench: venv ## time writing with and without the cache
+bench: venv ## time writing with and without the cache, and trainings beside hand-written loops
 	$(BIN)/python scripts/benchmark.py decoding
+	$(BIN)/python scripts/benchmark.py training
+
+# Another trainer, for comparison; torch and its other needs are those of .venv.
+peers: venv ## .venv/peers with pythae, for `benchmark.py training --works mlp`
+	test -x .venv/peers/bin/python || $(PYTHON) -m venv .venv/peers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/suite.pth"
+	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
 
 # The longest first; each takes one thread.
 TABLES := text audio yelp quadrants mnist conditioning imputation_mixed imputation

@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: the speed of decoding text and of the vocoder, and the errors of table imputation."""
+"""Benchmarks on this machine: the speed of trainings, text and sound, and the errors of table imputation."""
 
 import argparse
 import statistics
@@ -14,6 +14,7 @@ from typing import Any
 EPILOG = """examples:
   benchmark.py decoding --sentences 64 --tokens 32 --rounds 5
   benchmark.py sound --rounds 50
+  benchmark.py training --works digits bible --rounds 5
   benchmark.py imputation --tables breast_cancer iris --masks 5
   benchmark.py imputation --tables abalone --masks 3 --mechanism mnar --rate 0.3
 The comparison table with published results is made by: compare.py run imputation"""
@@ -33,6 +34,15 @@ def parser() -> argparse.ArgumentParser:
     decoding_.add_argument("--vocabulary", type=int, default=4096, help="size of the vocabulary (default: 4096)")
     decoding_.add_argument("--rounds", type=int, default=5, help="timed runs of each variant, in turns (default: 5)")
     decoding_.set_defaults(run=decoding)
+
+    training_ = commands.add_parser("training", help="examples per second of trainings, beside hand-written loops and "
+                                                     "other trainers, in turn; writes docs/performance.md")  # fmt: skip
+    training_.add_argument("--works", nargs="+", metavar="WORK",
+                           help="mlp digits mnist bible tunes breast_cancer (default: all without MNIST)")  # fmt: skip
+    training_.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
+    training_.add_argument("--mnist", type=Path, metavar="FOLDER", help="folder of MNIST (default: in the data root)")
+    training_.add_argument("--compiled", action="store_true", help="compiled steps compete as well")
+    training_.set_defaults(run=training)
 
     sound_ = commands.add_parser("sound", help="seconds to turn the features of one clip into sound")
     sound_.add_argument("--iterations", type=int, default=16, help="iterations of Griffin-Lim (default: 16)")
@@ -92,6 +102,22 @@ def decoding(arguments: argparse.Namespace) -> None:
         print(f"{name:>9}: {statistics.median(rates):.1f} sentences a second (from {spread}, {len(rates)} rounds)")
     ratio = statistics.median(seconds["uncached"]) / statistics.median(seconds["cached"])
     print(f"    ratio: {ratio:.2f}")
+
+
+def training(arguments: argparse.Namespace) -> None:
+    """Times trainings, and writes docs/performance.md.
+
+    Raises:
+        ValueError: for an unknown work.
+    """
+    from common.benchmark.training import WORKS, measure
+
+    works = arguments.works or [name for name in WORKS if name not in ("mlp", "mnist")]
+    unknown = [name for name in works if name not in WORKS]
+    if unknown:
+        raise ValueError(f"there is no work {unknown[0]!r}; there are: {', '.join(WORKS)}")
+    for name in works:
+        measure(name, arguments.rounds, arguments.mnist, arguments.compiled)
 
 
 def sound(arguments: argparse.Namespace) -> None:
@@ -154,5 +180,5 @@ if __name__ == "__main__":
     arguments = parser().parse_args()
     try:
         arguments.run(arguments)
-    except (ValueError, ModuleNotFoundError) as error:
+    except (ValueError, ModuleNotFoundError, RuntimeError) as error:
         sys.exit(f"benchmark.py: {error}")
