@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import statistics
 import subprocess
 import threading
@@ -49,9 +50,15 @@ class Spread:
 
 
 def printed_rates(text: str) -> float:
-    """The median of the list of numbers that a command prints last, as JSON."""
-    lines = [line for line in text.splitlines() if line.strip().startswith("[")]
-    return statistics.median(json.loads(lines[-1]))
+    """The median of the list of numbers that a command prints last, as JSON, maybe behind a progress bar.
+
+    Raises:
+        ValueError: if it prints none.
+    """
+    lists = re.findall(r"\[[-+.,\deE ]+\]", text)
+    if not lists:
+        raise ValueError(f"a contender has printed no rates: {text[-500:]}")
+    return statistics.median(json.loads(lists[-1]))
 
 
 def on_a_terminal(command: Sequence[str], environment: Mapping[str, str]) -> str:

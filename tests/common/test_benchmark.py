@@ -20,6 +20,12 @@ def test_contenders_run_in_turn_and_ratios_are_those_of_the_rounds():
     assert ratios(rates, "a") == {"b": Spread(2.0, 2.0, 3.0)}
 
 
+def test_rates_are_found_behind_a_progress_bar():
+    assert printed_rates("epoch [00:01<00:00]\r\x1b[A 99%[1.0, 2e1, 3.5]\n") == 3.5
+    with pytest.raises(ValueError, match="has printed no rates: nothing"):
+        printed_rates("nothing")
+
+
 def test_what_a_command_prints_is_printed_on_a_terminal():
     assert "yes" in on_a_terminal(["sh", "-c", "test -t 1 && echo yes"], {})
     with pytest.raises(RuntimeError, match=r"ends with status 3: .*no"):
