@@ -76,12 +76,12 @@ def labelled_by_table(
     if not table.empty and pd.api.types.is_numeric_dtype(table.iloc[:, 0]):
         table = read_table(csv, text=[table.columns[0]])  # names such as 007 stay as they are written
     notes = list(table.attrs.get("notes", []))
+    remedy = "needs a column of file names, at least one of attributes, and rows (images without attributes: "
+    if table.empty:
+        raise ValueError(f"{csv} {remedy}data.condition [])")
     named, (rest, given) = table.iloc[:, 0], split_column(table.iloc[:, 1:], csv)
-    if table.empty or (rest.shape[1] == 0 and wanted != []):
-        raise ValueError(
-            f"{csv} needs a column of file names, at least one of attributes, and rows (images without attributes: "
-            "data.condition [])"
-        )
+    if rest.shape[1] == 0 and wanted != []:
+        raise ValueError(f"{csv} {remedy}data.condition [])")
     files, kept, remarks = _rows_of_files(csv, found, named, _compared(rest, given, wanted), faulty)
     notes.extend(remarks)
     if given is None:

@@ -111,3 +111,12 @@ def test_a_configuration_without_data_is_named(tmp_path, text):
 def test_a_batch_has_examples(size):
     with pytest.raises(ValueError, match=f"a batch has at least 1 example; got {size}"):
         ConditionalDataModule(size)
+
+
+@pytest.mark.parametrize("content", [",", ",,\n,,\n", "\n"])
+def test_a_table_without_a_column_is_refused_by_name(tmp_path, content):
+    Image.new("L", (8, 8)).save(tmp_path / "0.png")
+    csv = tmp_path / "labels.csv"
+    csv.write_text(content)
+    with pytest.raises(ValueError, match=str(csv)):
+        _ = ImageFolder(tmp_path, csv, size=8).whole
