@@ -31,6 +31,11 @@ class WeightEMA(WeightAveraging):
         self._pairs: list[tuple[dict[str, Any], dict[str, Any], str]] = []  # of a module's average and the module
         super().__init__(multi_avg_fn=self.step)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """As in the base; another training has averages of its own."""
+        self._pairs = []
+        super().setup(trainer, pl_module, stage)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -41,14 +46,13 @@ class WeightEMA(WeightAveraging):
             return
         if not self._pairs:
             average.to(pl_module.device)  # Lightning makes it before the model is on its device
-            pairs = zip(average.module.modules(), pl_module.modules(), strict=True)
-            self._pairs = [
-                (getattr(mean, kind), getattr(module, kind), name)
-                for mean, module in pairs
-                for kind in ("_parameters", "_buffers")
-                for name, weight in getattr(module, kind).items()
-                if weight is not None
-            ]
+            moved: set[int] = set()  # a weight of several modules moves once
+            for mean, module in zip(average.module.modules(), pl_module.modules(), strict=True):
+                for averages, current in ((mean._parameters, module._parameters), (mean._buffers, module._buffers)):
+                    for name, weight in averages.items():
+                        if weight is not None and id(weight) not in moved:
+                            moved.add(id(weight))
+                            self._pairs.append((averages, current, name))
         if average.n_averaged == 0:
             average.update_parameters(pl_module)
         else:

@@ -41,10 +41,9 @@ class CompiledStep:
         """Loss and terms."""
         arguments = batch.replace(index=None), step, dataset_size  # an index would make graphs of its own
         if self.failed or step < PLAIN:
-            self._starts["plain"].append(time.perf_counter())
+            self._note("plain")
             return self.plain(*arguments)
-        self._starts["compiled"].append(time.perf_counter())
-        if len(self._starts["compiled"]) == TOLD:
+        if self._note("compiled") == TOLD:
             rank_zero_info(self._gain())
         try:
             with torch._dynamo.config.patch(allow_rnn=True):
@@ -59,6 +58,14 @@ class CompiledStep:
                 category=UserWarning,
             )
             return result
+
+    def _note(self, kind: str) -> int | None:
+        """Notes when a step begins, and how many have; None once the gain was told."""
+        starts = self._starts[kind]
+        if len(starts) >= TOLD:
+            return None
+        starts.append(time.perf_counter())
+        return len(starts)
 
     def _gain(self) -> str:
         """What compiling took and gains, in a sentence."""

@@ -82,10 +82,14 @@ class Factories:
 def fused(optimizer: Optimizer) -> Optimizer:
     """The optimiser with its step in one kernel, where torch has that for it and a person has not chosen otherwise."""
     settings = optimizer.defaults
+    kind = type(optimizer)
     chosen = settings.get("fused", False) is not None or settings.get("foreach") is not None
-    if chosen or settings.get("differentiable") or settings.get("capturable"):
+    # A person's own class may have other arguments, or a step of its own.
+    if not kind.__module__.startswith("torch.optim.") or chosen:
         return optimizer
-    kind, groups = type(optimizer), [{**group, "fused": True} for group in optimizer.param_groups]
+    if settings.get("differentiable") or settings.get("capturable"):
+        return optimizer
+    groups = [{**group, "fused": True} for group in optimizer.param_groups]
     known = {name: settings[name] for name in inspect.signature(kind).parameters if name in settings}
     try:
         return kind(groups, **{**known, "fused": True})

@@ -60,3 +60,22 @@ def test_the_model_ends_with_the_average_of_its_training(digits, tmp_path):
         decay = (1 + t) / (10 + t)
         expected = decay * expected + (1 - decay) * weight
     assert torch.allclose(model.decoder.layers[0].weight, expected, atol=1e-6)
+
+
+def test_a_weight_of_two_modules_moves_once_and_a_second_training_has_its_own_averages(digits, tmp_path):
+    ema = WeightEMA(0.9)
+    for number in range(2):
+        trace = Trace()
+        model = ImageCVAE(AttributeEncoder(digits.attributes), architecture=MLP([32]), latent_dim=4)
+        model.decoder.again = torch.nn.Linear(1, 1)
+        model.decoder.again.weight = model.decoder.layers[0].weight  # tied
+        ema._latest_update_step = 0
+        Trainer(
+            default_root_dir=tmp_path, callbacks=[ema, trace], logger=False, enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, accelerator="cpu", max_steps=3,
+            limit_val_batches=0,
+        ).fit(model, digits)  # fmt: skip
+        expected = trace.seen[0]
+        for t, weight in enumerate(trace.seen[1:], 1):
+            expected = expected + (1 - min(0.9, (1 + t) / (10 + t))) * (weight - expected)
+        assert torch.allclose(model.decoder.layers[0].weight, expected, atol=1e-6), number

@@ -37,6 +37,15 @@ def test_what_a_person_has_chosen_and_what_has_no_kernel_stays():
         assert fused(optimizer) is optimizer
 
 
+def test_a_class_of_ones_own_keeps_its_steps():
+    class Own(AdamW):
+        def __init__(self, params, needed):
+            super().__init__(params)
+
+    optimizer = Own(parameters(), 1)
+    assert fused(optimizer) is optimizer
+
+
 def test_gradients_that_a_scaler_clips_need_steps_of_several_kernels():
     for fuse in (True, None):
         made = Factories(AdamW, None).make(iter(parameters()), lambda: 1, bool(fuse))
