@@ -32,8 +32,9 @@ class WeightEMA(WeightAveraging):
         super().__init__(multi_avg_fn=self.step)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """As in the base; another training has averages of its own."""
-        self._pairs = []
+        """As in the base; another training has averages of its own, from its first step on."""
+        if stage == "fit":
+            self._pairs, self._latest_update_step = [], 0
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(

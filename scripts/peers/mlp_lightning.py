@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from mlp_loop import BATCH, arguments, loss_of, mnist, networks
+from mlp_loop import BATCH, arguments, loss_of, networks, trained_on
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -47,14 +47,13 @@ def main() -> None:
     """Trains, and prints the rates."""
     given = arguments(__doc__).parse_args()
     torch.manual_seed(0)
-    x, y = mnist(given.root)
-    count = len(x) // BATCH * BATCH if given.batches is None else given.batches * BATCH
+    x, y = trained_on(given)
     module = Module()
-    loader = DataLoader(TensorDataset(x[:count], y[:count]), BATCH, shuffle=True)
+    loader = DataLoader(TensorDataset(x, y), BATCH, shuffle=True)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(max_epochs=given.epochs, default_root_dir=folder, accelerator="cpu", devices=1)
         trainer.fit(module, loader)
-    print(json.dumps([count / seconds for seconds in module.seconds[1:]]))
+    print(json.dumps([len(x) / seconds for seconds in module.seconds[1:]]))
 
 
 if __name__ == "__main__":

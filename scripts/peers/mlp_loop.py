@@ -42,6 +42,13 @@ def mnist(root: Path) -> tuple[Tensor, Tensor]:
     return x, torch.from_numpy(labels[8:][:TRAINED].copy()).long()
 
 
+def trained_on(given: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """The images and digits of an epoch of whole batches."""
+    x, y = mnist(given.root)
+    count = BATCH * min(len(x) // BATCH, given.batches or len(x))
+    return x[:count], y[:count]
+
+
 def networks() -> nn.ModuleList:
     """Embedding of the digit, encoder and decoder."""
     encoder = nn.Sequential(
@@ -73,19 +80,19 @@ def main() -> None:
     parser.add_argument("--fused", action="store_true", help="the optimiser in one kernel")
     given = parser.parse_args()
     torch.manual_seed(0)
-    (x, y), model = mnist(given.root), networks()
+    (x, y), model = trained_on(given), networks()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=given.fused)
     loss = torch.compile(loss_of) if given.compile else loss_of
     rates = []
     for _ in range(given.epochs):
-        rows = torch.randperm(len(x)).split(BATCH)[: len(x) // BATCH][: given.batches]
+        rows = torch.randperm(len(x)).split(BATCH)
         begun = time.perf_counter()
         for row in rows:
             value = loss(model, torch.bernoulli(x[row]), y[row])
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-        rates.append(len(rows) * BATCH / (time.perf_counter() - begun))
+        rates.append(len(x) / (time.perf_counter() - begun))
     print(json.dumps(rates[1:]))
 
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import torch
-from mlp_loop import BATCH, arguments, loss_of, mnist, networks
+from mlp_loop import BATCH, arguments, loss_of, networks, trained_on
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
@@ -49,17 +49,16 @@ def main() -> None:
     """Trains, and prints the rates."""
     given = arguments(__doc__).parse_args()
     torch.manual_seed(0)
-    x, y = mnist(given.root)
-    count = len(x) // BATCH * BATCH if given.batches is None else given.batches * BATCH
+    x, y = trained_on(given)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(
             output_dir=folder, num_epochs=given.epochs, per_device_train_batch_size=BATCH, learning_rate=1e-3,
             optimizer_cls="Adam", no_cuda=True,
         )  # fmt: skip
-        data = BaseDataset(x[:count], y[:count])
+        data = BaseDataset(x, y)
         BaseTrainer(Conditional(), data, None, settings, [ProgressBarCallback(), clock]).train()
-    print(json.dumps([count / seconds for seconds in clock.seconds[1:]]))
+    print(json.dumps([len(x) / seconds for seconds in clock.seconds[1:]]))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,6 @@ def test_a_weight_of_two_modules_moves_once_and_a_second_training_has_its_own_av
         model = ImageCVAE(AttributeEncoder(digits.attributes), architecture=MLP([32]), latent_dim=4)
         model.decoder.again = torch.nn.Linear(1, 1)
         model.decoder.again.weight = model.decoder.layers[0].weight  # tied
-        ema._latest_update_step = 0
         Trainer(
             default_root_dir=tmp_path, callbacks=[ema, trace], logger=False, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=False, accelerator="cpu", max_steps=3,
