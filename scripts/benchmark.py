@@ -110,14 +110,25 @@ def training(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: for an unknown work.
     """
-    from common.benchmark.training import WORKS, measure
+    from common.benchmark.training import Work, measure
+    from common.paths import data_root
 
-    works = arguments.works or [name for name in WORKS if name not in ("mlp", "mnist")]
-    unknown = [name for name in works if name not in WORKS]
+    image, text, audio, tabular = (f"scripts/train_{name}.py" for name in ("image", "text", "audio", "tabular"))
+    mnist = arguments.mnist or data_root() / "mnist"
+    known = {
+        "mlp": Work(image, "configs/benchmark/mlp.yaml", batches=150, root=mnist, peers=mnist),
+        "digits": Work(image, "configs/image/digits.yaml"),
+        "mnist": Work(image, "configs/image/mnist.yaml", batches=80, root=mnist),
+        "bible": Work(text, "configs/text/bible.yaml", ("--data.limit", "5000"), epochs=3, varying=True),
+        "tunes": Work(audio, "configs/audio/tunes.yaml", batches=20, epochs=3),
+        "breast_cancer": Work(tabular, "configs/tabular/breast_cancer.yaml", epochs=40),
+    }
+    works = arguments.works or [name for name, work in known.items() if work.root is None]
+    unknown = [name for name in works if name not in known]
     if unknown:
-        raise ValueError(f"there is no work {unknown[0]!r}; there are: {', '.join(WORKS)}")
+        raise ValueError(f"there is no work {unknown[0]!r}; there are: {', '.join(known)}")
     for name in works:
-        measure(name, arguments.rounds, arguments.mnist, arguments.compiled)
+        measure(name, known[name], arguments.rounds, arguments.compiled)
 
 
 def sound(arguments: argparse.Namespace) -> None:

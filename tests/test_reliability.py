@@ -23,11 +23,23 @@ from scripts import train_image
 from tests.scripts.resume import Runs, wait_for
 from tests.soak.audit import verdict
 from tests.soak.hostile import Attempt, Lab, controlled, outcome, payloads
-from tests.soak.table import BARS, PAGE, ROWS, renewed, table
+from tests.soak.table import BARS, PAGE, ROWS, renewed, stored, table
 
 
 def test_the_table_is_that_of_the_measured_rows():
     assert renewed(PAGE.read_text()) == PAGE.read_text(), "run: python -m tests.soak.table"
+
+
+def test_no_row_shows_a_failure_and_none_is_unfinished():
+    rows = stored()
+    assert rows["kills"]["equal"] == rows["kills"]["runs"] >= 100
+    assert rows["kills"]["kills_by_phase"]["save"] >= 20
+    assert (rows["non_finite"]["checkpoints_not_finite"], rows["non_finite"]["exits_with_status_0"]) == (0, 0)
+    assert rows["hostile"]["attempts"] >= 500
+    assert (rows["hostile"]["executions"], rows["hostile"]["imports"]) == (0, 0)
+    assert rows["fuzz"]["cases"] >= 10_000
+    assert not any(target["findings"] for target in rows["fuzz"]["targets"].values())
+    assert rows["steps"]["flat"] and rows["steps"]["steps"] >= 20_000
 
 
 def test_every_measured_row_is_in_the_table():

@@ -1,21 +1,22 @@
 """docs/performance.md, whose table is made of docs/performance/*.json."""
 
 import json
-import re
 import statistics
 from pathlib import Path
 from typing import Any
 
+from common.pages import with_block
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 ROWS = ROOT / "docs" / "performance"
-BLOCK = re.compile(r"(<!-- training -->\n).*?(<!-- end of training -->)", re.DOTALL)
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Rates and ratios of each work in Markdown."""
     lines = ["| work | contender | examples a second | the suite is faster by (quartiles) |", "|---|---|---|---|"]
-    for name, row in rows.items():
+    for key, row in rows.items():
+        name = f"{key}, {row['rounds']} rounds"
         for contender, rates in row["rates"].items():
             ratio = row["of"].get(contender)
             said = "" if ratio is None else f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
@@ -34,7 +35,7 @@ def stored() -> dict[str, dict[str, Any]]:
 
 def renewed(text: str) -> str:
     """A page with the present table."""
-    return BLOCK.sub(lambda block: block[1] + table(stored()) + block[2], text)
+    return with_block(text, "training", table(stored()))
 
 
 def write_page() -> None:

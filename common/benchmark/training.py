@@ -13,7 +13,6 @@ from typing import Any
 
 from common.benchmark.page import ROWS, write_page
 from common.benchmark.trials import Contender, Spread, interleaved, machine, printed_rates, ratios, rows_of
-from common.paths import data_root
 from common.training.tracking import git_revision
 
 OURS = "the suite"
@@ -26,12 +25,14 @@ class Work:
     """A training whose speed is measured.
 
     Attributes:
-        script: its modality.
+        script: the training script.
         config: its configuration.
         options: further options.
         batches: batches of an epoch; None takes all.
         epochs: epochs of a run, the first of which is not counted.
-        peers: whether the loops and trainers of `scripts/peers` are measured beside it.
+        root: folder of its data; None takes the usual one.
+        varying: whether examples differ in length, so that batches that mix lengths compete as well.
+        peers: folder of MNIST for the loops and trainers of `scripts/peers`, which then compete as well.
     """
 
     script: str
@@ -39,35 +40,26 @@ class Work:
     options: tuple[str, ...] = ()
     batches: int | None = None
     epochs: int = 4
-    peers: bool = False
+    root: Path | None = None
+    varying: bool = False
+    peers: Path | None = None
 
 
-WORKS = {
-    "mlp": Work("image", "configs/benchmark/mlp.yaml", batches=150, peers=True),
-    "digits": Work("image", "configs/image/digits.yaml"),
-    "mnist": Work("image", "configs/image/mnist.yaml", batches=80),
-    "bible": Work("text", "configs/text/bible.yaml", ("--data.limit", "5000"), epochs=3),
-    "tunes": Work("audio", "configs/audio/tunes.yaml", batches=20, epochs=3),
-    "breast_cancer": Work("tabular", "configs/tabular/breast_cancer.yaml", epochs=40),
-}
-
-
-def measure(name: str, rounds: int, mnist: Path | None, compiled: bool) -> dict[str, Any]:
+def measure(name: str, work: Work, rounds: int, compiled: bool) -> dict[str, Any]:
     """Times a work, and writes its row.
 
     Args:
-        name: of WORKS.
+        name: of the row.
+        work: what is timed.
         rounds: runs of each contender.
-        mnist: folder of MNIST; None takes that of the data root.
         compiled: whether compiled steps compete as well.
 
     Raises:
         RuntimeError: if a contender fails.
     """
-    work = WORKS[name]
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        contenders = _contenders(work, Path(folder), mnist, compiled)
+        contenders = _contenders(work, Path(folder), compiled)
         rates = interleaved(contenders, rounds)
     size, pairs = _batch_size(work), zip(rates[OURS], rates[PLAIN], strict=True)
     above = None if size is None else Spread.of([1000 * size * (1 / ours - 1 / plain) for ours, plain in pairs])
@@ -94,26 +86,26 @@ def _batch_size(work: Work) -> int | None:
     return None if size is None else int(size)
 
 
-def _contenders(work: Work, folder: Path, mnist: Path | None, compiled: bool) -> list[Contender]:
+def _contenders(work: Work, folder: Path, compiled: bool) -> list[Contender]:
     batches = [] if work.batches is None else ["--batches", str(work.batches)]
     counted = ["--epochs", str(work.epochs), *batches]
-    base = _fit(work, folder / "base", mnist, "--trainer.limit_train_batches", "1", epochs=1)
+    base = _fit(work, folder / "base", "--trainer.limit_train_batches", "1", epochs=1)
     subprocess.run(base, check=True, capture_output=True)
     (checkpoint,) = (folder / "base").rglob("last.ckpt")
     limit = [] if work.batches is None else ["--trainer.limit_train_batches", str(work.batches)]
 
     def ours(place: str, *more: str) -> Contender:
-        command = _fit(work, folder / place, mnist, *limit, *more, epochs=work.epochs)
+        command = _fit(work, folder / place, *limit, *more, epochs=work.epochs)
         return Contender(OURS + (", compiled" if more else ""), command, lambda text: _newest_rate(folder / place))
 
     plain = [sys.executable, "-m", "common.benchmark.plain_loop", str(checkpoint), *counted]
     found = [ours("ours"), Contender(PLAIN, plain, printed_rates)]
     if compiled:
         found.append(ours("compiled", "--model.compile", "true"))
-    if work.script == "text":
+    if work.varying:
         found.append(Contender("plain loop, batches not sorted by length", [*plain, "--unbucketed"], printed_rates))
-    if work.peers:
-        root = str(mnist or data_root() / "mnist")
+    if work.peers is not None:
+        root = str(work.peers)
         loop = [sys.executable, "scripts/peers/mlp_loop.py", root, *counted]
         commands = {"hand-written loop": loop}
         if compiled:
@@ -125,11 +117,11 @@ def _contenders(work: Work, folder: Path, mnist: Path | None, compiled: bool) ->
     return found
 
 
-def _fit(work: Work, root: Path, mnist: Path | None, *more: str, epochs: int) -> Sequence[str]:
+def _fit(work: Work, root: Path, *more: str, epochs: int) -> Sequence[str]:
     """The shipped configuration: progress, a row every 20 steps, W&B offline, guard and last.ckpt; no validation."""
-    where = ["--data.root", str(mnist)] if mnist is not None and (work.peers or "mnist" in work.config) else []
+    where = [] if work.root is None else ["--data.root", str(work.root)]
     return [
-        sys.executable, f"scripts/train_{work.script}.py", "fit", "--config", work.config, *work.options, *where,
+        sys.executable, work.script, "fit", "--config", work.config, *work.options, *where,
         "--run.root", str(root), "--run.test", "false", "--trainer.limit_val_batches", "0",
         "--samples.every_n_epochs", "0", "--trainer.max_epochs", str(epochs), *more,
     ]  # fmt: skip

@@ -1,7 +1,9 @@
 """Contenders that are measured in turn, so that what the machine does meanwhile meets all of them."""
 
+import csv
 import json
 import os
+import platform
 import pty
 import re
 import statistics
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 
@@ -119,24 +122,17 @@ def ratios(rates: Mapping[str, Sequence[float]], ours: str) -> dict[str, Spread]
 
 def rows_of(path: Path, column: str) -> list[float]:
     """The numbers of a column of a run's metrics.csv, without empty cells."""
-    import csv
-
     with path.open(newline="") as file:
         return [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import platform
-
-    import torch
-
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    listed = Path("/proc/cpuinfo")  # of Linux
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return {
-        "processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "vectors": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__,
-        "load": round(os.getloadavg()[0], 1),
+        "processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(), "vectors": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
     }  # fmt: skip

@@ -43,6 +43,6 @@ def test_the_plain_loop_trains_the_model_of_a_run(own, tmp_path):
 
 def test_the_page_has_the_stored_figures():
     assert renewed(PAGE.read_text()) == PAGE.read_text()
-    row = {"rates": {"the suite": [2.0, 4.0], "other": [1.0, 1.0]},
+    row = {"rounds": 2, "rates": {"the suite": [2.0, 4.0], "other": [1.0, 1.0]},
            "of": {"other": {"median": 3.0, "low": 2.5, "high": 3.5}}}  # fmt: skip
-    assert "| w | other | 1 | 3.00 (2.50 to 3.50) |" in table({"w": row})
+    assert "| w, 2 rounds | other | 1 | 3.00 (2.50 to 3.50) |" in table({"w": row})

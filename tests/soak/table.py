@@ -5,15 +5,15 @@ python -m tests.soak.table FILE.json   takes a row that another program has meas
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from common.pages import with_block
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 ROWS = ROOT / "docs" / "reliability"
-BLOCK = re.compile(r"(<!-- reliability -->\n).*?(<!-- end of reliability -->)", re.DOTALL)
 
 
 def kills(row: dict[str, Any]) -> tuple[str, str]:
@@ -102,7 +102,7 @@ def stored() -> dict[str, dict[str, Any]]:
 
 def renewed(text: str) -> str:
     """A page with the present table."""
-    return BLOCK.sub(lambda block: block[1] + table(stored()) + block[2], text)
+    return with_block(text, "reliability", table(stored()))
 
 
 def write_row(name: str, row: dict[str, Any]) -> None:
