@@ -1,8 +1,10 @@
 """Command lines of scripts: a person's mistake ends in one line that names it, and not in a traceback."""
 
 import argparse
+import atexit
 import difflib
 import errno
+import gc
 import math
 import os
 import re
@@ -34,6 +36,7 @@ def run_script(
         words: the command line; None takes that of the process.
     """
     arguments = parser.parse_args(words)
+    atexit.register(gc.freeze)  # or the end of the process searches all that torch has made: half a second
     try:
         return work(arguments) or 0
     except KeyboardInterrupt:
@@ -51,6 +54,7 @@ def run_training(name: str, main: Callable[[], object]) -> None:
         name: name of the script.
         main: its command line.
     """
+    atexit.register(gc.freeze)
     try:
         main()
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 
 class _Features(nn.Module):
@@ -22,6 +21,8 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     In the features of the suite's own judges: comparable within one data set and judge, never with an Inception FID.
     Source: Heusel et al. 2017, equation 6.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # which imports every metric there is
+
     # Every process has all features already: a sum over processes would count them twice.
     metric = FrechetInceptionDistance(feature=_Features(real.shape[1]), sync_on_compute=False)
     metric.set_dtype(torch.float64)

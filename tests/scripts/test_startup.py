@@ -39,6 +39,31 @@ def test_training_scripts_import_nothing_heavy_beside_torch_and_lightning():
     assert not packages & {"pandas", "pyarrow", "sklearn", "wandb", "music21", "mlxtend", "symusic", "ray", "sacrebleu"}
 
 
+def test_a_checkpoint_is_restored_without_the_packages_of_metrics():
+    packages = loaded("import sys, common.training.restore, modalities.image; print(' '.join(sys.modules))")
+    assert "torchmetrics" in packages
+    assert not packages & {"transformers", "scipy", "pandas", "sklearn"}
+
+
+@pytest.mark.parametrize("first", ["torchmetrics.metric", "torchmetrics.classification", "lightning.pytorch"])
+def test_torchmetrics_is_whole_as_soon_as_more_of_it_is_used(first):
+    code = f"""
+import common, importlib
+importlib.import_module({first!r})
+from torchmetrics import Metric, MetricCollection
+import torch, torchmetrics, torchmetrics.metric
+assert not hasattr(torchmetrics, "__wrapped__")
+assert Metric is torchmetrics.Metric is torchmetrics.metric.Metric
+accuracy = torchmetrics.Accuracy(task="binary")
+assert isinstance(accuracy, Metric)
+print(float(MetricCollection([accuracy])(torch.tensor([0.9, 0.2]), torch.tensor([1, 1]))["BinaryAccuracy"]))
+assert {{"Accuracy", "MeanMetric"}} <= set(dir(torchmetrics)), dir(torchmetrics)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) == 0.5
+
+
 def test_the_formats_of_a_table_are_those_that_the_command_line_offers():
     run = compare.parser().parse_args(["show", "text", "--format", "html"])
     assert run.format == "html"
