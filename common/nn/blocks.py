@@ -1,8 +1,10 @@
 """Blocks shared by the networks of several modalities."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import fold, silu
 
 from common.nn.film import FiLM
 
@@ -26,3 +28,26 @@ class ResidualBlock(nn.Module):
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
         """h [N, channels, height, width] and c [N, C] -> [N, channels, height, width]."""
         return h + self.second(silu(self.film(self.first(silu(h)), c)))
+
+
+class TransposedConv2d(nn.ConvTranspose2d):
+    """torch's own, without groups and dilation. To one channel on a CPU it is a product of matrices whose columns are
+    added up, which takes a third to two thirds of the time of torch's kernel.
+    """
+
+    def forward(self, h: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """h [N, channels, height, width] -> [N, channels, ...]."""
+        if self.out_channels > 1 or h.device.type != "cpu":
+            return super().forward(h, output_size)
+        assert self.bias is not None
+        kernel: Any = self.kernel_size
+        stride: Any = self.stride
+        padding: Any = self.padding
+        columns = self.weight.flatten(1).t() @ h.flatten(2)  # [N, values of the kernel, positions]
+        height, width = (
+            (length - 1) * step - 2 * margin + size
+            for length, size, step, margin in zip(h.shape[2:], kernel, stride, padding, strict=True)
+        )
+        # As channels of one example: torch would add up example by example.
+        summed = fold(columns.flatten(0, 1), (height, width), kernel, padding=padding, stride=stride)
+        return summed.unsqueeze(1) + self.bias.view(-1, 1, 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from common.configurable import Configurable
-from common.nn.blocks import ResidualBlock
+from common.nn.blocks import ResidualBlock, TransposedConv2d
 from common.nn.film import FiLM, concatenate
 
 Shape = tuple[int, int, int]
@@ -162,7 +162,7 @@ class ConvDecoder(nn.Module):
             up = nn.ConvTranspose2d(previous, size, 2, stride=2) if self.stages else nn.Identity()
             self.stages.append(Stage(up, size, condition_dim, blocks))
             previous = size
-        self.head = nn.ConvTranspose2d(previous, shape[0], 4, stride=2, padding=1)
+        self.head = TransposedConv2d(previous, shape[0], 4, stride=2, padding=1)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """[N, *shape]."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from common.configurable import Configurable
-from common.nn.blocks import ResidualBlock
+from common.nn.blocks import ResidualBlock, TransposedConv2d
 from common.nn.film import FiLM
 
 Shape = tuple[int, int, int]
@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         self.spread = nn.ConvTranspose1d(sizes.width, sizes.channels * self.bands, step, step)
         self.film = FiLM(condition_dim, sizes.channels)
         self.local = nn.ModuleList(ResidualBlock(sizes.channels, condition_dim) for _ in range(sizes.blocks))
-        self.head = nn.ConvTranspose2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
+        self.head = TransposedConv2d(sizes.channels, 1, (FREQUENCY_STRIDE, 4), (FREQUENCY_STRIDE, 2), (0, 1))
         self.envelope = nn.Linear(condition_dim, mels)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
