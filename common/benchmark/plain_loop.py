@@ -21,7 +21,7 @@ from common.configurable import trusted
 from common.data.datamodule import ConditionalDataModule
 from common.data.loader import TensorLoader
 from common.objectives.schedules import WarmupCosine
-from common.training.optimizers import fused
+from common.training.optimizers import ask_no_driver, fused
 from common.training.restore import restore
 from common.training.step import training_loss
 
@@ -63,6 +63,7 @@ def train(path: Path, epochs: int, most: int | None, mixed: bool) -> list[float]
     loader = unbucketed(data) if mixed else data.loader("train", shuffle=True)
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
     arguments, trainer = configuration["model"], configuration["trainer"]
+    ask_no_driver()
     optimizer = fused(built(arguments["optimizer"], parameters))
     scheduler = built(arguments.get("scheduler"), optimizer)
     if isinstance(scheduler, WarmupCosine):

@@ -12,6 +12,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED
 from common.configurable import Configurable
 from common.eval_mode import eval_mode
+from common.training.optimizers import ask_no_driver
 from modalities.tabular.data.masks import randomly_masked
 from modalities.tabular.imputation.sampling import DELAY, predictive
 from modalities.tabular.model import TabularCVAE
@@ -109,6 +110,7 @@ class Member:
     def __init__(self, model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> None:
         self.model, self.x, self.fitting = model, x, fitting
         self.observed = x.masked_fill(held_out, float("nan"))
+        ask_no_driver()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
         )
