@@ -1,4 +1,6 @@
-"""Benchmarks on this machine: the speed of trainings, text and sound, and the errors of table imputation."""
+"""Benchmarks on this machine: speed, and the errors of table imputation."""
+
+from __future__ import annotations
 
 import argparse
 import statistics
@@ -6,15 +8,22 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from common.benchmark.training import Work
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
+
+WORKS = ("digits", "bible", "tunes", "breast_cancer")  # a training of each modality, whose data the suite has
 
 EPILOG = """examples:
   benchmark.py decoding --sentences 64 --tokens 32 --rounds 5
   benchmark.py sound --rounds 50
   benchmark.py training --works digits bible --rounds 5
+  benchmark.py generation --works digits tunes
   benchmark.py imputation --tables breast_cancer iris --masks 5
   benchmark.py imputation --tables abalone --masks 3 --mechanism mnar --rate 0.3
 The comparison table with published results is made by: compare.py run imputation"""
@@ -43,6 +52,22 @@ def parser() -> argparse.ArgumentParser:
     training_.add_argument("--mnist", type=Path, metavar="FOLDER", help="folder of MNIST (default: in the data root)")
     training_.add_argument("--compiled", action="store_true", help="compiled steps compete as well")
     training_.set_defaults(run=training)
+
+    for name, does, run in (
+        ("startup", "seconds until a command line has printed its help, beside the imports that it cannot do without",
+         startup),
+        ("generation", "seconds of whole commands that generate or impute, beside the imports alone", generation),
+        ("evaluation", "examples per second whose likelihood is estimated, beside a plain loop and the products of "
+                       "matrices that it consists of", evaluation),
+        ("preparation", "seconds until data are ready, with and without their cache, and examples per second of "
+                        "batches, beside torch's DataLoader", preparation),
+    ):  # fmt: skip
+        command = commands.add_parser(name, help=f"{does}; writes docs/performance.md")
+        if name != "startup":
+            command.add_argument("--works", nargs="+", metavar="WORK", choices=WORKS, default=WORKS,
+                                 help=f"{' '.join(WORKS)} (default: all)")  # fmt: skip
+        command.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
+        command.set_defaults(run=run)
 
     sound_ = commands.add_parser("sound", help="seconds to turn the features of one clip into sound")
     sound_.add_argument("--iterations", type=int, default=16, help="iterations of Griffin-Lim (default: 16)")
@@ -104,17 +129,17 @@ def decoding(arguments: argparse.Namespace) -> None:
     print(f"    ratio: {ratio:.2f}")
 
 
-def training(arguments: argparse.Namespace) -> None:
-    """Times trainings, and writes docs/performance.md.
+def works(names: list[str] | None, mnist: Path | None = None) -> dict[str, Work]:
+    """Trainings by name; None names those whose data the suite has.
 
     Raises:
-        ValueError: for an unknown work.
+        ValueError: for an unknown name.
     """
-    from common.benchmark.training import Work, measure
+    from common.benchmark.training import Work
     from common.paths import data_root
 
     image, text, audio, tabular = (f"scripts/train_{name}.py" for name in ("image", "text", "audio", "tabular"))
-    mnist = arguments.mnist or data_root() / "mnist"
+    mnist = mnist or data_root() / "mnist"
     known = {
         "mlp": Work(image, "configs/benchmark/mlp.yaml", batches=150, root=mnist, peers=mnist),
         "digits": Work(image, "configs/image/digits.yaml"),
@@ -123,12 +148,127 @@ def training(arguments: argparse.Namespace) -> None:
         "tunes": Work(audio, "configs/audio/tunes.yaml", batches=20, epochs=3),
         "breast_cancer": Work(tabular, "configs/tabular/breast_cancer.yaml", epochs=40),
     }
-    works = arguments.works or [name for name, work in known.items() if work.root is None]
-    unknown = [name for name in works if name not in known]
+    names = names or [name for name, work in known.items() if work.root is None]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"there is no work {unknown[0]!r}; there are: {', '.join(known)}")
-    for name in works:
-        measure(name, known[name], arguments.rounds, arguments.compiled)
+    return {name: known[name] for name in names}
+
+
+def training(arguments: argparse.Namespace) -> None:
+    """Times trainings, and writes docs/performance.md."""
+    from common.benchmark.training import measure
+
+    for name, work in works(arguments.works, arguments.mnist).items():
+        measure(name, work, arguments.rounds, arguments.compiled)
+
+
+IMPORTS = "import torch, lightning.pytorch, jsonargparse"
+
+
+def startup(arguments: argparse.Namespace) -> None:
+    """Times the help of scripts, and writes docs/performance.md."""
+    from common.benchmark.page import store
+    from common.benchmark.trials import Contender, measured, whole_command
+
+    def timed(name: str, *words: str) -> Contender:
+        return Contender(name, [sys.executable, *words], whole_command)
+
+    light = [timed(f"{name}.py --help", f"scripts/{name}.py", "--help")
+             for name in ("generate", "evaluate", "impute", "compare", "report")]  # fmt: skip
+    store("startup", "scripts without a trainer", measured(light, arguments.rounds))
+    heavy = [timed(f"train_{name}.py fit --help", f"scripts/train_{name}.py", "fit", "--help")
+             for name in ("image", "text", "audio", "tabular")]  # fmt: skip
+    store("startup", "training scripts", measured([timed(IMPORTS, "-c", IMPORTS), *heavy], arguments.rounds))
+
+
+def generation(arguments: argparse.Namespace) -> None:
+    """Times commands that generate or impute with a checkpoint of one step, and writes docs/performance.md."""
+    import tempfile
+
+    from common.benchmark.page import store
+    from common.benchmark.training import begun
+    from common.benchmark.trials import Contender, measured, whole_command
+
+    commands = {
+        "digits": ("16 digits", ["generate.py", "--condition", "digit=3", "--num", "16", "--out", "samples.png"]),
+        "bible": ("16 verses", ["generate.py", "--condition", "style=kjv", "--num", "16", "--out", "verses.txt"]),
+        "tunes": ("4 clips", ["generate.py", "--condition", "genre=jig", "--num", "4", "--out", "clips/"]),
+        "breast_cancer": ("569 rows", ["impute.py", "--in", "table.csv", "--out", "filled.csv"]),
+    }
+    for name, work in works(arguments.works).items():
+        title, (script, *words) = commands[name]
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            if name == "breast_cancer":
+                words[1] = str(_with_gaps(Path(folder) / "table.csv"))
+            words[-1] = f"{folder}/{words[-1]}"
+            command = [sys.executable, f"scripts/{script}", "--ckpt", str(begun(work, Path(folder) / "run")), *words]
+            contenders = [Contender(f"{script}, {title}", command, whole_command)]
+            for floor in ("import torch, lightning.pytorch", "import torch"):
+                contenders.append(Contender(floor, [sys.executable, "-c", floor], whole_command))
+            store("generation", name, measured(contenders, arguments.rounds))
+
+
+def _with_gaps(path: Path) -> Path:
+    """The table of breast_cancer with every second cell empty, in a file."""
+    from sklearn.datasets import load_breast_cancer
+
+    table = load_breast_cancer(as_frame=True).data
+    table.iloc[::2, ::2] = None
+    table.to_csv(path, index=False)
+    return path
+
+
+def evaluation(arguments: argparse.Namespace) -> None:
+    """Times estimates of likelihoods with a checkpoint of one step, and writes docs/performance.md."""
+    import json
+    import subprocess
+    import tempfile
+
+    from common.benchmark.page import store
+    from common.benchmark.training import begun
+    from common.benchmark.trials import Contender, measured, printed_rates
+
+    sizes = {"digits": (500, 1000), "bible": (50, 50), "tunes": (20, 20), "breast_cancer": (100, 1000)}
+    for name, work in works(arguments.works).items():
+        examples, samples = sizes[name]
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            checkpoint = str(begun(work, Path(folder) / "run"))
+            command = [sys.executable, "-m", "common.benchmark.estimates", checkpoint]
+            command += ["--examples", str(examples), "--samples", str(samples)]
+            contenders = [
+                Contender(f"the suite, {samples} samples", command, printed_rates),
+                Contender("plain loop, example by example", [*command, "--plain"], printed_rates),
+                Contender(
+                    "evaluate.py nll, the whole command",
+                    [sys.executable, "scripts/evaluate.py", "nll", "--ckpt", checkpoint, "--limit", str(examples),
+                     "--num-samples", str(samples)],
+                    partial(_rate_of, examples),
+                ),
+            ]  # fmt: skip
+            row = measured(contenders, arguments.rounds)
+            counted = subprocess.run([*command, "--arithmetic"], check=True, capture_output=True, text=True).stdout
+            store("evaluation", name, {**row, "arithmetic": json.loads(counted.splitlines()[-1])})
+
+
+def _rate_of(examples: int, text: str, seconds: float) -> float:
+    return examples / seconds
+
+
+def preparation(arguments: argparse.Namespace) -> None:
+    """Times how data are read and batches come, and writes docs/performance.md."""
+    from common.benchmark.page import store
+    from common.benchmark.trials import Contender, measured, printed_rates
+
+    for name, work in works(arguments.works).items():
+        command = [sys.executable, "-m", "common.benchmark.preparation", work.config]
+        pairs = {
+            "preparation": {"from the cache": [], "with an empty cache": ["--cold"]},
+            "batches": {"the suite's batches": ["--batches"], "torch's DataLoader": ["--torch-batches"]},
+        }
+        for kind, contenders in pairs.items():
+            commands = [Contender(title, [*command, *more], printed_rates) for title, more in contenders.items()]
+            store(kind, name, measured(commands, arguments.rounds))
 
 
 def sound(arguments: argparse.Namespace) -> None:

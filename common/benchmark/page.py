@@ -12,32 +12,56 @@ PAGE = ROOT / "docs" / "performance.md"
 ROWS = ROOT / "docs" / "performance"
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Rates and ratios of each work in Markdown."""
-    lines = ["| work | contender | examples a second | the suite is faster by (quartiles) |", "|---|---|---|---|"]
+KINDS = {  # of measurements, and the unit of their rates
+    "training": "examples a second",
+    "startup": "s",
+    "generation": "s",
+    "evaluation": "examples a second",
+    "preparation": "s",
+    "batches": "examples a second",
+}
+
+
+def table(rows: dict[str, dict[str, Any]], unit: str) -> str:
+    """Rates or seconds of each work, and ratios, in Markdown."""
+    lines = [f"| work | contender | {'seconds' if unit == 's' else unit} | the first is faster by (quartiles) |"]
+    lines += ["|---|---|---|---|"]
     for key, row in rows.items():
         name = f"{key}, {row['rounds']} rounds"
         for contender, rates in row["rates"].items():
+            rate = statistics.median(rates)
+            value = f"{1 / rate:.2f}" if unit == "s" else f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
             ratio = row["of"].get(contender)
             said = "" if ratio is None else f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-            lines.append(f"| {name} | {contender} | {statistics.median(rates):,.0f} | {said} |")
+            lines.append(f"| {name} | {contender} | {value} | {said} |")
         if above := row.get("milliseconds_above_plain"):
             more = f"{above['median']:.2f} ms a step more ({above['low']:.2f} to {above['high']:.2f})"
             lines.append(f"| {name} | trainer, logs and guards above the plain loop | | {more} |")
+        for contender, difference in row.get("difference_of_losses", {}).items():
+            lines.append(f"| {name} | largest difference of 20 losses to the {contender} | | {difference:.1e} |")
+        if work := row.get("arithmetic"):
+            rate = work["flops"] * statistics.median(next(iter(row["rates"].values()))) / 1e9
+            share = f"{rate:.0f} of {work['sgemm'] / 1e9:.0f} GFLOP a second, {1e9 * rate / work['sgemm']:.0%}"
+            lines.append(f"| {name} | counted products of the first, of those that torch.mm reaches | | {share} |")
     return "\n".join(lines) + "\n"
 
 
-def stored() -> dict[str, dict[str, Any]]:
-    """The measured rows by name."""
-    files = sorted(ROWS.glob("training-*.json"))
-    return {file.stem.removeprefix("training-"): json.loads(file.read_text()) for file in files}
+def stored(kind: str) -> dict[str, dict[str, Any]]:
+    """The measured rows of a kind by name."""
+    files = sorted(ROWS.glob(f"{kind}-*.json"))
+    return {file.stem.removeprefix(f"{kind}-"): json.loads(file.read_text()) for file in files}
+
+
+def store(kind: str, name: str, row: dict[str, Any]) -> None:
+    """Stores a measured row, and puts it into the page and on the terminal."""
+    ROWS.mkdir(parents=True, exist_ok=True)
+    (ROWS / f"{kind}-{name}.json").write_text(json.dumps(row, indent=1) + "\n")
+    PAGE.write_text(renewed(PAGE.read_text()))
+    print(table({name: row}, KINDS[kind]))
 
 
 def renewed(text: str) -> str:
-    """A page with the present table."""
-    return with_block(text, "training", table(stored()))
-
-
-def write_page() -> None:
-    """Puts the table into the page."""
-    PAGE.write_text(renewed(PAGE.read_text()))
+    """A page with the present tables."""
+    for kind, unit in KINDS.items():
+        text = with_block(text, kind, table(stored(kind), unit))
+    return text

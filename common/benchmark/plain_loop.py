@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from common.batch import Batch
@@ -24,6 +25,7 @@ from common.objectives.schedules import WarmupCosine
 from common.training.optimizers import ask_no_driver, fused
 from common.training.restore import restore
 from common.training.step import training_loss
+from common.training.step_seed import seed_batch
 
 
 def built(part: Any, *arguments: Any) -> Any:
@@ -49,6 +51,52 @@ def unbucketed(data: ConditionalDataModule) -> TensorLoader:
     return TensorLoader(data.examples, rows, size, True, data.seed, 0, 1)
 
 
+class PlainLoop:
+    """A model in training, from the weights of a checkpoint.
+
+    Args:
+        path: the checkpoint.
+        mixed: whether batches mix sentences of all lengths.
+    """
+
+    def __init__(self, path: Path, mixed: bool = False) -> None:
+        restored = restore(path)
+        self.model, self.data = restored.model.train(), restored.data()
+        self.arguments, trainer = restored.configuration["model"], restored.configuration["trainer"]
+        self.loader = unbucketed(self.data) if mixed else self.data.loader("train", shuffle=True)
+        self.parameters = [weight for weight in self.model.parameters() if weight.requires_grad]
+        ask_no_driver()
+        self.optimizer = fused(built(self.arguments["optimizer"], self.parameters))
+        self.clip, decay = trainer.get("gradient_clip_val"), restored.configuration.get("averaging")
+        self.decay = decay
+        self.averages = [] if decay is None else [weight.detach().clone() for weight in self.parameters]
+        self.scheduler: Any = None
+        self.step = 0
+
+    def schedule(self, steps: int) -> None:
+        """Begins the schedule of the learning rate, of a training of so many steps."""
+        self.scheduler = built(self.arguments.get("scheduler"), self.optimizer)
+        if isinstance(self.scheduler, WarmupCosine):
+            self.scheduler.set_total_steps(steps)
+
+    def take(self, batch: Batch) -> Tensor:
+        """One step, and its loss."""
+        loss, _ = training_loss(
+            self.model, self.model.objective, self.model.auxiliary, batch, self.step, self.data.train_size
+        )
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.clip is not None:
+            clip_grad_norm_(self.parameters, self.clip, foreach=True)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        if self.decay is not None:
+            torch._foreach_lerp_(self.averages, [weight.detach() for weight in self.parameters], 1 - self.decay)
+        self.step += 1
+        return loss.detach()
+
+
 def train(path: Path, epochs: int, most: int | None, mixed: bool) -> list[float]:
     """Examples per second of each epoch but the first.
 
@@ -58,36 +106,48 @@ def train(path: Path, epochs: int, most: int | None, mixed: bool) -> list[float]
         most: batches of an epoch; None takes all.
         mixed: whether batches mix sentences of all lengths.
     """
-    restored = restore(path)
-    model, data, configuration = restored.model.train(), restored.data(), restored.configuration
-    loader = unbucketed(data) if mixed else data.loader("train", shuffle=True)
-    parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    arguments, trainer = configuration["model"], configuration["trainer"]
-    ask_no_driver()
-    optimizer = fused(built(arguments["optimizer"], parameters))
-    scheduler = built(arguments.get("scheduler"), optimizer)
-    if isinstance(scheduler, WarmupCosine):
-        scheduler.set_total_steps(epochs * min(len(loader), most if most is not None else len(loader)))
-    clip, decay = trainer.get("gradient_clip_val"), configuration.get("averaging")
-    averages = None if decay is None else [weight.detach().clone() for weight in parameters]
-    rates, step = [], 0
+    loop, rates = PlainLoop(path, mixed), []
+    loop.schedule(epochs * min(len(loop.loader), most if most is not None else len(loop.loader)))
     for epoch in range(epochs):
         begun, examples = time.perf_counter(), 0
-        loader.set_epoch(epoch)
-        for batch in batches(data, loader, most):
-            loss, _ = training_loss(model, model.objective, model.auxiliary, batch, step)
-            optimizer.zero_grad()
-            loss.backward()
-            if clip is not None:
-                clip_grad_norm_(parameters, clip, foreach=True)
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            if averages is not None and decay is not None:
-                torch._foreach_lerp_(averages, [weight.detach() for weight in parameters], 1 - decay)
-            step, examples = step + 1, examples + len(batch)
+        loop.loader.set_epoch(epoch)
+        for batch in batches(loop.data, loop.loader, most):
+            loop.take(batch)
+            examples += len(batch)
         rates.append(examples / (time.perf_counter() - begun))
     return rates[1:]
+
+
+def losses(path: Path, steps: int, seed: int = 0, record: Path | None = None) -> list[float]:
+    """The losses of the first steps of a training that the suite seeds with `seed`: with its batches and its noise.
+
+    Args:
+        path: the checkpoint that the training starts from.
+        steps: number of steps.
+        seed: of the training.
+        record: file for the first weights, and for the images, digits and normal noise of each step, from which a loop
+            outside of the suite can take the same steps.
+    """
+    loop = PlainLoop(path)
+    loop.schedule(steps)
+    found: list[float] = []
+    weights = [weight.detach().clone() for weight in loop.parameters]
+    inputs: list[tuple[Tensor, ...]] = []
+    epoch = 0
+    while len(found) < steps:
+        loop.loader.set_epoch(epoch)
+        for batch in loop.loader:
+            if len(found) < steps:
+                seed_batch(seed, len(found), 0, torch.device("cpu"))
+                ready = loop.data.transform(batch, training=True)
+                with torch.random.fork_rng(devices=[]):  # what the step is going to draw first
+                    noise = torch.randn(len(batch), loop.model.latent_prior.latent_dim or 0)
+                inputs.append((ready.x, *ready.condition.values(), noise))
+                found.append(loop.take(ready).item())
+        epoch += 1
+    if record is not None:
+        torch.save({"weights": weights, "inputs": inputs}, record)
+    return found
 
 
 def main() -> None:
@@ -97,7 +157,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="epochs, the first of which is not counted (default: 4)")
     parser.add_argument("--batches", type=int, help="batches of an epoch (default: all)")
     parser.add_argument("--unbucketed", action="store_true", help="random batches of sentences")
+    parser.add_argument("--losses", type=int, metavar="STEPS", help="prints the losses of the first steps in place")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="with --losses: weights, batches and noise")
     arguments = parser.parse_args()
+    if arguments.losses is not None:
+        print(json.dumps(losses(arguments.ckpt, arguments.losses, record=arguments.record)))
+        return
     print(json.dumps(train(arguments.ckpt, arguments.epochs, arguments.batches, arguments.unbucketed)))
 
 

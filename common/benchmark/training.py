@@ -1,7 +1,6 @@
 """The speed of trainings: the suite's, hand-written loops and other trainers, in turn."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -11,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.benchmark.page import ROWS, write_page
-from common.benchmark.trials import Contender, Spread, interleaved, machine, printed_rates, ratios, rows_of
-from common.training.tracking import git_revision
+from common.benchmark.page import store
+from common.benchmark.trials import Contender, Spread, measured, printed_rates, rows_of
 
 OURS = "the suite"
 PLAIN = "plain loop of the same modules"
+HAND_WRITTEN = "hand-written loop"
 PYTHAE = Path(".venv/peers/bin/python")  # made by `make peers`
 
 
@@ -57,24 +56,51 @@ def measure(name: str, work: Work, rounds: int, compiled: bool) -> dict[str, Any
     Raises:
         RuntimeError: if a contender fails.
     """
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        contenders = _contenders(work, Path(folder), compiled)
-        rates = interleaved(contenders, rounds)
-    size, pairs = _batch_size(work), zip(rates[OURS], rates[PLAIN], strict=True)
-    above = None if size is None else Spread.of([1000 * size * (1 / ours - 1 / plain) for ours, plain in pairs])
-    row = {
-        "rates": rates,
-        "of": {other: asdict(ratio) for other, ratio in ratios(rates, OURS).items()},
-        "milliseconds_above_plain": None if above is None else asdict(above),
-        "rounds": rounds, "machine": {**machine(), "load": round(load, 1)}, "revision": git_revision(),
-    }  # fmt: skip
-    ROWS.mkdir(parents=True, exist_ok=True)
-    (ROWS / f"training-{name}.json").write_text(json.dumps(row, indent=1) + "\n")
-    write_page()
-    for contender, values in rates.items():
-        print(f"{name}: {contender}: {statistics.median(values):,.0f} examples a second")
+        checkpoint = begun(work, Path(folder) / "base")
+        differences = differences_of_losses(work, checkpoint, Path(folder) / "losses")
+        row = measured(_contenders(work, checkpoint, Path(folder), compiled), rounds)
+    rates, size = row["rates"], _batch_size(work)
+    if size is not None:
+        pairs = zip(rates[OURS], rates[PLAIN], strict=True)
+        above = Spread.of([1000 * size * (1 / ours - 1 / plain) for ours, plain in pairs])
+        row["milliseconds_above_plain"] = asdict(above)
+    row["difference_of_losses"] = differences
+    store("training", name, row)
     return row
+
+
+def begun(work: Work, root: Path) -> Path:
+    """A checkpoint of a work's first step."""
+    subprocess.run(fit(work, root, "--trainer.limit_train_batches", "1", epochs=1), check=True, capture_output=True)
+    (checkpoint,) = root.rglob("last.ckpt")
+    return checkpoint
+
+
+def differences_of_losses(work: Work, checkpoint: Path, root: Path) -> dict[str, float]:
+    """The largest relative difference of the losses of 20 steps from the same weights, with the same batches and noise.
+
+    Of the suite's training, as it logs them, to each hand-written loop: none is fast by computing something else.
+
+    Raises:
+        RuntimeError: if one of them has another number of losses.
+    """
+    more = ["--weights", str(checkpoint), "--trainer.max_steps", "20", "--trainer.log_every_n_steps", "1"]
+    subprocess.run(fit(work, root, *more, epochs=20), check=True, capture_output=True)
+    (metrics,) = root.rglob("metrics.csv")
+    ours, record = rows_of(metrics, "train/loss"), root / "record.pt"
+    plain = [sys.executable, "-m", "common.benchmark.plain_loop", str(checkpoint), "--losses", "20"]
+    commands = {PLAIN: [*plain, "--record", str(record)]}
+    if work.peers is not None:
+        commands[HAND_WRITTEN] = [sys.executable, "scripts/peers/mlp_loop.py", str(work.peers), "--check", str(record)]
+    differences = {}
+    for name, command in commands.items():
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        theirs = json.loads(printed.splitlines()[-1])
+        if len(ours) != len(theirs):
+            raise RuntimeError(f"{work.config}: {len(ours)} losses of the suite and {len(theirs)} of the {name}")
+        differences[name] = max(abs(own - other) / abs(other) for own, other in zip(ours, theirs, strict=True))
+    return differences
 
 
 def _batch_size(work: Work) -> int | None:
@@ -86,17 +112,15 @@ def _batch_size(work: Work) -> int | None:
     return None if size is None else int(size)
 
 
-def _contenders(work: Work, folder: Path, compiled: bool) -> list[Contender]:
+def _contenders(work: Work, checkpoint: Path, folder: Path, compiled: bool) -> list[Contender]:
     batches = [] if work.batches is None else ["--batches", str(work.batches)]
     counted = ["--epochs", str(work.epochs), *batches]
-    base = _fit(work, folder / "base", "--trainer.limit_train_batches", "1", epochs=1)
-    subprocess.run(base, check=True, capture_output=True)
-    (checkpoint,) = (folder / "base").rglob("last.ckpt")
     limit = [] if work.batches is None else ["--trainer.limit_train_batches", str(work.batches)]
 
     def ours(place: str, *more: str) -> Contender:
-        command = _fit(work, folder / place, *limit, *more, epochs=work.epochs)
-        return Contender(OURS + (", compiled" if more else ""), command, lambda text: _newest_rate(folder / place))
+        command = fit(work, folder / place, *limit, *more, epochs=work.epochs)
+        title = OURS + (", compiled" if more else "")
+        return Contender(title, command, lambda text, seconds: _newest_rate(folder / place))
 
     plain = [sys.executable, "-m", "common.benchmark.plain_loop", str(checkpoint), *counted]
     found = [ours("ours"), Contender(PLAIN, plain, printed_rates)]
@@ -107,9 +131,9 @@ def _contenders(work: Work, folder: Path, compiled: bool) -> list[Contender]:
     if work.peers is not None:
         root = str(work.peers)
         loop = [sys.executable, "scripts/peers/mlp_loop.py", root, *counted]
-        commands = {"hand-written loop": loop}
+        commands = {HAND_WRITTEN: loop}
         if compiled:
-            commands["hand-written loop, compiled, fused"] = [*loop, "--compile", "--fused"]
+            commands[HAND_WRITTEN + ", compiled, fused"] = [*loop, "--compile", "--fused"]
         commands["LightningModule, DataLoader"] = [sys.executable, "scripts/peers/mlp_lightning.py", root, *counted]
         if PYTHAE.exists():
             commands["pythae"] = [str(PYTHAE), "scripts/peers/mlp_pythae.py", root, *counted]
@@ -117,7 +141,7 @@ def _contenders(work: Work, folder: Path, compiled: bool) -> list[Contender]:
     return found
 
 
-def _fit(work: Work, root: Path, *more: str, epochs: int) -> Sequence[str]:
+def fit(work: Work, root: Path, *more: str, epochs: int) -> Sequence[str]:
     """The shipped configuration: progress, a row every 20 steps, W&B offline, guard and last.ckpt; no validation."""
     where = [] if work.root is None else ["--data.root", str(work.root)]
     return [

@@ -9,13 +9,16 @@ import re
 import statistics
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from common.training.tracking import git_revision
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,13 @@ class Contender:
     Attributes:
         name: of the contender.
         command: what is run.
-        rate: the rate, from what the command prints on a terminal.
+        rate: the rate, from what the command prints on a terminal and the seconds that it takes.
         environment: further variables.
     """
 
     name: str
     command: Sequence[str]
-    rate: Callable[[str], float]
+    rate: Callable[[str, float], float]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +55,12 @@ class Spread:
         return Spread(median, low, high)
 
 
-def printed_rates(text: str) -> float:
+def whole_command(text: str, seconds: float) -> float:
+    """How often a command could run in a second."""
+    return 1 / seconds
+
+
+def printed_rates(text: str, seconds: float) -> float:
     """The median of the list of numbers that a command prints last, as JSON, maybe behind a progress bar.
 
     Raises:
@@ -106,7 +114,9 @@ def interleaved(contenders: Sequence[Contender], rounds: int) -> dict[str, list[
             first = number % len(contenders)
             for contender in [*contenders[first:], *contenders[:first]]:
                 bar.set_postfix_str(contender.name)
-                rates[contender.name].append(contender.rate(on_a_terminal(contender.command, contender.environment)))
+                begun = time.perf_counter()
+                text = on_a_terminal(contender.command, contender.environment)
+                rates[contender.name].append(contender.rate(text, time.perf_counter() - begun))
                 bar.update()
     return rates
 
@@ -136,3 +146,16 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(), "vectors": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }  # fmt: skip
+
+
+def measured(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
+    """What a row of the page stores: the rates, the ratios to the first contender, and what they were measured on."""
+    load = os.getloadavg()[0]
+    rates = interleaved(contenders, rounds)
+    return {
+        "rates": rates,
+        "of": {other: asdict(ratio) for other, ratio in ratios(rates, contenders[0].name).items()},
+        "rounds": rounds,
+        "machine": {**machine(), "load": round(load, 1)},
+        "revision": git_revision(),
+    }

@@ -25,15 +25,26 @@ def seed_step(seed: int | None, trainer: Trainer) -> int:
     if seed is None:
         seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
     batch = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-    number = mixed(mixed(mixed(seed) + batch) + trainer.global_rank)
+    seed_batch(seed, batch, trainer.global_rank, trainer.strategy.root_device)
+    return seed
+
+
+def seed_batch(seed: int, batch: int, process: int, device: torch.device) -> None:
+    """Seeds torch's generators for a batch of a process.
+
+    Args:
+        seed: of the training's noise.
+        batch: number of the batch in the training.
+        process: number of the process.
+        device: where the batch is computed.
+    """
+    number = mixed(mixed(mixed(seed) + batch) + process)
     # torch.manual_seed also asks for devices that the training does not use: a millisecond a step.
     torch.default_generator.manual_seed(number)
-    device = trainer.strategy.root_device
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
     elif device.type != "cpu":
         torch.manual_seed(number)
-    return seed
 
 
 def mixed(number: int) -> int:

@@ -50,7 +50,10 @@ def trained_on(given: argparse.Namespace) -> tuple[Tensor, Tensor]:
 
 
 def networks() -> nn.ModuleList:
-    """Embedding of the digit, encoder and decoder."""
+    """Embedding of the digit, whose first row stands for none, encoder and decoder."""
+    embedding = nn.Sequential(
+        nn.Embedding(11, EMBEDDED), nn.Linear(EMBEDDED, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED)
+    )
     encoder = nn.Sequential(
         nn.Linear(PIXELS + EMBEDDED, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
         nn.Linear(HIDDEN, 2 * LATENT),
@@ -59,26 +62,46 @@ def networks() -> nn.ModuleList:
         nn.Linear(LATENT + EMBEDDED, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
         nn.Linear(HIDDEN, PIXELS),
     )  # fmt: skip
-    return nn.ModuleList([nn.Embedding(10, EMBEDDED), encoder, decoder])
+    return nn.ModuleList([embedding, encoder, decoder])
 
 
-def loss_of(model: nn.ModuleList, x: Tensor, y: Tensor) -> Tensor:
-    """The negative ELBO in nats."""
+def loss_of(model: nn.ModuleList, x: Tensor, y: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The negative ELBO in nats; the noise of z is drawn where it is not given."""
     embedding, encoder, decoder = model
-    c = embedding(y)
+    c = embedding(y + 1)
     mean, log_scale = encoder(torch.cat([x, c], -1)).chunk(2, -1)
-    z = mean + log_scale.exp() * torch.randn_like(mean)
+    z = mean + log_scale.exp() * (torch.randn_like(mean) if noise is None else noise)
     logits = decoder(torch.cat([z, c], -1))
     reconstruction = binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
     return reconstruction + (0.5 * (mean**2 + (2 * log_scale).exp() - 1) - log_scale).sum(-1).mean()
 
 
+def checked(file: Path) -> list[float]:
+    """The losses of the steps that a file records: with its first weights, its images, digits and noise."""
+    record, model = torch.load(file, weights_only=True), networks()
+    with torch.no_grad():
+        for weight, value in zip(model.parameters(), record["weights"], strict=True):
+            weight.copy_(value)
+    optimizer, losses = torch.optim.Adam(model.parameters(), 1e-3), []
+    for x, y, noise in record["inputs"]:
+        value = loss_of(model, x.flatten(1), y, noise)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+
+
 def main() -> None:
     """Trains, and prints the rates."""
     parser = arguments(__doc__)
+    parser.add_argument("--check", type=Path, metavar="FILE", help="prints the losses of the steps that FILE records")
     parser.add_argument("--compile", action="store_true", help="compiles the loss")
     parser.add_argument("--fused", action="store_true", help="the optimiser in one kernel")
     given = parser.parse_args()
+    if given.check is not None:
+        print(json.dumps(checked(given.check)))
+        return
     torch.manual_seed(0)
     (x, y), model = trained_on(given), networks()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=given.fused)

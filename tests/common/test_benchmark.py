@@ -1,10 +1,29 @@
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
+from common.benchmark.estimates import arithmetic, plain_log_likelihood
 from common.benchmark.page import PAGE, renewed, table
-from common.benchmark.plain_loop import train
-from common.benchmark.trials import Contender, Spread, interleaved, on_a_terminal, printed_rates, ratios
+from common.benchmark.plain_loop import losses, train
+from common.benchmark.preparation import in_batches, ready, usual_loader
+from common.benchmark.trials import (
+    Contender,
+    Spread,
+    interleaved,
+    measured,
+    on_a_terminal,
+    printed_rates,
+    ratios,
+    rows_of,
+    whole_command,
+)
+from common.data.from_config import data_from_configuration
+from common.eval_mode import eval_mode
+from common.evaluation.bounds import log_likelihood
+from common.training.restore import restore
+from scripts.peers.mlp_loop import checked, networks
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs
 
@@ -21,9 +40,9 @@ def test_contenders_run_in_turn_and_ratios_are_those_of_the_rounds():
 
 
 def test_rates_are_found_behind_a_progress_bar():
-    assert printed_rates("epoch [00:01<00:00]\r\x1b[A 99%[1.0, 2e1, 3.5]\n") == 3.5
+    assert printed_rates("epoch [00:01<00:00]\r\x1b[A 99%[1.0, 2e1, 3.5]\n", 1.0) == 3.5
     with pytest.raises(ValueError, match="has printed no rates: nothing"):
-        printed_rates("nothing")
+        printed_rates("nothing", 1.0)
 
 
 def test_what_a_command_prints_is_printed_on_a_terminal():
@@ -41,8 +60,57 @@ def test_the_plain_loop_trains_the_model_of_a_run(own, tmp_path):
     assert min(rates) > 0
 
 
+@pytest.mark.parametrize("own", OWN, ids=lambda own: own.modality)
+def test_the_plain_loop_has_the_losses_of_the_suite(own, tmp_path):
+    run = Runs(own, tmp_path, "--trainer.gradient_clip_val", "1.0", "--averaging", "0.9")
+    checkpoint = run.fit("run", "--trainer.max_epochs", "1") / "checkpoints" / "last.ckpt"
+    further = ["--weights", str(checkpoint), "--trainer.max_epochs", "9", "--trainer.max_steps", "8"]
+    trained = run.fit("from", *further, "--trainer.log_every_n_steps", "1")
+    logged = rows_of(trained / "metrics.csv", "train/loss")
+    assert losses(checkpoint, 8) == pytest.approx(logged, rel=1e-6)
+
+
+def test_a_whole_command_is_timed():
+    row = measured([Contender("slow", ["sleep", "0.2"], whole_command), Contender("quick", ["true"], whole_command)], 2)
+    assert all(3 < rate < 5 for rate in row["rates"]["slow"])
+    assert row["of"]["quick"]["median"] < 0.5
+
+
+def test_the_plain_estimate_is_that_of_the_suite_up_to_its_noise(tmp_path):
+    checkpoint = Runs(OWN[0], tmp_path, "--trainer.max_epochs", "1").fit("run") / "checkpoints" / "last.ckpt"
+    restored = restore(checkpoint)
+    batch = restored.data().batch("test", 3)
+    with eval_mode(restored.model):
+        ours = log_likelihood(restored.model, batch, 2000).log_likelihood
+        plain = plain_log_likelihood(restored.model, batch, 2000)
+    torch.testing.assert_close(ours, plain, rtol=0.01, atol=1.0)
+    counted = arithmetic(checkpoint, samples=7, size=64)
+    twice = arithmetic(checkpoint, samples=14, size=64)
+    assert 1.5 < twice["flops"] / counted["flops"] <= 2
+
+
+def test_batches_of_both_loaders_have_all_examples():
+    configuration = Path("configs/tabular/breast_cancer.yaml")
+    assert ready(configuration) > 0
+    data = data_from_configuration(configuration)
+    for loader in (data.loader("train", shuffle=True), usual_loader(data)):
+        assert len(loader) == data.train_size // data.batch_size
+        assert in_batches(loader) > 0
+
+
+def test_the_hand_written_loop_takes_recorded_steps(tmp_path):
+    torch.manual_seed(0)
+    weights = [parameter.detach() for parameter in networks().parameters()]
+    x, y, noise = torch.rand(16, 1, 28, 28).round(), torch.arange(16) % 10, torch.randn(16, 20)
+    torch.save({"weights": weights, "inputs": [(x, y, noise)] * 3}, tmp_path / "record.pt")
+    first, second, third = checked(tmp_path / "record.pt")
+    assert first > second > third
+    assert checked(tmp_path / "record.pt")[0] == first
+
+
 def test_the_page_has_the_stored_figures():
     assert renewed(PAGE.read_text()) == PAGE.read_text()
     row = {"rounds": 2, "rates": {"the suite": [2.0, 4.0], "other": [1.0, 1.0]},
            "of": {"other": {"median": 3.0, "low": 2.5, "high": 3.5}}}  # fmt: skip
-    assert "| w, 2 rounds | other | 1 | 3.00 (2.50 to 3.50) |" in table({"w": row})
+    assert "| w, 2 rounds | other | 1 | 3.00 (2.50 to 3.50) |" in table({"w": row}, "examples a second")
+    assert "| w, 2 rounds | the suite | 0.33 |" in table({"w": row}, "s")
