@@ -39,12 +39,13 @@ bench: venv ## time writing with and without the cache, and trainings beside han
 	$(BIN)/python scripts/benchmark.py decoding
 	$(BIN)/python scripts/benchmark.py training
 
-# Another trainer, for comparison; torch and its other needs are those of .venv.
-peers: venv ## .venv/peers with pythae, for `benchmark.py training --works mlp`
+# Others' trainers, for comparison; torch and their other needs are those of .venv.
+peers: venv ## .venv/peers with pythae and Pyro, for `benchmark.py training --works mlp`
 	test -x .venv/peers/bin/python || $(PYTHON) -m venv .venv/peers
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$(.venv/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/suite.pth"
-	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
+	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2 \
+		pyro-ppl==1.9.1 pyro-api==0.1.2 opt_einsum==3.4.0
 
 # The longest first; each takes one thread.
 TABLES := text audio yelp quadrants mnist conditioning imputation_mixed imputation

@@ -16,7 +16,7 @@ from common.benchmark.trials import Contender, Spread, measured, printed_rates, 
 OURS = "the suite"
 PLAIN = "plain loop of the same modules"
 HAND_WRITTEN = "hand-written loop"
-PYTHAE = Path(".venv/peers/bin/python")  # made by `make peers`
+PEERS = Path(".venv/peers/bin/python")  # made by `make peers`
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,9 @@ def _contenders(work: Work, checkpoint: Path, folder: Path, compiled: bool) -> l
         if compiled:
             commands[HAND_WRITTEN + ", compiled, fused"] = [*loop, "--compile", "--fused"]
         commands["LightningModule, DataLoader"] = [sys.executable, "scripts/peers/mlp_lightning.py", root, *counted]
-        if PYTHAE.exists():
-            commands["pythae"] = [str(PYTHAE), "scripts/peers/mlp_pythae.py", root, *counted]
+        if PEERS.exists():
+            commands["pythae"] = [str(PEERS), "scripts/peers/mlp_pythae.py", root, *counted]
+            commands["Pyro"] = [str(PEERS), "scripts/peers/mlp_pyro.py", root, *counted]
         found += [Contender(name, command, printed_rates) for name, command in commands.items()]
     return found
 
