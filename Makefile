@@ -35,9 +35,14 @@ $(EXTRAS): $(STAMP)
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
 	$(BIN)/python -m pytest -m extras --no-skips
 
-bench: venv ## time writing with and without the cache, and trainings beside hand-written loops
+bench: venv ## speed of writing, trainings, likelihoods, whole commands and data, for docs/performance.md
 	$(BIN)/python scripts/benchmark.py decoding
 	$(BIN)/python scripts/benchmark.py training
+	$(BIN)/python scripts/benchmark.py profile
+	$(BIN)/python scripts/benchmark.py evaluation
+	$(BIN)/python scripts/benchmark.py generation
+	$(BIN)/python scripts/benchmark.py startup
+	$(BIN)/python scripts/benchmark.py preparation
 
 # Others' trainers, for comparison; torch and their other needs are those of .venv.
 peers: venv ## .venv/peers with pythae and Pyro, for `benchmark.py training --works mlp`

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         ("generation", "seconds of whole commands that generate or impute, beside the imports alone", generation),
         ("evaluation", "examples per second whose likelihood is estimated, beside a plain loop and the products of "
                        "matrices that it consists of", evaluation),
+        ("profile", "milliseconds of a training step beside its floors, its longest operations, and its growth", profile),
         ("preparation", "seconds until data are ready, with and without their cache, and examples per second of "
                         "batches, beside torch's DataLoader", preparation),
     ):  # fmt: skip
@@ -66,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
         if name != "startup":
             command.add_argument("--works", nargs="+", metavar="WORK", choices=WORKS, default=WORKS,
                                  help=f"{' '.join(WORKS)} (default: all)")  # fmt: skip
-        command.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
+        if name != "profile":
+            command.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
         command.set_defaults(run=run)
 
     sound_ = commands.add_parser("sound", help="seconds to turn the features of one clip into sound")
@@ -269,6 +271,23 @@ def preparation(arguments: argparse.Namespace) -> None:
         for kind, contenders in pairs.items():
             commands = [Contender(title, [*command, *more], printed_rates) for title, more in contenders.items()]
             store(kind, name, measured(commands, arguments.rounds))
+
+
+def profile(arguments: argparse.Namespace) -> None:
+    """Profiles training steps, and writes docs/performance.md."""
+    import json
+    import subprocess
+    import tempfile
+
+    from common.benchmark.page import store_profile
+    from common.benchmark.training import begun
+
+    for name, work in works(arguments.works).items():
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            checkpoint = str(begun(work, Path(folder) / "run"))
+            command = [sys.executable, "-m", "common.benchmark.profile", checkpoint]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            store_profile(name, json.loads(printed.splitlines()[-1]))
 
 
 def sound(arguments: argparse.Namespace) -> None:

@@ -49,15 +49,19 @@ def rates(path: Path, examples: int, samples: int, plain: bool, repeats: int = 1
     return found
 
 
-def arithmetic(path: Path, samples: int, size: int = 2048, repeats: int = 5) -> dict[str, float]:
-    """Counted operations of the products of one example, and how many torch's product of large matrices does a second.
+def products_a_second(size: int = 2048, repeats: int = 5) -> float:
+    """Operations a second of torch's product of two large matrices, by the fastest of some."""
+    a, b = torch.randn(2, size, size)
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(seconds)
 
-    Args:
-        path: the checkpoint.
-        samples: importance samples.
-        size: rows and columns of the matrices.
-        repeats: products, of which the fastest counts.
-    """
+
+def arithmetic(path: Path, samples: int) -> dict[str, float]:
+    """Counted operations of the products of one example, and how many a second torch reaches with large matrices."""
     restored = restore(path)
     model, batch = restored.model, restored.data().batch("test", 10)
     with eval_mode(model):
@@ -65,13 +69,7 @@ def arithmetic(path: Path, samples: int, size: int = 2048, repeats: int = 5) -> 
         counter = FlopCounterMode(display=False)
         with counter:
             log_likelihood(model, batch, samples)
-    a, b = torch.randn(2, size, size)
-    seconds = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        torch.mm(a, b)
-        seconds.append(time.perf_counter() - begun)
-    return {"flops": counter.get_total_flops() / len(batch), "sgemm": 2 * size**3 / min(seconds)}
+    return {"flops": counter.get_total_flops() / len(batch), "sgemm": products_a_second()}
 
 
 def main() -> None:

@@ -5,7 +5,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+from PIL import Image
+
+from common.benchmark.trials import machine
+from common.evaluation.media import render
 from common.pages import with_block
+from common.training.tracking import git_revision
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -60,8 +67,52 @@ def store(kind: str, name: str, row: dict[str, Any]) -> None:
     print(table({name: row}, KINDS[kind]))
 
 
+def profiles(rows: dict[str, dict[str, Any]]) -> str:
+    """Steps, their floors and their longest operations in Markdown."""
+    lines = [
+        "| work | ms a step | products, at least | passes over weights, at least | share of the longest operations |"
+    ]
+    lines += ["|---|---|---|---|---|"]
+    for name, row in rows.items():
+        floors = row["floors"]
+        products = f"{floors['products']:.1f} ms ({floors['gigaflops']:.2g} GFLOP)"
+        shares = ", ".join(f"`{key.removeprefix('aten::')}` {share:.0%}" for key, share in row["shares"].items())
+        lines.append(f"| {name} | {row['milliseconds']:.1f} | {products} | {floors['passes']:.1f} ms | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+def growth_plot(rows: dict[str, dict[str, Any]]) -> Image.Image:
+    """Milliseconds of a step by size of batch, samples of z and size of z, each as a multiple of the smallest."""
+    figure = Figure(figsize=(10, 3.2), dpi=100, layout="constrained")
+    titles = {"batch": "size of a batch", "samples": "samples of z", "latent_dim": "size of z"}
+    for axes, (kind, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        for name, row in rows.items():
+            if len(points := row["growth"][kind]) > 1:
+                sizes, times = zip(*points, strict=True)
+                axes.plot([size / sizes[0] for size in sizes], times, marker="o", label=name)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(ScalarFormatter())
+        axes.set_xlabel(f"{title}, times the smallest")
+        axes.set_ylabel("ms a step")
+        axes.legend(fontsize=7)
+    return render(figure)
+
+
+def store_profile(name: str, row: dict[str, Any]) -> None:
+    """Stores a profile, and puts it into the page and its plot."""
+    ROWS.mkdir(parents=True, exist_ok=True)
+    row = {**row, "machine": machine(), "revision": git_revision()}
+    (ROWS / f"profile-{name}.json").write_text(json.dumps(row, indent=1) + "\n")
+    PAGE.write_text(renewed(PAGE.read_text()))
+    growth_plot(stored("profile")).save(ROWS / "growth.png")
+    print(profiles({name: row}))
+
+
 def renewed(text: str) -> str:
     """A page with the present tables."""
+    text = with_block(text, "profile", profiles(stored("profile")))
     for kind, unit in KINDS.items():
         text = with_block(text, kind, table(stored(kind), unit))
     return text

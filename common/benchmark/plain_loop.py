@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from common.batch import Batch
-from common.configurable import trusted
+from common.configurable import from_config, to_config, trusted
 from common.data.datamodule import ConditionalDataModule
 from common.data.loader import TensorLoader
 from common.objectives.schedules import WarmupCosine
@@ -57,11 +57,19 @@ class PlainLoop:
     Args:
         path: the checkpoint.
         mixed: whether batches mix sentences of all lengths.
+        latent_dim: another size of z, with new weights.
+        sizes: other values of attributes of the data, such as its size of a batch.
     """
 
-    def __init__(self, path: Path, mixed: bool = False) -> None:
+    def __init__(self, path: Path, mixed: bool = False, latent_dim: int | None = None, **sizes: int) -> None:
         restored = restore(path)
         self.model, self.data = restored.model.train(), restored.data()
+        if latent_dim is not None:
+            model = to_config(self.model)
+            model["init_args"]["latent_dim"] = latent_dim
+            self.model = from_config(model).train()
+        for name, value in sizes.items():
+            setattr(self.data, name, value)
         self.arguments, trainer = restored.configuration["model"], restored.configuration["trainer"]
         self.loader = unbucketed(self.data) if mixed else self.data.loader("train", shuffle=True)
         self.parameters = [weight for weight in self.model.parameters() if weight.requires_grad]

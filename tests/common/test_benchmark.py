@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from common.benchmark.estimates import arithmetic, plain_log_likelihood
-from common.benchmark.page import PAGE, renewed, table
-from common.benchmark.plain_loop import losses, train
+from common.benchmark.page import PAGE, growth_plot, profiles, renewed, table
+from common.benchmark.plain_loop import PlainLoop, losses, train
 from common.benchmark.preparation import in_batches, ready, usual_loader
+from common.benchmark.profile import floors, growth, shares
 from common.benchmark.trials import (
     Contender,
     Spread,
@@ -84,8 +85,8 @@ def test_the_plain_estimate_is_that_of_the_suite_up_to_its_noise(tmp_path):
         ours = log_likelihood(restored.model, batch, 2000).log_likelihood
         plain = plain_log_likelihood(restored.model, batch, 2000)
     torch.testing.assert_close(ours, plain, rtol=0.01, atol=1.0)
-    counted = arithmetic(checkpoint, samples=7, size=64)
-    twice = arithmetic(checkpoint, samples=14, size=64)
+    counted = arithmetic(checkpoint, samples=7)
+    twice = arithmetic(checkpoint, samples=14)
     assert 1.5 < twice["flops"] / counted["flops"] <= 2
 
 
@@ -114,3 +115,18 @@ def test_the_page_has_the_stored_figures():
            "of": {"other": {"median": 3.0, "low": 2.5, "high": 3.5}}}  # fmt: skip
     assert "| w, 2 rounds | other | 1 | 3.00 (2.50 to 3.50) |" in table({"w": row}, "examples a second")
     assert "| w, 2 rounds | the suite | 0.33 |" in table({"w": row}, "s")
+
+
+def test_a_step_is_profiled(tmp_path):
+    checkpoint = Runs(OWN[-1], tmp_path, "--trainer.max_epochs", "1").fit("run") / "checkpoints" / "last.ckpt"
+    loop = PlainLoop(checkpoint)
+    assert 0 < sum(shares(loop, steps=1).values()) <= 1
+    least = floors(loop)
+    assert least["gigaflops"] > 0
+    assert least["passes"] > 0
+    sizes = growth(checkpoint, [1, 2])
+    assert [size for size, _ in sizes["batch"]][1] == 2 * sizes["batch"][0][0]
+    assert [size for size, _ in sizes["latent_dim"]][1] == 2 * sizes["latent_dim"][0][0]
+    row = {"milliseconds": 2.0, "floors": least, "shares": {"aten::mm": 0.25}, "growth": sizes}
+    assert "| w | 2.0 |" in profiles({"w": row})
+    assert growth_plot({"w": row}).size == (1000, 320)
