@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         ("generation", "seconds of whole commands that generate or impute, beside the imports alone", generation),
         ("evaluation", "examples per second whose likelihood is estimated, beside a plain loop and the products of "
                        "matrices that it consists of", evaluation),
-        ("profile", "milliseconds of a training step beside its floors, its longest operations, and its growth", profile),
+        ("profile", "milliseconds of a training step beside its floors, its longest operations, its growth", profile),
         ("preparation", "seconds until data are ready, with and without their cache, and examples per second of "
                         "batches, beside torch's DataLoader", preparation),
     ):  # fmt: skip
@@ -178,10 +178,10 @@ def startup(arguments: argparse.Namespace) -> None:
 
     light = [timed(f"{name}.py --help", f"scripts/{name}.py", "--help")
              for name in ("generate", "evaluate", "impute", "compare", "report")]  # fmt: skip
-    store("startup", "scripts without a trainer", measured(light, arguments.rounds))
+    store("startup", "scripts", measured(light, arguments.rounds))
     heavy = [timed(f"train_{name}.py fit --help", f"scripts/train_{name}.py", "fit", "--help")
              for name in ("image", "text", "audio", "tabular")]  # fmt: skip
-    store("startup", "training scripts", measured([timed(IMPORTS, "-c", IMPORTS), *heavy], arguments.rounds))
+    store("startup", "training", measured([timed(IMPORTS, "-c", IMPORTS), *heavy], arguments.rounds))
 
 
 def generation(arguments: argparse.Namespace) -> None:

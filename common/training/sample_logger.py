@@ -1,12 +1,13 @@
 """Pictures, texts and sounds of a model in training, as files and in W&B."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from PIL import Image
 
 from common.batch import Batch
@@ -19,6 +20,8 @@ from common.paths import writing
 from common.seeding import seeded
 from common.training.module import ConditionalELBO
 
+USUAL_SHARE = 0.2  # of a training's time
+
 
 class SampleLogger(Callback):
     """Logs media as files in `samples/` and in W&B: the modality's pictures, texts and sounds, and latent maps.
@@ -27,21 +30,43 @@ class SampleLogger(Callback):
         every_n_epochs: epochs between logs during training; the test of the best checkpoint logs once more.
         examples: validation examples for the media.
         map_examples: validation examples in the latent maps.
+        max_share: share of a training's time above which media of further epochs are left out; None takes a fifth.
     """
 
-    def __init__(self, every_n_epochs: int = 5, examples: int = 64, map_examples: int = 1000) -> None:
+    def __init__(
+        self, every_n_epochs: int = 5, examples: int = 64, map_examples: int = 1000, max_share: float | None = None
+    ) -> None:
+        if max_share is not None and not 0 <= max_share <= 1:
+            raise ValueError(f"samples.max_share is a share of the time, from 0 to 1; got {max_share:g}")
         self.every_n_epochs = every_n_epochs
+        self.max_share = USUAL_SHARE if max_share is None else max_share
+        self._begun, self._seconds, self._left_out = 0.0, 0.0, 0
         self.examples = examples
         self.map_examples = map_examples
         self.folder = Path("samples")
         self.report: Report = Report()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock of what media may take."""
+        self._begun, self._seconds, self._left_out = time.monotonic(), 0.0, 0
+
     # At the start of the epoch, because weight averaging inserts its weights before and removes them at the end.
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Media of the present weights."""
         due = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if due and not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
-            self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
+        if not due or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        now = time.monotonic()
+        if self._seconds > self.max_share * (now - self._begun):
+            if not self._left_out:
+                rank_zero_info(
+                    f"no pictures of epoch {trainer.current_epoch + 1}, nor of others until they have taken less than "
+                    f"{self.max_share:.0%} of the training's time (samples.max_share)"
+                )
+            self._left_out += 1
+            return
+        self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
+        self._seconds += time.monotonic() - now
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Media of the tested weights."""

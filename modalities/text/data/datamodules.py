@@ -63,6 +63,12 @@ class BucketLoader(TensorLoader):
         if len(self.sizes if shuffle else rows) < world:
             raise ValueError(f"{len(rows)} sentences in batches of {tokens} tokens are too few for {world} processes")
 
+    @property
+    def padding(self) -> float:
+        """Share of padding among the tokens of all batches."""
+        longest = [int(part[-1]) for part in self.lengths.sort().values.split(self.sizes)]
+        return 1 - int(self.lengths.sum()) / sum(map(int.__mul__, longest, self.sizes))
+
     def __len__(self) -> int:
         return len(self.sizes) // self.world if self.shuffle else len(self.sizes)
 
@@ -216,10 +222,12 @@ class TextData(ConditionalDataModule):
         return Tokenizer.pretrained(self.pretrained) if self.pretrained else Tokenizer.train(texts, self.vocabulary)
 
     def details(self) -> list[str]:
-        """The tokens, and what was left out."""
+        """The tokens, the padding of training batches, and what was left out."""
         _ = self.whole
         tokens = f"{len(self.tokenizer):,} tokens, sentences of {self.lengths.float().mean():.1f} on average"
-        return [*super().details(), f"{tokens}, at most {self.length}"]
+        loader = None if self.scores_all else self.loader("train", shuffle=True)
+        padded = f"; {loader.padding:.1%} of training batches is padding" if isinstance(loader, BucketLoader) else ""
+        return [*super().details(), f"{tokens}, at most {self.length}{padded}"]
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,5 +1,7 @@
 """Looking at a training does not change it."""
 
+import logging
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -30,13 +32,13 @@ class Drawn(Report):
         return Media({"samples": Image.fromarray(pixels)})
 
 
-def trained(folder, every_n_epochs):
+def trained(folder, every_n_epochs, max_share=1.0):
     """Weights after three epochs, and the pictures by epoch; None looks at nothing."""
     torch.manual_seed(0)
     model, data = PointCVAE(latent_dim=2), Points(batch_size=6)
     callbacks = []
     if every_n_epochs is not None:
-        logger = SampleLogger(every_n_epochs)
+        logger = SampleLogger(every_n_epochs, max_share=max_share)
         logger.folder, logger.report = folder / str(every_n_epochs), Drawn()
         callbacks.append(logger)
     trainer = Trainer(
@@ -56,3 +58,12 @@ def test_a_training_that_is_looked_at_has_the_weights_of_one_that_is_not(tmp_pat
     assert nothing == set()
     assert pictures == {f"epoch-{epoch:04d}-{name}" for epoch in epochs for name in ("samples", "latent-map-kind")}
     assert torch.equal(plain, looked_at)
+
+
+def test_pictures_that_would_take_most_of_a_training_are_left_out(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        _, pictures = trained(tmp_path, 1, max_share=0.01)
+    assert {name.rpartition("-samples")[0] for name in pictures if name.endswith("samples")} == {"epoch-0001"}
+    assert caplog.text.count("no pictures of epoch 2, nor of others until they have taken less than 1%") == 1
+    with pytest.raises(ValueError, match=r"samples\.max_share is a share of the time"):
+        SampleLogger(max_share=20)

@@ -40,6 +40,12 @@ def test_evaluation_gives_each_sentence_to_one_process_once(lengths, tokens, wor
     assert torch.equal(seen.sort().values, torch.arange(len(lengths)))
 
 
+def test_the_share_of_padding_is_counted():
+    (loader,) = loaders([2, 5, 5, 9, 10], 20, 1, True)
+    assert sorted(len(batch) for batch in loader) == [2, 3]
+    assert loader.padding == pytest.approx(1 - 31 / (3 * 5 + 2 * 10))
+
+
 @settings(max_examples=80, deadline=None)
 @given(lengths_of, st.integers(40, 300), st.sampled_from([1, 2]))
 def test_an_epoch_gives_each_sentence_at_most_once_in_batches_of_the_same_sizes(lengths, tokens, world):
