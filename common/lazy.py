@@ -38,7 +38,7 @@ class _Deferred(ModuleType):
             return getattr(module, name)
         if name == "_logger":
             return logging.getLogger("torchmetrics")
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__all__":
             about = importlib.import_module("torchmetrics.__about__")
             if hasattr(about, name):
                 return getattr(about, name)

@@ -45,6 +45,10 @@ def test_a_checkpoint_is_restored_without_the_packages_of_metrics():
     assert not packages & {"transformers", "scipy", "pandas", "sklearn"}
 
 
+def test_all_of_torchmetrics_is_all_of_it():
+    loaded("import common, sys; from torchmetrics import *; Accuracy, MeanMetric; print(' '.join(sys.modules))")
+
+
 @pytest.mark.parametrize("first", ["torchmetrics.metric", "torchmetrics.classification", "lightning.pytorch"])
 def test_torchmetrics_is_whole_as_soon_as_more_of_it_is_used(first):
     code = f"""
