@@ -146,7 +146,9 @@ def works(names: list[str] | None, mnist: Path | None = None) -> dict[str, Work]
         "mlp": Work(image, "configs/benchmark/mlp.yaml", batches=150, root=mnist, peers=mnist),
         "digits": Work(image, "configs/image/digits.yaml"),
         "mnist": Work(image, "configs/image/mnist.yaml", batches=80, root=mnist),
-        "bible": Work(text, "configs/text/bible.yaml", ("--data.limit", "5000"), epochs=3, varying=True),
+        "bible": Work(
+            text, "configs/text/bible.yaml", ("--data.limit", "5000"), epochs=3, size="batch_tokens", varying=True
+        ),
         "tunes": Work(audio, "configs/audio/tunes.yaml", batches=20, epochs=3),
         "breast_cancer": Work(tabular, "configs/tabular/breast_cancer.yaml", epochs=40),
     }
@@ -212,7 +214,7 @@ def generation(arguments: argparse.Namespace) -> None:
 
 
 def _with_gaps(path: Path) -> Path:
-    """The table of breast_cancer with every second cell empty, in a file."""
+    """The table of breast_cancer with a quarter of its cells empty, in a file."""
     from sklearn.datasets import load_breast_cancer
 
     table = load_breast_cancer(as_frame=True).data
@@ -223,13 +225,11 @@ def _with_gaps(path: Path) -> Path:
 
 def evaluation(arguments: argparse.Namespace) -> None:
     """Times estimates of likelihoods with a checkpoint of one step, and writes docs/performance.md."""
-    import json
-    import subprocess
     import tempfile
 
     from common.benchmark.page import store
     from common.benchmark.training import begun
-    from common.benchmark.trials import Contender, measured, printed_rates
+    from common.benchmark.trials import Contender, measured, printed_object, printed_rates
 
     sizes = {"digits": (500, 1000), "bible": (50, 50), "tunes": (20, 20), "breast_cancer": (100, 1000)}
     for name, work in works(arguments.works).items():
@@ -249,8 +249,7 @@ def evaluation(arguments: argparse.Namespace) -> None:
                 ),
             ]  # fmt: skip
             row = measured(contenders, arguments.rounds)
-            counted = subprocess.run([*command, "--arithmetic"], check=True, capture_output=True, text=True).stdout
-            store("evaluation", name, {**row, "arithmetic": json.loads(counted.splitlines()[-1])})
+            store("evaluation", name, {**row, "arithmetic": printed_object([*command, "--arithmetic"])})
 
 
 def _rate_of(examples: int, text: str, seconds: float) -> float:
@@ -275,19 +274,17 @@ def preparation(arguments: argparse.Namespace) -> None:
 
 def profile(arguments: argparse.Namespace) -> None:
     """Profiles training steps, and writes docs/performance.md."""
-    import json
-    import subprocess
     import tempfile
 
     from common.benchmark.page import store_profile
     from common.benchmark.training import begun
+    from common.benchmark.trials import printed_object
 
     for name, work in works(arguments.works).items():
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             checkpoint = str(begun(work, Path(folder) / "run"))
-            command = [sys.executable, "-m", "common.benchmark.profile", checkpoint]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            store_profile(name, json.loads(printed.splitlines()[-1]))
+            command = [sys.executable, "-m", "common.benchmark.profile", checkpoint, "--size", work.size]
+            store_profile(name, printed_object(command))
 
 
 def sound(arguments: argparse.Namespace) -> None:

@@ -9,16 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from PIL import Image
 
-from common.benchmark.trials import machine
+from common.benchmark.trials import provenance
 from common.evaluation.media import render
 from common.pages import with_block
-from common.training.tracking import git_revision
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 ROWS = ROOT / "docs" / "performance"
-
-
 KINDS = {  # of measurements, and the unit of their rates
     "training": "examples a second",
     "startup": "s",
@@ -103,8 +100,7 @@ def growth_plot(rows: dict[str, dict[str, Any]]) -> Image.Image:
 def store_profile(name: str, row: dict[str, Any]) -> None:
     """Stores a profile, and puts it into the page and its plot."""
     ROWS.mkdir(parents=True, exist_ok=True)
-    row = {**row, "machine": machine(), "revision": git_revision()}
-    (ROWS / f"profile-{name}.json").write_text(json.dumps(row, indent=1) + "\n")
+    (ROWS / f"profile-{name}.json").write_text(json.dumps({**row, **provenance()}, indent=1) + "\n")
     PAGE.write_text(renewed(PAGE.read_text()))
     growth_plot(stored("profile")).save(ROWS / "growth.png")
     print(profiles({name: row}))

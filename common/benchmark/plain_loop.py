@@ -75,9 +75,8 @@ class PlainLoop:
         self.parameters = [weight for weight in self.model.parameters() if weight.requires_grad]
         ask_no_driver()
         self.optimizer = fused(built(self.arguments["optimizer"], self.parameters))
-        self.clip, decay = trainer.get("gradient_clip_val"), restored.configuration.get("averaging")
-        self.decay = decay
-        self.averages = [] if decay is None else [weight.detach().clone() for weight in self.parameters]
+        self.clip, self.decay = trainer.get("gradient_clip_val"), restored.configuration.get("averaging")
+        self.averages = [] if self.decay is None else [weight.detach().clone() for weight in self.parameters]
         self.scheduler: Any = None
         self.step = 0
 

@@ -79,11 +79,18 @@ def floors(loop: PlainLoop) -> dict[str, float]:
     }
 
 
-def growth(path: Path, factors: Sequence[float] = FACTORS) -> dict[str, list[tuple[float, float]]]:
-    """Milliseconds of a step by size of batch, samples of z, and size of z, where a model can have other ones."""
+def growth(
+    path: Path, size: str = "batch_size", factors: Sequence[float] = FACTORS
+) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds of a step by size of batch, samples of z, and size of z, where a model can have other ones.
+
+    Args:
+        path: the checkpoint.
+        size: option of the data for the size of a batch.
+        factors: sizes, as multiples of the configured ones.
+    """
     found: dict[str, list[tuple[float, float]]] = {"batch": [], "samples": [], "latent_dim": []}
     usual = PlainLoop(path)
-    size = "batch_tokens" if hasattr(usual.data, "batch_tokens") else "batch_size"
     for factor in factors:
         number = max(1, round(getattr(usual.data, size) * factor))
         found["batch"].append((number, milliseconds(PlainLoop(path, **{size: number}))))
@@ -107,10 +114,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ckpt", type=Path, help="a checkpoint")
-    path = parser.parse_args().ckpt
-    loop = PlainLoop(path)
+    parser.add_argument("--size", default="batch_size", help="option of the data for the size of a batch")
+    given = parser.parse_args()
+    loop = PlainLoop(given.ckpt)
     result: dict[str, Any] = {"milliseconds": milliseconds(loop), "shares": shares(loop), "floors": floors(loop)}
-    print(json.dumps({**result, "growth": growth(path)}))
+    print(json.dumps({**result, "growth": growth(given.ckpt, given.size)}))
 
 
 if __name__ == "__main__":

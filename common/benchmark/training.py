@@ -1,8 +1,6 @@
 """The speed of trainings: the suite's, hand-written loops and other trainers, in turn."""
 
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from common.benchmark.page import store
-from common.benchmark.trials import Contender, Spread, measured, printed_rates, rows_of
+from common.benchmark.trials import Contender, Spread, measured, printed_object, printed_rates, ran, rows_of
 
 OURS = "the suite"
 PLAIN = "plain loop of the same modules"
 HAND_WRITTEN = "hand-written loop"
+TOLERANCE = 1e-4  # of losses in 32 bits
 PEERS = Path(".venv/peers/bin/python")  # made by `make peers`
 
 
@@ -30,6 +29,7 @@ class Work:
         batches: batches of an epoch; None takes all.
         epochs: epochs of a run, the first of which is not counted.
         root: folder of its data; None takes the usual one.
+        size: option of the data for the size of a batch.
         varying: whether examples differ in length, so that batches that mix lengths compete as well.
         peers: folder of MNIST for the loops and trainers of `scripts/peers`, which then compete as well.
     """
@@ -40,6 +40,7 @@ class Work:
     batches: int | None = None
     epochs: int = 4
     root: Path | None = None
+    size: str = "batch_size"
     varying: bool = False
     peers: Path | None = None
 
@@ -72,7 +73,7 @@ def measure(name: str, work: Work, rounds: int, compiled: bool) -> dict[str, Any
 
 def begun(work: Work, root: Path) -> Path:
     """A checkpoint of a work's first step."""
-    subprocess.run(fit(work, root, "--trainer.limit_train_batches", "1", epochs=1), check=True, capture_output=True)
+    ran(fit(work, root, "--trainer.limit_train_batches", "1", epochs=1))
     (checkpoint,) = root.rglob("last.ckpt")
     return checkpoint
 
@@ -83,10 +84,10 @@ def differences_of_losses(work: Work, checkpoint: Path, root: Path) -> dict[str,
     Of the suite's training, as it logs them, to each hand-written loop: none is fast by computing something else.
 
     Raises:
-        RuntimeError: if one of them has another number of losses.
+        RuntimeError: if they differ by more than 1e-4, or one of them has another number of losses.
     """
     more = ["--weights", str(checkpoint), "--trainer.max_steps", "20", "--trainer.log_every_n_steps", "1"]
-    subprocess.run(fit(work, root, *more, epochs=20), check=True, capture_output=True)
+    ran(fit(work, root, *more, epochs=20))
     (metrics,) = root.rglob("metrics.csv")
     ours, record = rows_of(metrics, "train/loss"), root / "record.pt"
     plain = [sys.executable, "-m", "common.benchmark.plain_loop", str(checkpoint), "--losses", "20"]
@@ -95,11 +96,13 @@ def differences_of_losses(work: Work, checkpoint: Path, root: Path) -> dict[str,
         commands[HAND_WRITTEN] = [sys.executable, "scripts/peers/mlp_loop.py", str(work.peers), "--check", str(record)]
     differences = {}
     for name, command in commands.items():
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        theirs = json.loads(printed.splitlines()[-1])
+        theirs = printed_object(command)
         if len(ours) != len(theirs):
             raise RuntimeError(f"{work.config}: {len(ours)} losses of the suite and {len(theirs)} of the {name}")
-        differences[name] = max(abs(own - other) / abs(other) for own, other in zip(ours, theirs, strict=True))
+        relative = [abs(own - other) / abs(other) for own, other in zip(ours, theirs, strict=True)]
+        if not all(difference <= TOLERANCE for difference in relative):  # NaN is no agreement
+            raise RuntimeError(f"{work.config}: the losses of the suite are not those of the {name}: {ours}, {theirs}")
+        differences[name] = max(relative)
     return differences
 
 

@@ -156,6 +156,28 @@ def measured(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
         "rates": rates,
         "of": {other: asdict(ratio) for other, ratio in ratios(rates, contenders[0].name).items()},
         "rounds": rounds,
-        "machine": {**machine(), "load": round(load, 1)},
-        "revision": git_revision(),
+        **provenance(load),
     }
+
+
+def provenance(load: float | None = None) -> dict[str, Any]:
+    """What figures were measured on, and which code."""
+    other = {} if load is None else {"load": round(load, 1)}
+    return {"machine": {**machine(), **other}, "revision": git_revision()}
+
+
+def ran(command: Sequence[str]) -> str:
+    """What a command prints.
+
+    Raises:
+        RuntimeError: if it fails, with the end of what it says of that.
+    """
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} ends with status {result.returncode}: {result.stderr[-2000:]}")
+    return result.stdout
+
+
+def printed_object(command: Sequence[str]) -> Any:
+    """What a command prints in its last line, as JSON."""
+    return json.loads(ran(command).splitlines()[-1])

@@ -31,15 +31,16 @@ class ResidualBlock(nn.Module):
 
 
 class TransposedConv2d(nn.ConvTranspose2d):
-    """torch's own, without groups and dilation. To one channel on a CPU it is a product of matrices whose columns are
-    added up, which takes a third to two thirds of the time of torch's kernel.
+    """torch's own, but faster to one channel on a CPU, where it is a product of matrices whose columns are added up.
+
+    That takes a third to two thirds of the time of torch's kernel. Groups, dilation and output padding are left to it.
     """
 
     def forward(self, h: Tensor, output_size: list[int] | None = None) -> Tensor:
         """h [N, channels, height, width] -> [N, channels, ...]."""
-        if self.out_channels > 1 or h.device.type != "cpu":
+        usual = self.groups == 1 and set(self.dilation) == {1} and set(self.output_padding) == {0}
+        if self.out_channels > 1 or h.device.type != "cpu" or not usual or output_size is not None or self.bias is None:
             return super().forward(h, output_size)
-        assert self.bias is not None
         kernel: Any = self.kernel_size
         stride: Any = self.stride
         padding: Any = self.padding

@@ -40,7 +40,7 @@ class SampleLogger(Callback):
             raise ValueError(f"samples.max_share is a share of the time, from 0 to 1; got {max_share:g}")
         self.every_n_epochs = every_n_epochs
         self.max_share = USUAL_SHARE if max_share is None else max_share
-        self._begun, self._seconds, self._left_out = 0.0, 0.0, 0
+        self._begun, self._seconds, self._told = 0.0, 0.0, False
         self.examples = examples
         self.map_examples = map_examples
         self.folder = Path("samples")
@@ -48,7 +48,7 @@ class SampleLogger(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock of what media may take."""
-        self._begun, self._seconds, self._left_out = time.monotonic(), 0.0, 0
+        self._begun, self._seconds, self._told = time.monotonic(), 0.0, False
 
     # At the start of the epoch, because weight averaging inserts its weights before and removes them at the end.
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,12 +58,12 @@ class SampleLogger(Callback):
             return
         now = time.monotonic()
         if self._seconds > self.max_share * (now - self._begun):
-            if not self._left_out:
+            if not self._told:
                 rank_zero_info(
                     f"no pictures of epoch {trainer.current_epoch + 1}, nor of others until they have taken less than "
                     f"{self.max_share:.0%} of the training's time (samples.max_share)"
                 )
-            self._left_out += 1
+            self._told = True
             return
         self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
         self._seconds += time.monotonic() - now

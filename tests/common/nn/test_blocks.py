@@ -7,6 +7,15 @@ from torch import nn
 from common.nn.blocks import TransposedConv2d
 
 
+def test_what_the_product_does_not_do_is_left_to_torch():
+    h = torch.randn(2, 5, 6, 7)
+    for options in ({"dilation": 2}, {"output_padding": 1}, {"bias": False}):
+        torch.manual_seed(0)
+        ours = TransposedConv2d(5, 1, 4, 2, 1, **options)
+        torch.manual_seed(0)
+        torch.testing.assert_close(ours(h), nn.ConvTranspose2d(5, 1, 4, 2, 1, **options)(h))
+
+
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [((4, 4), (2, 2), (1, 1)), ((4, 4), (4, 2), (0, 1)), ((3, 5), (1, 3), (1, 0))]
 )
