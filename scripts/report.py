@@ -1,32 +1,138 @@
-"""Prints the figures of finished runs, or everything about one run.
+"""Prints the figures of finished runs, or everything about one run; with --out, writes a page to look at.
 
 Mean and standard deviation are those of runs that differ in nothing but their seed; runs of one name with other options
 or other data are further rows, which say what differs.
+
+The page (OUT/index.html) is one file that needs no network: training curves, final figures, what differs in the
+configurations, pictures over the epochs, sounds, texts and imputed cells of the runs, side by side.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.command_line import Parser, folder_to_write, run_script
+
+# Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
+if TYPE_CHECKING:
+    from common.dashboard.page import Content
+    from common.dashboard.runs import Problems
+    from common.dashboard.specified import Specified
+
+TABLES, COMPACT, STUDIES = Path("configs/tables"), Path("docs/tables"), Path("docs/studies")
+TABLE_RUNS = (Path("runs/tables"), Path("runs/studies"))  # where the runs of tables and studies are
+EPILOG = """examples:
+  report.py runs/image                                 # mean and deviation of runs, in the terminal
+  report.py RUN --out report                           # a page of one run
+  report.py runs/image runs/text --out report          # of all runs below two folders
+  report.py --table conditioning --out report          # of a comparison table and those of its runs that are here
+  report.py --table mnist:full runs/mine --out report  # of a table beside other runs
+  report.py --study digits-conditions --out report     # of a study"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("root", type=Path, help="folder that holds runs, or the folder of one run")
+    raw = argparse.RawDescriptionHelpFormatter
+    result = Parser("report.py", description=__doc__, epilog=EPILOG, formatter_class=raw)
+    result.add_argument("roots", nargs="*", type=Path, metavar="RUN_OR_FOLDER",
+                        help="folder of a run, or one that holds runs at any depth")  # fmt: skip
     result.add_argument(
         "--metrics",
         nargs="+",
-        help="columns of the table (default: NLL, KL, control and judge accuracy and leakage, as far as there are any)",
+        help="columns of the printed table (default: NLL, KL, control and judge accuracy and leakage, as far as there "
+        "are any)",
     )
     result.add_argument("--run", action="store_true", help="print everything about one run, even if it has no results")
+    page = result.add_argument_group("page")
+    page.add_argument("--out", type=folder_to_write, help="folder of the page: writes index.html instead of printing")
+    page.add_argument("--table", action="append", default=[], metavar="NAME[:BUDGET]",
+                      help="a comparison table of configs/tables, with its runs (default budget: quick)")  # fmt: skip
+    page.add_argument("--study", action="append", default=[], metavar="NAME",
+                      help="a study of docs/studies, with its runs")  # fmt: skip
+    page.add_argument("--title", help="title of the page")
     return result
 
 
-if __name__ == "__main__":
-    arguments = parser().parse_args()
-    from common.training.run_report import print_report  # after the command line is parsed
+def report(arguments: argparse.Namespace) -> None:
+    """Prints or writes what the command line asks for.
 
-    try:
-        print_report(arguments.root, arguments.metrics, arguments.run)
-    except ValueError as error:
-        sys.exit(f"report.py: {error}")
+    Raises:
+        ValueError: if options do not go together, or a folder, table or study is missing; the message names it.
+    """
+    if arguments.out is None:
+        print_tables(arguments)
+        return
+    if arguments.metrics or arguments.run:
+        raise ValueError("--metrics and --run are of the printed table: leave them out with --out")
+    if not (arguments.roots or arguments.table or arguments.study):
+        raise ValueError("name a run, a folder of runs, --table or --study")
+    from common.dashboard.page import write_page
+    from common.dashboard.runs import Problems
+
+    problems = Problems()
+    path = write_page(content(arguments, problems), arguments.out, problems)
+    for line in problems.lines:
+        print(line, file=sys.stderr)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+
+
+def print_tables(arguments: argparse.Namespace) -> None:
+    """The table in the terminal."""
+    if arguments.table or arguments.study or arguments.title:
+        raise ValueError("--table, --study and --title are of a page: add --out FOLDER, or use compare.py show")
+    if not arguments.roots:
+        raise ValueError("name the folder of a run, or one that holds runs")
+    from common.training.run_report import print_report
+
+    for root in arguments.roots:
+        print_report(root, arguments.metrics, arguments.run)
+
+
+def content(arguments: argparse.Namespace, problems: Problems) -> Content:
+    """What the page shows."""
+    from common.dashboard.figures import known_directions
+    from common.dashboard.page import Content
+    from common.dashboard.runs import read_runs, run_folders
+
+    sections = specified(arguments)
+    titles = {identity: row for section in sections for identity, row in section.titles.items()}
+    folders, notes = run_folders(arguments.roots), []
+    if sections and not folders:
+        folders = [folder for root in TABLE_RUNS if root.is_dir() for folder in run_folders([root])]
+        folders = [folder for folder in folders if folder.name in titles]
+        if missing := len(titles) - len({folder.name for folder in folders}):
+            notes.append(f"Curves, configurations and samples of {missing} of {len(titles)} runs are not on this machine.")
+    runs = read_runs(folders, problems, titles)
+    names = [section.title for section in sections] or [str(root) for root in arguments.roots]
+    if not sections and len(runs) == 1:
+        names = [runs[0].label]
+    title = arguments.title or (names[0] if len(names) == 1 else f"{len(runs)} runs")
+    return Content(title, runs, sections, directions=known_directions(TABLES), notes=notes)
+
+
+def specified(arguments: argparse.Namespace) -> list[Specified]:
+    """The tables and studies that the command line names."""
+    from common.comparison.results import TableResults
+    from common.comparison.specification import read_table
+    from common.dashboard.specified import study_section, table_section
+
+    sections = []
+    for words in arguments.table:
+        name, _, budget = words.partition(":")
+        table = read_table(TABLES / f"{name}.yaml")
+        results = TableResults.read(COMPACT / f"{name}.{budget or 'quick'}.json")
+        sections.append(table_section(table, results))
+    return sections + [study_section(STUDIES / f"{name}.json") for name in arguments.study]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the script and returns its exit status."""
+    return run_script(parser(), report, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -101,8 +101,8 @@ def _data_text(record: dict[str, Any]) -> str:
     return markdown(sheet(data_table(read_study(Path(record["study"]))), TableResults.of(record["results"])))
 
 
-def _complexity_text(record: dict[str, Any]) -> str:
-    """Costs as a table, a row for each number of conditions."""
+def cost_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Costs as header, a row for each number of conditions, and notes."""
     measured = [Cost(**cost) for cost in record["costs"]]
     last, first = measured[-1], measured[0]
     samples = [f"NLL of an example, K = {int(number):,}, ms" for number in first.evaluation]
@@ -114,7 +114,13 @@ def _complexity_text(record: dict[str, Any]) -> str:
     growth = f"{last.conditions} conditions against none: parameters x {last.parameters / first.parameters:.2f}, FLOPs"
     growth += f" x {last.flops / first.flops:.2f}, step x {last.step / first.step:.2f}."
     note = f"Batches of {record['batch_size']}, medians of {record['steps'] - 1} steps; FLOPs of one forward pass."
-    return f"{markdown_rows(header, rows)}\n\n- {note}\n- {growth}\n"
+    return header, rows, [note, growth]
+
+
+def _complexity_text(record: dict[str, Any]) -> str:
+    """Costs as a table."""
+    header, rows, notes = cost_rows(record)
+    return "\n".join([markdown_rows(header, rows), "", *(f"- {note}" for note in notes), ""])
 
 
 TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -150,7 +150,7 @@ def print_runs(root: Path, metrics: list[str] | None = None) -> None:
         table.add_column(metric)
     for (modality, name), groups in named.items():
         several = len(groups) > 1  # reading a configuration takes a while
-        differing = differences({group: _options(folders[group]) if several else None for group in groups})
+        differing = differences({group: set_options(folders[group]) if several else None for group in groups})
         for group in groups:
             first = [f"{modality}/{name}" if modalities else name, *([differing[group]] if telling else [])]
             figures = [str(rows[group].get(metric, "-")) for metric in columns]
@@ -180,7 +180,7 @@ def differences(options: Mapping[Group, Mapping[str, Any] | None]) -> dict[Group
         options: the set options of each group by dotted name; None where they are not known.
     """
     known = [chosen for chosen in options.values() if chosen is not None]
-    names = [name for name in dict.fromkeys(name for chosen in known for name in chosen) if _differs(name, known)]
+    names = options_that_differ(known)
     data_names = [name for name in names if name.partition(".")[0] in ("data", "subset")]
 
     def alike(one: Group, other: Group, compared: list[str]) -> bool:
@@ -201,6 +201,11 @@ def differences(options: Mapping[Group, Mapping[str, Any] | None]) -> dict[Group
         parts += [f"data {group.data_fingerprint}"] if other_data else []
         labels[group] = ", ".join(part for part in parts if part)
     return labels
+
+
+def options_that_differ(known: list[Mapping[str, Any]]) -> list[str]:
+    """The dotted names of the options in which some configurations differ."""
+    return [name for name in dict.fromkeys(name for chosen in known for name in chosen) if _differs(name, known)]
 
 
 def _differs(name: str, known: list[Mapping[str, Any]]) -> bool:
@@ -237,7 +242,7 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _options(folders: list[Path]) -> dict[str, Any] | None:
+def set_options(folders: list[Path]) -> dict[str, Any] | None:
     """The set options of `SECTIONS`, from the first config.yaml in the folders of a group; None where there is none."""
     for folder in folders:
         path = folder / "config.yaml"

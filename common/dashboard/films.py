@@ -1,0 +1,232 @@
+"""What a run shows of itself over its epochs: films of pictures, sounds and tables, within a bound of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.dashboard.encoding import Encoded, encoded_picture, encoded_sound
+from common.dashboard.figures import figure_text
+from common.dashboard.grids import Grid, plain_grid
+from common.dashboard.media import CELLS, moment, moment_label, spread
+from common.dashboard.runs import Problems, Run
+from common.evaluation.media_files import MediaFile
+from common.lazy import pd
+
+ALL_BYTES = 11_000_000  # of all pictures and sounds of a page, as they are in it
+ROWS = 24  # of a table
+SOUNDS = 12  # of a run at one time
+TABLE_MOMENTS = 6
+# Figures that stand above media of some name: those of `results.json` that begin so.
+RELATED = {
+    "rewritings": ("test/rewrite/",),
+    "samples": ("test/control_accuracy", "test/judge_accuracy", "test/distinct_", "test/fluency", "test/perplexity"),
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a panel shows at one time.
+
+    Attributes:
+        when: `epoch-0005` or `test`.
+        alternative: what it shows, in words.
+        picture: a picture; of a sound, its spectrogram.
+        sound: a sound.
+        table: a table.
+        place: number of the time among those of the film.
+    """
+
+    when: str
+    alternative: str
+    caption: str = ""
+    picture: Encoded | None = None
+    sound: Encoded | None = None
+    table: Grid | None = None
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One thing of one run, over time."""
+
+    run: int
+    name: str
+    frames: list[Frame]
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Panels that share a slider.
+
+    Attributes:
+        name: what they show.
+        kind: `picture`, `sound` or `table`.
+        moments: the times of the slider, in order.
+        panels: of each run, or of each sound of a run.
+    """
+
+    name: str
+    kind: str
+    moments: list[str]
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much of a run's media is shown: times of pictures and of sounds, and whether pictures keep every value."""
+
+    pictures: int
+    sounds: int
+    sharp: bool
+
+
+LEVELS = [Level(12, 4, True), Level(8, 3, True), Level(5, 2, True), Level(5, 1, False), Level(2, 1, False), Level(1, 1, False)]
+
+
+def films(runs: Sequence[Run], problems: Problems, all_bytes: int = ALL_BYTES) -> tuple[list[Film], list[str]]:
+    """The films of all runs, and what was left out of each.
+
+    Args:
+        runs: the runs.
+        problems: receives what could not be read.
+        all_bytes: most bytes of all pictures and sounds; each run has the same share.
+    """
+    shown: dict[tuple[str, str, str], list[Panel]] = {}
+    left_out: list[str] = []
+    for number, run in enumerate(runs):
+        reader = _Reader(run, number, problems)
+        for key, panel in reader.panels(all_bytes // len(runs), left_out):
+            shown.setdefault(key, []).append(panel)
+    several = len({modality for modality, _, _ in shown}) > 1
+    return [
+        _film(f"{modality}: {name}" if several else name, kind, panels)
+        for (modality, name, kind), panels in sorted(shown.items(), key=lambda item: item[0][0])
+    ], left_out
+
+
+def _film(name: str, kind: str, panels: list[Panel]) -> Film:
+    """Panels with the places of their frames among the times of all."""
+    times = {frame.when for panel in panels for frame in panel.frames}
+    moments = sorted(times, key=lambda when: (not when.startswith("epoch-"), when))
+    placed = [
+        replace(panel, frames=[replace(frame, place=moments.index(frame.when)) for frame in panel.frames])
+        for panel in panels
+    ]
+    return Film(name, kind, [moment_label(when) for when in moments], placed)
+
+
+class _Reader:
+    """Reads the media of one run; each file once."""
+
+    def __init__(self, run: Run, number: int, problems: Problems) -> None:
+        self.run, self.number, self.problems = run, number, problems
+        self.folder = run.folder / "samples"
+        self._read: dict[tuple[str, bool], Encoded | None] = {}
+        self.media: dict[tuple[str, str], list[MediaFile]] = {}
+        spectrograms = {file.picture for file in run.media if file.picture}
+        for file in sorted(run.media, key=moment):
+            if file.file not in spectrograms and (file.kind, file.name) != CELLS:
+                self.media.setdefault((file.kind, file.name), []).append(file)
+
+    def panels(self, most: int, left_out: list[str]) -> list[tuple[tuple[str, str, str], Panel]]:
+        """The panels of the run by modality, film and kind, in about that many bytes."""
+        sounds = [name for kind, name in self.media if kind == "sound"]
+        for name in sounds[SOUNDS:]:
+            del self.media["sound", name]
+        if sounds[SOUNDS:]:
+            left_out.append(f"{self.run.label}: {len(sounds) - SOUNDS} of {len(sounds)} sounds")
+        latest = [files[-1] for files in self.media.values()]
+        for level in LEVELS:
+            once = {kind: sum(self._size(file, level.sharp) for file in latest if file.kind == kind) for kind in ("picture", "sound")}
+            if once["picture"] * min(level.pictures, self._longest("picture")) + once["sound"] * min(level.sounds, self._longest("sound")) <= most:
+                break
+        chosen = self._chosen(level)
+        while (size := self._total(chosen, level)) > most and any(len(files) > 1 for files in chosen.values()):
+            chosen = {key: files[1:] if len(files) > 1 else files for key, files in chosen.items()}
+        while size > most and chosen:
+            key = max(chosen, key=lambda name: sum(self._size(file, level.sharp) for file in chosen[name]))
+            size -= sum(self._size(file, level.sharp) for file in chosen.pop(key))
+        self._tell(chosen, level, left_out)
+        return [
+            ((self.run.modality, "sounds" if kind == "sound" else name, kind), panel)
+            for (kind, name), files in chosen.items()
+            if (panel := self._panel(name, files, level.sharp)).frames
+        ]
+
+    def _longest(self, kind: str) -> int:
+        return max((len(files) for (own, _), files in self.media.items() if own == kind), default=0)
+
+    def _chosen(self, level: Level) -> dict[tuple[str, str], list[MediaFile]]:
+        counts = {"picture": level.pictures, "sound": level.sounds, "table": TABLE_MOMENTS}
+        return {(kind, name): spread(files, counts[kind]) for (kind, name), files in self.media.items()}
+
+    def _total(self, chosen: Mapping[tuple[str, str], list[MediaFile]], level: Level) -> int:
+        return sum(self._size(file, level.sharp) for files in chosen.values() for file in files)
+
+    def _tell(self, chosen: Mapping[tuple[str, str], list[MediaFile]], level: Level, left_out: list[str]) -> None:
+        for (kind, name), files in self.media.items():
+            if missing := len(files) - len(chosen.get((kind, name), [])):
+                left_out.append(f"{self.run.label}: {name}, {missing} of {len(files)} times")
+        if not level.sharp and any(kind == "picture" for kind, _ in chosen):
+            left_out.append(f"{self.run.label}: sharpness of its pictures, which are made smaller")
+
+    def _size(self, file: MediaFile, sharp: bool) -> int:
+        if file.kind == "table":
+            return 0
+        found = [self._encoded(name, sharp) for name in (file.file, file.picture) if name is not None]
+        return sum(len(encoded.uri) for encoded in found if encoded is not None)
+
+    def _encoded(self, name: str, sharp: bool) -> Encoded | None:
+        path = self.folder / name
+        if path.suffix == ".wav":
+            sharp = True
+        if (name, sharp) not in self._read:
+            if (name, not sharp) in self._read and self._read[name, not sharp] is None:
+                return None  # said once
+            read = encoded_sound if path.suffix == ".wav" else (lambda path: encoded_picture(path, sharp))
+            self._read[name, sharp] = self.problems.attempt(path, f"{name} of {self.run.label}", lambda: read(path), None)
+        return self._read[name, sharp]
+
+    def _panel(self, name: str, files: list[MediaFile], sharp: bool) -> Panel:
+        frames = [frame for file in files if (frame := self._frame(file, sharp)) is not None]
+        return Panel(self.number, name, frames, self._figures(name) if files[0].kind == "table" else [])
+
+    def _frame(self, file: MediaFile, sharp: bool) -> Frame | None:
+        shown = f"{file.caption or file.name}, {moment_label(file.when)}, {self.run.label}"
+        if file.kind == "table":
+            path = self.folder / file.file
+            table = self.problems.attempt(path, f"{file.file} of {self.run.label}", lambda: _table(path, shown), None)
+            return None if table is None else Frame(file.when, shown, file.caption, table=table)
+        main = self._encoded(file.file, sharp)
+        if main is None:
+            return None
+        if file.kind == "picture":
+            return Frame(file.when, shown, file.caption, main)
+        picture = self._encoded(file.picture, sharp) if file.picture else None
+        return Frame(file.when, shown, file.caption, picture, main)
+
+    def _figures(self, name: str) -> list[tuple[str, str]]:
+        """Names and values of the figures that belong to what a table shows."""
+        if self.run.results is None:
+            return []
+        metrics = self.run.results.metrics
+        return [
+            (metric.removeprefix("test/"), f"{figure_text(figure)}{'' if figure.unit in UNITLESS else f' {figure.unit}'}")
+            for start in RELATED.get(name, ())
+            for metric, figure in metrics.items()
+            if metric.startswith(start) and "/" not in metric.removeprefix(start)
+        ]
+
+
+UNITLESS = ("accuracy", "share", "perplexity", "BLEU")
+
+
+def _table(path: Path, name: str) -> Grid:
+    """The first rows of a table, as texts."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=ROWS + 1)
+    rows = frame.to_numpy().tolist()
+    grid = plain_grid(name, frame.columns, rows[:ROWS], texts=True)
+    return replace(grid, notes=[f"the first {ROWS} rows"]) if len(rows) > ROWS else grid
