@@ -159,7 +159,7 @@ class ConvDecoder(nn.Module):
         self.stages = nn.ModuleList()
         previous = self.coarsest[0]
         for size, blocks in zip(reversed(architecture.channels), reversed(architecture.blocks), strict=True):
-            up = nn.ConvTranspose2d(previous, size, 2, stride=2) if self.stages else nn.Identity()
+            up = TransposedConv2d(previous, size, 2, stride=2) if self.stages else nn.Identity()
             self.stages.append(Stage(up, size, condition_dim, blocks))
             previous = size
         self.head = TransposedConv2d(previous, shape[0], 4, stride=2, padding=1)
