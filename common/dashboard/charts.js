@@ -6,7 +6,7 @@
   const root = document.documentElement;
   const smoothing = document.getElementById("smoothing");
   const logarithmic = document.getElementById("logarithmic");
-  const config = { displaylogo: false, responsive: true, scrollZoom: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const config = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, scrollZoom: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 
   // plotly reads some tags in its texts: a name is a name.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -19,7 +19,8 @@
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: isDark() ? "#c5cede" : "#333d4f" },
-    margin: { l: 56, r: 12, t: 12, b: 44 },
+    margin: { l: 56, r: 12, t: 26, b: 44 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: isDark() ? "#6b778c" : "#9aa5b8", activecolor: isDark() ? "#e6eaf2" : "#1c2330" },
     title: undefined,
     width: undefined,
     height: undefined,
@@ -46,10 +47,10 @@
   };
 
   const drawCurve = (figure) => {
-    const metric = figure.dataset.metric;
     const axis = document.querySelector('input[name="axis"]:checked').value;
     const weight = Number(smoothing.value);
-    const curves = data.curves[metric].filter((curve) => !isOff(curve.run));
+    const { metric, lines } = data.curves[Number(figure.dataset.curve)];
+    const curves = lines.filter((curve) => !isOff(curve.run));
     const { sign, type, note } = scaleOf(curves);
     const traces = curves.flatMap((curve) => {
       const run = data.runs[curve.run];
@@ -75,13 +76,21 @@
     const titled = structuredClone(layout ?? {});
     const legend = { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 };
     const axes = Object.fromEntries(Object.entries(titled).filter(([name]) => /^[xy]axis/.test(name)).map(([name, axis]) => [name, { automargin: true, ...axis }]));
-    const margin = { l: 56, r: 12, t: titled.showlegend === false ? 12 : 40, b: 44 };
+    const margin = { l: 56, r: 12, t: titled.showlegend === false ? 26 : 44, b: 44 };
     Plotly.react(figure.querySelector(".plot"), structuredClone(traces), { ...layoutOf({ legend, ...titled, ...axes }), margin }, config);
   };
 
+  // plotly's script takes a second or two: it runs when the first chart is drawn, after the page has been shown.
+  const load = () => {
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+  };
+
   const draw = (figure) => {
+    if (window.Plotly === undefined) load();
     figure.dataset.drawn = "";
-    if (figure.dataset.metric === undefined) drawChart(figure); else drawCurve(figure);
+    if (figure.dataset.curve === undefined) drawChart(figure); else drawCurve(figure);
   };
   const inView = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting && target.dataset.drawn === undefined) draw(target);
@@ -97,9 +106,10 @@
   for (const choice of all('input[name="axis"]')) choice.addEventListener("change", redraw);
   for (const choice of all(".choices input")) {
     choice.addEventListener("change", () => {
-      const figure = all(".curve").find((one) => one.dataset.metric === choice.value);
-      figure.hidden = !choice.checked;
-      if (choice.checked) draw(figure);
+      for (const figure of all(".curve").filter((one) => one.dataset.metric === choice.value)) {
+        figure.hidden = !choice.checked;
+        if (choice.checked) draw(figure);
+      }
     });
   }
 

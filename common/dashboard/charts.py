@@ -18,7 +18,15 @@ from common.lazy import pd
 COLUMNS = ("row", "column", "truth", "imputed", "low", "high")
 PANELS = 40
 MOST_CELLS = 400  # of a panel
-EVALUATING = ("parcoords", "parcats", "scattergl", "scatter3d", "splom", "surface", "mesh3d")  # WebGL: plotly compiles code
+EVALUATING = (
+    "parcoords",
+    "parcats",
+    "scattergl",
+    "scatter3d",
+    "splom",
+    "surface",
+    "mesh3d",
+)  # WebGL: plotly compiles code
 
 
 class PlotlyFigure(Protocol):
@@ -63,7 +71,9 @@ class ChartGroup:
     notes: list[str] = field(default_factory=list)
 
 
-def lines(title: str, x: str, y: str, series: Iterable[tuple[str, list[float], list[float], list[float] | None]], **axes: Any) -> Chart:
+def lines(
+    title: str, x: str, y: str, series: Iterable[tuple[str, list[float], list[float], list[float] | None]], **axes: Any
+) -> Chart:
     """Lines with markers through points, with error bars where they are known.
 
     Args:
@@ -75,7 +85,13 @@ def lines(title: str, x: str, y: str, series: Iterable[tuple[str, list[float], l
     """
     traces = []
     for name, across, up, errors in series:
-        trace: dict[str, Any] = {"type": "scatter", "mode": "lines+markers", "name": html.escape(name), "x": across, "y": up}
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": html.escape(name),
+            "x": across,
+            "y": up,
+        }
         if errors is not None:
             trace["error_y"] = {"type": "data", "array": errors}
         traces.append(trace)
@@ -144,11 +160,23 @@ def _panel(name: str, numbers: np.ndarray, rows: list[str], inside: int, run: in
     count = len(numbers)
     truth, imputed, low, high = numbers[:MOST_CELLS].T
     ends = [float(numbers[:, [0, 1]].min()), float(numbers[:, [0, 1]].max())]
-    error = {"type": "data", "symmetric": False, "array": (high - imputed).tolist(), "arrayminus": (imputed - low).tolist()}
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": (high - imputed).tolist(),
+        "arrayminus": (imputed - low).tolist(),
+    }
     error |= {"thickness": 1, "width": 0}
     points = {"type": "scatter", "mode": "markers", "x": truth.tolist(), "y": imputed.tolist(), "error_y": error}
     points |= {"text": [f"row {html.escape(row)}" for row in rows[:MOST_CELLS]], "marker": {"size": 6}, "name": "cells"}
-    diagonal = {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "hoverinfo": "skip", "name": "truth = imputed"}
+    diagonal = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": ends,
+        "y": ends,
+        "hoverinfo": "skip",
+        "name": "truth = imputed",
+    }
     diagonal["line"] = {"color": "#888", "width": 1, "dash": "dot"}
     layout = {"xaxis": {"title": {"text": "truth"}}, "yaxis": {"title": {"text": "imputed"}}, "showlegend": False}
     drawn = f"; the first {MOST_CELLS} are drawn" if count > MOST_CELLS else ""

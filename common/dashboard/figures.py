@@ -1,6 +1,7 @@
 """The final figures of runs beside each other, and the options in which they differ."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from common.results import Measurement
 from common.training.run_report import options_that_differ
 
 MISSING = "-"
+MARKED = (
+    "Marked: the best value among runs that were measured alike (data, estimator, n), of metrics whose direction is "
+    "known. It is no test of significance."
+)
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 
 
@@ -33,11 +38,20 @@ def known_directions(tables: Path) -> dict[str, str]:
 
 def figure_text(figure: Measurement) -> str:
     """A figure with its standard error."""
-    error = "" if figure.stderr is None else f" ± {figure.stderr:.2g}"
-    return f"{figure.value:.4g}{error}"
+    if not figure.stderr:
+        return number_text(figure.value) + (" ± 0" if figure.stderr == 0 else "")
+    digits = max(0, 1 - math.floor(math.log10(figure.stderr)))  # two digits of the error
+    if digits > 6:
+        return f"{figure.value:.4g} ± {figure.stderr:.2g}"
+    return f"{figure.value:,.{digits}f} ± {figure.stderr:,.{digits}f}"
 
 
-def best_runs(metric: str, runs: Sequence[Run], better: str | None) -> set[int]:
+def number_text(value: float) -> str:
+    """A number in four digits, or as many as it has before its point."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def best_runs(metric: str, runs: Mapping[int, Run], better: str | None) -> set[int]:
     """The runs with the best value of a metric, each among those that were measured alike.
 
     Alike are figures of the same data, with the same unit, estimator and number of examples. One alone is no best.
@@ -45,7 +59,7 @@ def best_runs(metric: str, runs: Sequence[Run], better: str | None) -> set[int]:
     if better is None:
         return set()
     groups: dict[tuple[object, ...], dict[int, float]] = defaultdict(dict)
-    for number, run in enumerate(runs):
+    for number, run in runs.items():
         if run.results and (figure := run.results.metrics.get(metric)):
             alike = run.results.run.data_fingerprint, figure.unit, figure.estimator, figure.n
             groups[alike][number] = figure.value
@@ -57,53 +71,61 @@ def best_runs(metric: str, runs: Sequence[Run], better: str | None) -> set[int]:
     return best
 
 
-def figure_grids(runs: Sequence[Run], directions: Mapping[str, str]) -> list[Grid]:
-    """The figures with a row for each metric, and with a row for each run; nothing where there are no figures."""
-    measured = {number: run for number, run in enumerate(runs) if run.results}
-    metrics = list(dict.fromkeys(name for run in measured.values() if run.results for name in run.results.metrics))
+def figure_grids(runs: Mapping[int, Run], directions: Mapping[str, str]) -> list[Grid]:
+    """The figures with a row for each metric, and with a row for each run; nothing where there are no figures.
+
+    Args:
+        runs: number of a run -> the run.
+        directions: metric -> `lower` or `higher`.
+    """
+    measured = {number: run.results for number, run in runs.items() if run.results}
+    metrics = list(dict.fromkeys(name for results in measured.values() for name in results.metrics))
     if not metrics:
         return []
-    notes = [] if len(measured) == 1 else [
-        "Marked in bold: the best value among runs that were measured alike (data, estimator, n), of metrics whose "
-        "direction is known. It is no test of significance."
-    ]  # fmt: skip
-    notes += [
-        f"{run.label}: {what} was not measured ({reason})"
-        for run in measured.values()
-        if run.results
-        for what, reason in run.results.failed.items()
-    ]
-    header = [cell("metric"), *(Cell(run.label, run=number, mark=True) for number, run in measured.items())]
-    header += [cell("unit"), cell("n"), cell("how it was measured")]
-    by_metric, by_run = [], {number: [Cell(run.label, run=number, mark=True)] for number, run in measured.items()}
+    marks = {number: Cell(runs[number].label, run=number, mark=True) for number in measured}
+    by_metric: list[GridRow] = []
+    headings = []
+    by_run = {number: [mark] for number, mark in marks.items()}
     for metric in metrics:
+        figures = {n: results.metrics[metric] for n, results in measured.items() if metric in results.metrics}
         best = best_runs(metric, runs, directions.get(metric))
-        figures = {n: run.results.metrics[metric] for n, run in measured.items() if run.results and metric in run.results.metrics}
-        cells = {
-            number: Cell(figure_text(figures[number]), figures[number].value, number in best, number)
-            if number in figures
-            else Cell(MISSING, run=number)
-            for number in measured
-        }
-        how = [_shared({number: str(getattr(figure, name)) for number, figure in figures.items()}, runs) for name in ("unit", "n", "estimator")]
+        cells = {number: _figure_cell(figures.get(number), number, number in best) for number in measured}
+        unit, n, how = (
+            _shared({runs[number].label: str(getattr(figure, name)) for number, figure in figures.items()})
+            for name in ("unit", "n", "estimator")
+        )
         title = metric.removeprefix("test/") + ARROWS.get(directions.get(metric, ""), "")
-        by_metric.append(GridRow([cell(title), *cells.values(), *map(cell, how)]))
+        headings.append(cell(f"{title}, {unit}"))
+        by_metric.append(GridRow([cell(title), *cells.values(), cell(unit), cell(n), cell(how)]))
         for number, found in cells.items():
             by_run[number].append(found)
+    notes = _notes(runs, len(measured))
+    header = [cell("metric"), *marks.values(), cell("unit"), cell("n"), cell("how it was measured")]
     grids = [Grid("Final figures, a row for each metric", header, by_metric, notes)]
     if len(measured) > 1:
-        units = [_shared({n: r.results.metrics[m].unit for n, r in measured.items() if r.results and m in r.results.metrics}, runs) for m in metrics]
-        headings = [cell(f"{row.cells[0].text}, {unit}") for row, unit in zip(by_metric, units, strict=True)]
         rows = [GridRow(cells, number) for number, cells in by_run.items()]
         grids.append(Grid("Final figures, a row for each run", [cell("run"), *headings], rows, notes))
     return grids
 
 
-def _shared(texts: Mapping[int, str], runs: Sequence[Run]) -> str:
+def _figure_cell(figure: Measurement | None, run: int, best: bool) -> Cell:
+    return Cell(MISSING, run=run) if figure is None else Cell(figure_text(figure), figure.value, best, run)
+
+
+def _notes(runs: Mapping[int, Run], measured: int) -> list[str]:
+    """What a mark means, and which figures could not be measured."""
+    notes = [MARKED] if measured > 1 else []
+    for run in runs.values():
+        failed = run.results.failed if run.results else {}
+        notes += [f"{run.label}: {what} was not measured ({reason})" for what, reason in failed.items()]
+    return notes
+
+
+def _shared(texts: Mapping[str, str]) -> str:
     """What runs have in common; where they differ, each with its runs."""
     holders: dict[str, list[str]] = defaultdict(list)
-    for number, text in texts.items():
-        holders[text].append(runs[number].label)
+    for label, text in texts.items():
+        holders[text].append(label)
     if len(holders) == 1:
         return next(iter(holders))
     return "; ".join(f"{text} ({' | '.join(labels)})" for text, labels in holders.items())
@@ -111,32 +133,40 @@ def _shared(texts: Mapping[int, str], runs: Sequence[Run]) -> str:
 
 def run_grid(runs: Sequence[Run]) -> Grid:
     """What is known of each run beside its figures."""
-    header = ["run", "modality", "seed", "training, s", "parameters", "device", "peak memory, MB", "data", "configuration", "revision", "id"]
+    header = ["run", "modality", "seed", "training, s", "parameters", "peak memory, MB", "device", "data",
+              "configuration", "revision", "id"]  # fmt: skip
     rows = []
     for number, run in enumerate(runs):
         cells = [Cell(run.label, run=number, mark=True), cell(run.modality)]
-        if run.results:
-            info = run.results.run
-            known = [info.seed, f"{info.seconds:,.0f}", f"{info.parameters:,}", info.device, f"{info.peak_memory_mb:,.0f}"]
-            known += [info.data_fingerprint, info.config_hash, info.git, info.id]
-            cells += [Cell(str(text), float(str(text).replace(",", "")) if place in (0, 1, 2, 4) else None) for place, text in enumerate(known)]
+        if run.results is None:
+            cells += [Cell(MISSING)] * (len(header) - 3) + [Cell(run.folder.name)]
         else:
-            cells += [Cell(MISSING)] * 8 + [Cell(run.folder.name)]
+            info = run.results.run
+            numbers = info.seed, info.seconds, info.parameters, info.peak_memory_mb
+            cells += [Cell(f"{value:,.0f}", float(value)) for value in numbers]
+            hashes = info.device, info.data_fingerprint, info.config_hash, info.git, info.id
+            cells += [Cell(text) for text in hashes]
         rows.append(GridRow(cells, number))
     return Grid("Runs", [Cell(text) for text in header], rows)
 
 
-def option_grid(runs: Sequence[Run]) -> Grid | None:
-    """The options in which runs differ, a row for each; None where there is nothing to compare."""
-    known: dict[int, Mapping[str, Any]] = {n: run.options for n, run in enumerate(runs) if run.options is not None}
+def option_grid(runs: Mapping[int, Run]) -> Grid | None:
+    """The options in which runs differ, a row for each; None where there is nothing to compare.
+
+    Args:
+        runs: number of a run -> the run.
+    """
+    known = {number: run.options for number, run in runs.items() if run.options is not None}
     if len(known) < 2:
         return None
-    names = options_that_differ(list(known.values()))
     header = [Cell("option"), *(Cell(runs[number].label, run=number, mark=True) for number in known)]
-    rows = [GridRow([cell(name.removesuffix(".class_path")), *(_option(name, chosen, n) for n, chosen in known.items())]) for name in names]
-    seeds = {n: str(run.results.run.seed) for n in known if (run := runs[n]).results}
+    rows = []
+    seeds = {number: str(results.run.seed) for number in known if (results := runs[number].results)}
     if len(set(seeds.values())) > 1:
-        rows.insert(0, GridRow([cell("seed_everything"), *(cell(seeds.get(n, MISSING), n) for n in known)]))
+        rows.append(GridRow([cell("seed_everything"), *(cell(seeds.get(n, MISSING), n) for n in known)]))
+    for name in options_that_differ(list(known.values())):
+        values = [_option(name, chosen, number) for number, chosen in known.items()]
+        rows.append(GridRow([cell(name.removesuffix(".class_path")), *values]))
     return Grid("What differs in the configurations", header, rows)
 
 

@@ -62,12 +62,14 @@ class Film:
     """Panels that share a slider.
 
     Attributes:
+        modality: modality of their runs.
         name: what they show.
         kind: `picture`, `sound` or `table`.
         moments: the times of the slider, in order.
         panels: of each run, or of each sound of a run.
     """
 
+    modality: str
     name: str
     kind: str
     moments: list[str]
@@ -83,7 +85,14 @@ class Level:
     sharp: bool
 
 
-LEVELS = [Level(12, 4, True), Level(8, 3, True), Level(5, 2, True), Level(5, 1, False), Level(2, 1, False), Level(1, 1, False)]
+LEVELS = [
+    Level(12, 4, True),
+    Level(8, 3, True),
+    Level(5, 2, True),
+    Level(5, 1, False),
+    Level(2, 1, False),
+    Level(1, 1, False),
+]
 
 
 def films(runs: Sequence[Run], problems: Problems, all_bytes: int = ALL_BYTES) -> tuple[list[Film], list[str]]:
@@ -94,20 +103,16 @@ def films(runs: Sequence[Run], problems: Problems, all_bytes: int = ALL_BYTES) -
         problems: receives what could not be read.
         all_bytes: most bytes of all pictures and sounds; each run has the same share.
     """
-    shown: dict[tuple[str, str, str], list[Panel]] = {}
+    shown: dict[tuple[str, str, str], list[Panel]] = {}  # modality, name, kind
     left_out: list[str] = []
     for number, run in enumerate(runs):
         reader = _Reader(run, number, problems)
         for key, panel in reader.panels(all_bytes // len(runs), left_out):
             shown.setdefault(key, []).append(panel)
-    several = len({modality for modality, _, _ in shown}) > 1
-    return [
-        _film(f"{modality}: {name}" if several else name, kind, panels)
-        for (modality, name, kind), panels in sorted(shown.items(), key=lambda item: item[0][0])
-    ], left_out
+    return [_film(*key, panels) for key, panels in shown.items()], left_out
 
 
-def _film(name: str, kind: str, panels: list[Panel]) -> Film:
+def _film(modality: str, name: str, kind: str, panels: list[Panel]) -> Film:
     """Panels with the places of their frames among the times of all."""
     times = {frame.when for panel in panels for frame in panel.frames}
     moments = sorted(times, key=lambda when: (not when.startswith("epoch-"), when))
@@ -115,7 +120,7 @@ def _film(name: str, kind: str, panels: list[Panel]) -> Film:
         replace(panel, frames=[replace(frame, place=moments.index(frame.when)) for frame in panel.frames])
         for panel in panels
     ]
-    return Film(name, kind, [moment_label(when) for when in moments], placed)
+    return Film(modality, name, kind, [moment_label(when) for when in moments], placed)
 
 
 class _Reader:
@@ -140,8 +145,15 @@ class _Reader:
             left_out.append(f"{self.run.label}: {len(sounds) - SOUNDS} of {len(sounds)} sounds")
         latest = [files[-1] for files in self.media.values()]
         for level in LEVELS:
-            once = {kind: sum(self._size(file, level.sharp) for file in latest if file.kind == kind) for kind in ("picture", "sound")}
-            if once["picture"] * min(level.pictures, self._longest("picture")) + once["sound"] * min(level.sounds, self._longest("sound")) <= most:
+            once = {
+                kind: sum(self._size(file, level.sharp) for file in latest if file.kind == kind)
+                for kind in ("picture", "sound")
+            }
+            if (
+                once["picture"] * min(level.pictures, self._longest("picture"))
+                + once["sound"] * min(level.sounds, self._longest("sound"))
+                <= most
+            ):
                 break
         chosen = self._chosen(level)
         while (size := self._total(chosen, level)) > most and any(len(files) > 1 for files in chosen.values()):
@@ -187,7 +199,9 @@ class _Reader:
             if (name, not sharp) in self._read and self._read[name, not sharp] is None:
                 return None  # said once
             read = encoded_sound if path.suffix == ".wav" else (lambda path: encoded_picture(path, sharp))
-            self._read[name, sharp] = self.problems.attempt(path, f"{name} of {self.run.label}", lambda: read(path), None)
+            self._read[name, sharp] = self.problems.attempt(
+                path, f"{name} of {self.run.label}", lambda: read(path), None
+            )
         return self._read[name, sharp]
 
     def _panel(self, name: str, files: list[MediaFile], sharp: bool) -> Panel:
@@ -214,7 +228,10 @@ class _Reader:
             return []
         metrics = self.run.results.metrics
         return [
-            (metric.removeprefix("test/"), f"{figure_text(figure)}{'' if figure.unit in UNITLESS else f' {figure.unit}'}")
+            (
+                metric.removeprefix("test/"),
+                f"{figure_text(figure)}{'' if figure.unit in UNITLESS else f' {figure.unit}'}",
+            )
             for start in RELATED.get(name, ())
             for metric, figure in metrics.items()
             if metric.startswith(start) and "/" not in metric.removeprefix(start)

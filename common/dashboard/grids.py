@@ -83,5 +83,7 @@ def shortened(text: str) -> str:
 
 def is_numeric(grid: Grid, column: int) -> bool:
     """Whether a column has numbers, which are aligned to the right."""
-    known = [row.cells[column] for row in grid.rows if column < len(row.cells) and row.cells[column].text not in ("", "-")]
+    known = [
+        row.cells[column] for row in grid.rows if column < len(row.cells) and row.cells[column].text not in ("", "-")
+    ]
     return bool(known) and bool(np.mean([cell.order is not None for cell in known]) > 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from common.dashboard.charts import ChartGroup, imputed_cells
 from common.dashboard.curves import ordered, points_each, rounded, shown_first
-from common.dashboard.figures import figure_grids, option_grid, run_grid
+from common.dashboard.figures import figure_grids, number_text, option_grid, run_grid
 from common.dashboard.films import films
-from common.dashboard.grids import is_numeric
+from common.dashboard.grids import Grid, is_numeric
 from common.dashboard.runs import Problems, Run
 from common.dashboard.specified import Specified
 from common.paths import written_whole
@@ -29,7 +31,6 @@ NAME = "index.html"
 COLOURS = ("#3b7ddd", "#e07b26", "#2a9d74", "#c8428f", "#8e6bd8", "#b08d00", "#1aa3b8", "#d64545", "#7a869a", "#6f9a28")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MANY = 4  # runs above which a row for each run is shown first
-PRESENT = "the runs of a sweep, its importances and coordinates, or whatever else is drawn with plotly"
 
 
 @dataclass
@@ -78,21 +79,22 @@ def render(content: Content, problems: Problems) -> str:
     groups = [*content.charts, *imputed_cells(runs, problems)]
     specified_charts = [chart for section in content.specified for chart in section.charts]
     charts = [*specified_charts, *(chart for group in groups for chart in group.charts)]
-    metrics = ordered({metric for run in runs for metric in run.curves})
-    first = shown_first(set(metrics))
-    metrics = [*first, *(metric for metric in metrics if metric not in first)]
+    kinds = [_kind(modality, members, content.directions) for modality, members in _by_modality(runs).items()]
+    metrics = list(dict.fromkeys(metric for kind in kinds for metric in kind.metrics))
+    curves = [(kind, metric) for kind in kinds for metric in kind.metrics]
     data = {
         "runs": [{"label": run.label, **style} for run, style in zip(runs, _styles(len(runs)), strict=True)],
-        "curves": _curves(runs, left_out),
+        "curves": _curves(curves, points_each(sum(len(run.curves) for run in runs)), left_out),
         "charts": [chart.figure for chart in charts],
         "templates": _templates(),
     }
     evaluates = any(chart.compiles for chart in charts)
-    scripts = [_plotly(), *((HERE / name).read_text() for name in ("charts.js", "page.js"))]
-    if not charts and not metrics:
-        scripts = scripts[2:]  # nothing to draw
+    draws = bool(charts or curves)
+    plotly = _plotly() if draws else ""
+    scripts = [(HERE / name).read_text() for name in (["charts.js"] if draws else []) + ["page.js"]]
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.filters["breakable"] = _breakable
     environment.tests["numeric_in"] = lambda column, grid: is_numeric(grid, column)
     return environment.get_template("page.html").render(
         title=content.title,
@@ -104,26 +106,68 @@ def render(content: Content, problems: Problems) -> str:
         groups=groups,
         chart_number={id(chart): number for number, chart in enumerate(charts)},
         identity=id,
+        kinds=kinds,
         metrics=metrics,
-        shown_first=first,
-        described={metric: _described(metric, runs) for metric in metrics},
-        figures=figure_grids(runs, content.directions),
-        rows_are_runs=sum(run.results is not None for run in runs) > MANY,
-        options=option_grid(runs),
+        shown_first={metric for kind in kinds for metric in kind.shown_first},
+        curve_number={(kind.modality, metric): number for number, (kind, metric) in enumerate(curves)},
+        described=_described,
+        turns=any(len(kind.figures) > 1 for kind in kinds),
+        rows_are_runs=max((len(kind.runs) for kind in kinds), default=0) > MANY,
         films=shown_films,
         left_out=left_out,
         problems=problems.lines,
-        policy=_policy(scripts, evaluates),
+        policy=_policy([plotly, *scripts], evaluates),
         style=(HERE / "style.css").read_text(),
+        plotly=plotly,
         scripts=scripts,
         data=_script_json(data),
     )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The runs of one modality, whose figures and curves are comparable.
+
+    Attributes:
+        modality: its name.
+        runs: number of a run -> the run.
+        metrics: names of their curves, in order.
+        shown_first: those that are drawn before any is chosen.
+        figures: their final figures.
+        options: the options in which they differ.
+    """
+
+    modality: str
+    runs: dict[int, Run]
+    metrics: list[str]
+    shown_first: list[str]
+    figures: list[Grid]
+    options: Grid | None
+
+
+def _by_modality(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
+    groups: dict[str, dict[int, Run]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(run.modality, {})[number] = run
+    return groups
+
+
+def _kind(modality: str, runs: dict[int, Run], directions: dict[str, str]) -> Kind:
+    metrics = ordered({metric for run in runs.values() for metric in run.curves})
+    first = shown_first(set(metrics))
+    metrics = [*first, *(metric for metric in metrics if metric not in first)]
+    return Kind(modality, runs, metrics, first, figure_grids(runs, directions), option_grid(runs))
 
 
 def _styles(count: int) -> list[dict[str, str]]:
     return [
         {"colour": COLOURS[n % len(COLOURS)], "dash": DASHES[n // len(COLOURS) % len(DASHES)]} for n in range(count)
     ]
+
+
+def _breakable(text: str) -> Markup:
+    """A text that may be broken after the signs that join names."""
+    return Markup(re.sub(r"([_/.])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def _summary(runs: Sequence[Run], specified: Sequence[Specified]) -> str:
@@ -135,24 +179,30 @@ def _summary(runs: Sequence[Run], specified: Sequence[Specified]) -> str:
     return " · ".join([*parts, f"written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"])
 
 
-def _curves(runs: Sequence[Run], left_out: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Metric -> the points of each run."""
-    most = points_each(sum(len(run.curves) for run in runs))
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for number, run in enumerate(runs):
-        for metric, curve in run.curves.items():
-            thin = curve.thinned(most)
-            points = {"step": rounded(thin.step), "epoch": rounded(thin.epoch), "value": rounded(thin.value)}
-            curves.setdefault(metric, []).append({"run": number, **points})
-        longest = max((len(curve.value) for curve in run.curves.values()), default=0)
-        if longest > most:
-            left_out.append(f"{run.label}: points of its curves, of which at most {most} of {longest:,} are drawn")
-    return curves
+def _curves(curves: Sequence[tuple[Kind, str]], most: int, left_out: list[str]) -> list[dict[str, Any]]:
+    """The points of each chart of curves, by run."""
+    drawn, thinned = [], {}
+    for kind, metric in curves:
+        lines = []
+        for number, run in kind.runs.items():
+            if metric in run.curves:
+                thin = run.curves[metric].thinned(most)
+                points = {"step": rounded(thin.step), "epoch": rounded(thin.epoch), "value": rounded(thin.value)}
+                lines.append({"run": number, **points})
+                if len(run.curves[metric].value) > most:
+                    thinned[run.label] = max(len(run.curves[metric].value), thinned.get(run.label, 0))
+        drawn.append({"metric": metric, "lines": lines})
+    left_out += [
+        f"{label}: points of curves, of which at most {most} of {n:,} are drawn" for label, n in thinned.items()
+    ]
+    return drawn
 
 
-def _described(metric: str, runs: Sequence[Run]) -> str:
-    """A curve in words: its last value in each run."""
-    last = [f"{run.label} {run.curves[metric].value[-1]:.4g}" for run in runs if metric in run.curves]
+def _described(metric: str, kind: Kind) -> str:
+    """A chart of curves in words: the last value of each run."""
+    last = [
+        f"{run.label} {number_text(run.curves[metric].value[-1])}" for run in kind.runs.values() if metric in run.curves
+    ]
     return f"{metric} in training; last values: {', '.join(last)}"
 
 

@@ -124,22 +124,28 @@ def _read_run(folder: Path, problems: Problems) -> Run:
     return run
 
 
+# What stands in a label, in the order of its parts; the first choice that tells a run from the others is taken.
+PARTS = (("name",), ("name", "seed"), ("name", "modality"), ("name", "modality", "seed"), ("name", "id"), ("folder",))
+
+
 def _labels(runs: Sequence[Run], titles: dict[str, str]) -> list[str]:
-    """What runs are called: their names, with as much of modality, seed and id as tells them apart."""
+    """What runs are called: their names, with as much else as tells them apart."""
+    words = [_words(run, titles) for run in runs]
+    labels = [""] * len(runs)
+    open_runs = set(range(len(runs)))
+    for parts in PARTS:
+        tried = {n: " · ".join(words[n][part] for part in parts if words[n].get(part)) for n in open_runs}
+        counts = Counter(tried.values())
+        for number, label in tried.items():
+            labels[number] = label
+            if counts[label] == 1:
+                open_runs.discard(number)
+    return labels
 
-    def named(run: Run, parts: int) -> str:
-        if run.results is None:
-            words = [run.folder.absolute().parent.name, run.modality, "", run.folder.name]
-        else:
-            info = run.results.run
-            words = [titles.get(info.id, info.name), info.modality, f"seed {info.seed}", info.id]
-        return " · ".join(word for word in words[:parts] if word)
 
-    labels = [named(run, 1) for run in runs]
-    for parts in (2, 3, 4):
-        counts = Counter(labels)
-        labels = [
-            named(run, parts) if counts[label] > 1 else label for run, label in zip(runs, labels, strict=True)
-        ]
-    counts = Counter(labels)
-    return [str(run.folder) if counts[label] > 1 else label for run, label in zip(runs, labels, strict=True)]
+def _words(run: Run, titles: dict[str, str]) -> dict[str, str]:
+    words = {"name": run.folder.absolute().parent.name, "modality": run.modality, "id": run.folder.name}
+    if run.results is not None:
+        info = run.results.run
+        words |= {"name": titles.get(info.id, info.name), "seed": f"seed {info.seed}", "id": info.id}
+    return words | {"folder": str(run.folder)}

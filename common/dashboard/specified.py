@@ -118,7 +118,12 @@ def _complexity(record: dict[str, Any], name: str) -> Specified:
     kinds = {"parameters": "parameters", "flops": "FLOPs", "step": "training step", "peak_memory": "peak memory"}
     relative = [(label, counts, [cost[kind] / costs[0][kind] for cost in costs], None) for kind, label in kinds.items()]
     evaluation = [
-        (f"{cost['conditions']} conditions", [float(k) for k in cost["evaluation"]], list(cost["evaluation"].values()), None)
+        (
+            f"{cost['conditions']} conditions",
+            [float(k) for k in cost["evaluation"]],
+            list(cost["evaluation"].values()),
+            None,
+        )
         for cost in costs
     ]
     charts = [
