@@ -9,7 +9,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
@@ -253,7 +253,7 @@ class SuiteCLI(LightningCLI):
             saving, stopping = [self.best, self.last], [self.signals, self.last.between]
         # The evaluator precedes the configured callbacks: weight averaging removes its weights when an epoch ends.
         evaluator = Evaluator(self.model.evaluation, self.report)
-        standard = [*saving, LearningRateMonitor(), CollapseMonitor(), NonFiniteGuard(), throughput, self.writer]
+        standard = [*saving, CollapseMonitor(), NonFiniteGuard(), throughput, self.writer]
         configured = self._get(self.config_init, "trainer.callbacks") or []
         for callback in configured if isinstance(configured, list) else [configured]:
             place = getattr(callback, "dirpath", None) if isinstance(callback, ModelCheckpoint) else None

@@ -29,7 +29,7 @@ from common.training.checkpoint import description, rebuild
 from common.training.compiled_step import CompiledStep
 from common.training.evaluator import Evaluator
 from common.training.optimizers import Factories, batches_done, total_steps
-from common.training.step import check_support, is_logged, training_loss
+from common.training.step import check_support, is_logged, log_short, training_loss
 from common.training.step_seed import seed_step
 
 # Arguments that do not define the network: a checkpoint does not store them.
@@ -155,6 +155,7 @@ class ConditionalELBO(Generation, LightningModule):
             self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         if logged:
             terms |= self.objective.at(step).coefficients(step)
+            terms["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
             self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
         return loss
 
@@ -192,11 +193,12 @@ class ConditionalELBO(Generation, LightningModule):
         return self.factories.make(self.parameters(), lambda: total_steps(self.trainer), fuse)
 
     def on_train_start(self) -> None:
-        """Takes up a resumed training within its epoch, and fits its schedule to the present length."""
+        """Takes up a resumed training within its epoch, fits its schedule to the present length, logs short ones."""
         loader = self.trainer.train_dataloader
         if isinstance(loader, TensorLoader):
             done = batches_done(self.trainer)
             loader.first = done if done < len(loader) else 0  # an epoch that ended is followed by a whole one
+        log_short(self.trainer)
         for config in self.trainer.lr_scheduler_configs if self.global_step else []:
             said = Factories.lengthen(config.scheduler, total_steps(self.trainer), self.global_step)
             if said:

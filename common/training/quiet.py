@@ -25,8 +25,6 @@ WARNINGS = [
     r"`broadcast_buffers` is deprecated",
     # How the processes' gradients lie in memory.
     r"Grad strides do not match bucket view strides",
-    # `Throughput` counts the examples of all processes itself, and memory is that of process 0.
-    r"It is recommended to use `self\.log\('train/(examples_per_second|peak_memory_mb)', \.\.\., sync_dist=True\)`",
     # The model alone has this hook; the data's own hook is another.
     r"You have overridden `on_before_batch_transfer` in `LightningModule` but have passed in",
     # A program that passes a command line does so on purpose.

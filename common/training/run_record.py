@@ -45,8 +45,14 @@ class Throughput(Callback):
         self._read_clock()
         seconds, examples = self.seconds - self._reported[0], self.examples - self._reported[1]
         self._reported = (self.seconds, self.examples)
-        pl_module.log("train/examples_per_second", examples / max(seconds, 1e-9), rank_zero_only=True)
-        pl_module.log("train/peak_memory_mb", peak_memory_mb(pl_module.device), rank_zero_only=True)
+        figures = {
+            "examples_per_second": examples / max(seconds, 1e-9),
+            "peak_memory_mb": peak_memory_mb(pl_module.device),
+        }
+        row = {f"train/{name}": value for name, value in figures.items()} | {"epoch": trainer.current_epoch}
+        for logger in trainer.loggers:  # the module's `log` takes a millisecond
+            logger.log_metrics(row, trainer.global_step - 1)
+            logger.save()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops the clock."""

@@ -1,6 +1,7 @@
 """What a training step computes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from common.model.latent_model import LatentModel
 from common.objectives.objectives import Objective
 from common.objectives.samples import PosteriorSamples
 from common.seeding import seeded
+from common.training.optimizers import total_steps
 
 Auxiliary = Callable[[Batch, PosteriorSamples], dict[str, Tensor]]
 
@@ -53,6 +55,13 @@ def training_loss(
 def is_logged(trainer: Trainer | None) -> bool:
     """Whether the figures of the present step are written; nobody reads those of others."""
     return trainer is not None and trainer._logger_connector.should_update_logs
+
+
+def log_short(trainer: Trainer) -> None:
+    """A training that is shorter than the interval of its logs logs its last step: its curves would be empty."""
+    with suppress(ValueError):  # a training without an end
+        logs: Any = trainer  # an attribute that Lightning sets without naming it
+        logs.log_every_n_steps = max(1, min(logs.log_every_n_steps, total_steps(trainer)))
 
 
 def check_support(model: LatentModel, batch: Batch) -> None:

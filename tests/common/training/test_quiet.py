@@ -69,7 +69,6 @@ def test_warnings_that_nobody_can_act_on_are_left_out():
         "The number of training batches (2) is smaller than the logging interval Trainer(log_every_n_steps=20).",
         "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later",
         "Checkpoint directory /runs/image/digits/one/checkpoints exists and is not empty.",
-        "It is recommended to use `self.log('train/peak_memory_mb', ..., sync_dist=True)` when logging on epoch level",
     )
 
 
