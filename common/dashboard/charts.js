@@ -6,7 +6,7 @@
   const root = document.documentElement;
   const smoothing = document.getElementById("smoothing");
   const logarithmic = document.getElementById("logarithmic");
-  const config = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, scrollZoom: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const config = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", displayModeBar: matchMedia("(hover: none)").matches ? false : "hover", responsive: true, scrollZoom: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 
   // plotly reads some tags in its texts: a name is a name.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -21,6 +21,7 @@
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: isDark() ? "#c5cede" : "#333d4f" },
     margin: { l: 56, r: 12, t: 26, b: 44 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: isDark() ? "#6b778c" : "#9aa5b8", activecolor: isDark() ? "#e6eaf2" : "#1c2330" },
+    colorway: data.colours,
     title: undefined,
     width: undefined,
     height: undefined,

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,7 +109,8 @@ def bars(title: str, x: str, names: list[str], values: list[float], low: list[fl
     above = [h - v for h, v in zip(high, values, strict=True)]
     below = [v - lo for lo, v in zip(low, values, strict=True)]
     error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
-    trace = {"type": "bar", "orientation": "h", "x": values, "y": [html.escape(n) for n in names], "error_x": error}
+    trace = {"type": "bar", "orientation": "h", "x": values, "y": [html.escape(n) for n in names], "error_x": error,
+             "opacity": 0.8}  # fmt: skip
     layout = {
         "xaxis": {"title": {"text": html.escape(x)}},
         "yaxis": {"autorange": "reversed", "type": "category", "automargin": True},
@@ -124,7 +126,7 @@ def imputed_cells(runs: list[Run], problems: Problems) -> list[ChartGroup]:
         if tables:
             last = tables[-1]
             path = run.folder / "samples" / last.file
-            group = problems.attempt(path, f"the imputed cells of {run.label}", lambda p=path: _cells(p, number), None)  # type: ignore[misc]
+            group = problems.attempt(path, f"the imputed cells of {run.label}", partial(_cells, path, number), None)
             if group is not None:
                 groups.append(ChartGroup(f"Imputed cells, {moment_label(last.when)}: {run.label}", *group))
     return groups
@@ -136,7 +138,9 @@ def _cells(path: Path, run: int) -> tuple[list[Chart], list[str]]:
         raise ValueError(f"has no column {', '.join(missing)}")
     numbers = frame[["truth", "imputed", "low", "high"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     numeric = np.isfinite(numbers).all(1)
-    charts, notes, within, shown = [], [], 0, 0
+    charts: list[Chart] = []
+    notes: list[str] = []
+    within = shown = 0
     for name in dict.fromkeys(frame["column"]):
         own = (frame["column"] == name).to_numpy()
         if not (chosen := own & numeric).any():

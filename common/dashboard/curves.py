@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Curve:
             return self
         bounds = np.linspace(1, count - 1, max(1, (most - 2) // 2) + 1).astype(int)
         kept = {0, count - 1}
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, end in pairwise(bounds):
             if end > start:
                 kept |= {start + int(self.value[start:end].argmin()), start + int(self.value[start:end].argmax())}
         chosen = np.array(sorted(kept))

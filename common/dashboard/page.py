@@ -27,7 +27,7 @@ from common.paths import written_whole
 
 HERE = Path(__file__).parent
 NAME = "index.html"
-# Told apart on white and on black, and by most colour-blind readers; further runs have the same colours and other dashes.
+# Told apart on white and on black; further runs have the same colours and other dashes.
 COLOURS = ("#3b7ddd", "#e07b26", "#2a9d74", "#c8428f", "#8e6bd8", "#b08d00", "#1aa3b8", "#d64545", "#7a869a", "#6f9a28")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MANY = 4  # runs above which a row for each run is shown first
@@ -87,6 +87,7 @@ def render(content: Content, problems: Problems) -> str:
         "curves": _curves(curves, points_each(sum(len(run.curves) for run in runs)), left_out),
         "charts": [chart.figure for chart in charts],
         "templates": _templates(),
+        "colours": COLOURS,
     }
     evaluates = any(chart.compiles for chart in charts)
     draws = bool(charts or curves)
@@ -181,7 +182,8 @@ def _summary(runs: Sequence[Run], specified: Sequence[Specified]) -> str:
 
 def _curves(curves: Sequence[tuple[Kind, str]], most: int, left_out: list[str]) -> list[dict[str, Any]]:
     """The points of each chart of curves, by run."""
-    drawn, thinned = [], {}
+    drawn: list[dict[str, Any]] = []
+    thinned: dict[str, int] = {}
     for kind, metric in curves:
         lines = []
         for number, run in kind.runs.items():

@@ -115,9 +115,11 @@ def _read_run(folder: Path, problems: Problems) -> Run:
         run.curves = problems.attempt(metrics, "the curves", lambda: read_curves(metrics), {})
     configuration = folder / "config.yaml"
     if configuration.exists():
-        run.options = set_options([folder])
-        if run.options is None:
-            problems.add(configuration, "is damaged", "what differs in its options")
+        missing = "what differs in its options"
+        count = len(problems.lines)
+        run.options = problems.attempt(configuration, missing, lambda: set_options([folder]), None)
+        if run.options is None and len(problems.lines) == count:
+            problems.add(configuration, "is damaged", missing)
     samples = folder / "samples"
     if samples.is_dir():
         run.media = problems.attempt(samples, "pictures, tables and sounds", lambda: media_of(samples), [])
