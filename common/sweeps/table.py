@@ -48,7 +48,7 @@ class TrialTable:
     Attributes:
         metric: what is searched for.
         goal: maximize or minimize.
-        folder: the sweep's folder.
+        folder: the folder of their run folders.
         rows: the trials in their order.
     """
 
@@ -96,7 +96,7 @@ def trial_table(folder: Path, sweep: Sweep) -> TrialTable:
                 trial.number == best,
             )
         )
-    return TrialTable(sweep.metric.name, sweep.metric.goal, folder, rows)
+    return TrialTable(sweep.metric.name, sweep.metric.goal, run_folder(folder, sweep.modality, 0).parent, rows)
 
 
 def _cells(table: TrialTable) -> tuple[list[str], list[list[str]]]:
@@ -116,7 +116,7 @@ def _cells(table: TrialTable) -> tuple[list[str], list[list[str]]]:
                 row.state,
                 *map(_text, row.options.values()),
                 *figures,
-                str(row.folder.relative_to(table.folder)),
+                row.folder.name,
             ]
         )
     return header, rows
@@ -181,7 +181,7 @@ def as_text(table: TrialTable, width: int | None = None) -> str:
     grid = RichTable()
     for number, name in enumerate(header):
         left = number == 1 or number == len(header) - 1
-        grid.add_column(name, justify="left" if left else "right", overflow="fold")
+        grid.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=left)
     for row, trial in zip(rows, table.rows, strict=True):
         grid.add_row(*row, style="bold green" if trial.best else "dim" if trial.state != "finished" else "")
     console = Console(width=width)

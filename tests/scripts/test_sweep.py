@@ -1,0 +1,258 @@
+"""sweep.py as a person uses it, on trainings that take no time, and on a real one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from scripts.sweep import main
+from tests.common.sweeps.stub import epochs_trained, repeated, write_sweep
+from tests.conftest import ROOT
+
+X = {"model.x": {"values": [1, 2, 3, 4]}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def sweep(verb, path, *words):
+    return main([verb, str(path), "--root", str(path.parent / "sweeps"), *map(str, words)])
+
+
+def started(path, *words):
+    """`sweep.py run` as a process, with its children in a group of their own."""
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "run", str(path)]
+    command += ["--root", str(path.parent / "sweeps"), *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, text=True)
+
+
+def table(path):
+    """The trials."""
+    from common.sweeps.specification import read_sweep
+    from common.sweeps.table import trial_table
+
+    return trial_table(path.parent / "sweeps" / "numbers", read_sweep(path))
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def children(process):
+    """The processes that a process has started."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            stat = open(f"/proc/{entry}/stat").read() if entry.isdigit() else ""
+            if stat and int(stat.rpartition(")")[2].split()[1]) == process:
+                found.append((int(entry), open(f"/proc/{entry}/cmdline").read().replace("\0", " ")))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.extras
+def test_a_grid_is_run_once_with_its_best_trial_marked_and_written(tmp_path, capsys):
+    path = write_sweep(tmp_path, X)
+    assert sweep("run", path) == 0
+    said = capsys.readouterr().out
+    assert "4 finished, 0 pruned, 0 failed, 0 running, 0 stopped" in said
+    assert f"python {tmp_path}/train_stub.py fit --config={tmp_path}/base.yaml --model.x=3" in said
+    best = tmp_path / "sweeps" / "numbers" / "best.yaml"
+    assert yaml.safe_load(best.read_text()) == {"model": {"x": 3}}
+    rows = table(path).rows
+    assert [row.options["model.x"] for row in rows] == [1, 2, 3, 4]
+    assert [row.value for row in rows] == pytest.approx([-4.5, -1.5, -0.5, -1.5])
+    assert [row.best for row in rows] == [False, False, True, False]
+    assert sweep("run", path) == 0
+    assert epochs_trained(tmp_path) == {f"trial-{number:03d}": [0, 1] for number in range(4)}
+
+
+@pytest.mark.extras
+def test_every_format_shows_every_trial(tmp_path, capsys):
+    path = write_sweep(tmp_path, X)
+    sweep("run", path)
+    capsys.readouterr()
+    for layout, best in (("md", "| **2** | **finished** | **3** | **-0.5000** |"), ("csv", "2,finished,3,-0.5,")):
+        assert sweep("show", path, "--format", layout) == 0
+        shown = capsys.readouterr().out
+        assert best in shown
+        assert shown.count("finished") >= 4
+    assert sweep("show", path) == 0
+    assert "trial-003" in capsys.readouterr().out
+
+
+@pytest.mark.extras
+def test_trials_end_the_search_of_a_space_without_end(tmp_path, capsys):
+    path = write_sweep(tmp_path, {"model.x": {"min": 0.0, "max": 6.0}}, "bayes")
+    assert sweep("run", path) == 2
+    assert "give run_cap or --trials" in capsys.readouterr().err
+    assert not (tmp_path / "sweeps").exists()
+    assert sweep("run", path, "--trials", 2) == 0
+    before = [row.options for row in table(path).rows]
+    assert sweep("run", path, "--trials", 5) == 0
+    assert [row.options for row in table(path).rows][:2] == before
+    assert len(table(path).rows) == 5
+
+
+@pytest.mark.extras
+def test_of_two_workers_one_is_killed_and_no_trial_is_lost_or_run_twice(tmp_path):
+    path = write_sweep(tmp_path, {"model.x": {"values": [1, 2, 3, 4, 5, 6]}}, epochs=5, seconds=0.15)
+    process = started(path, "--workers", 2)
+    # A worker is the parent of a training that has come to its second epoch; both are killed.
+    wait_for(lambda: any(len(epochs) > 1 for epochs in epochs_trained(tmp_path).values()))
+    workers = [pid for pid, line in children(process.pid) if "spawn_main" in line]
+    assert len(workers) == 2
+    victim = next(pid for pid in workers if children(pid))
+    trainings = [pid for pid, line in children(victim) if "train_stub" in line]
+    for pid in [victim, *trainings]:
+        os.kill(pid, signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "was killed by SIGKILL" in said
+    assert "goes on, its worker was stopped" in said
+    rows = table(path).rows
+    assert [(row.state, row.options["model.x"]) for row in rows] == [("finished", x) for x in range(1, 7)]
+    # Each epoch once, but for the one that the killed training had trained and not yet saved.
+    assert {run: sorted(set(epochs)) for run, epochs in epochs_trained(tmp_path).items()} == {
+        f"trial-{number:03d}": [0, 1, 2, 3, 4] for number in range(6)
+    }
+    assert sum(map(len, repeated(tmp_path).values())) <= 1
+    assert [row.value for row in rows] == pytest.approx([-((x - 3) ** 2) - 1 / 5 for x in range(1, 7)])
+
+
+@pytest.mark.extras
+def test_a_training_that_outlives_its_killed_worker_is_waited_for(tmp_path):
+    path = write_sweep(tmp_path, {"model.x": {"values": [3]}}, epochs=6, seconds=0.3)
+    process = started(path)
+    wait_for(lambda: epochs_trained(tmp_path))
+    process.kill()
+    process.wait()
+    assert table(path).rows[0].state == "running"
+    assert sweep("run", path) == 0
+    assert epochs_trained(tmp_path) == {"trial-000": [0, 1, 2, 3, 4, 5]}
+    assert table(path).rows[0].value == pytest.approx(-1 / 6)
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_sweep_saved_and_the_next_command_goes_on(tmp_path, number, status):
+    path = write_sweep(tmp_path, {"model.x": {"values": [3, 4]}}, epochs=5, seconds=0.2)
+    process = started(path)
+    wait_for(lambda: epochs_trained(tmp_path))
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+    assert [row.state for row in table(path).rows] == ["stopped"]
+    assert sweep("run", path) == 0
+    assert epochs_trained(tmp_path) == {"trial-000": [0, 1, 2, 3, 4], "trial-001": [0, 1, 2, 3, 4]}
+
+
+@pytest.mark.extras
+def test_a_training_without_prospects_is_pruned(tmp_path):
+    early = {"type": "hyperband", "min_iter": 1, "max_iter": 9, "eta": 3}
+    values = [3, 3.5, 2.5, 9, 10, 11, 12, 13]
+    path = write_sweep(tmp_path, {"model.x": {"values": values}}, epochs=9, seconds=0.25, early_terminate=early)
+    assert sweep("run", path) == 0
+    rows = table(path).rows
+    pruned = [row for row in rows if row.state == "pruned"]
+    assert len(pruned) >= 2
+    assert all(row.options["model.x"] >= 9 for row in pruned)
+    trained = epochs_trained(tmp_path)
+    assert all(1 <= len(trained[row.folder.name]) < 9 for row in pruned)
+    assert all(len(trained[row.folder.name]) == 9 for row in rows if row.state == "finished")
+    assert table(path).best.options["model.x"] == 3
+
+
+@pytest.mark.extras
+def test_a_failed_trial_keeps_its_reason_and_the_sweep_goes_on(tmp_path, capsys):
+    path = write_sweep(tmp_path, {"model.x": {"values": [-1, 3]}})
+    assert sweep("run", path) == 0
+    said = capsys.readouterr().out
+    assert "1 finished, 0 pruned, 1 failed" in said
+    assert "exit status 1: the value is negative (see " in said
+    assert table(path).rows[0].reason.startswith("exit status 1: the value is negative (see ")
+
+
+@pytest.mark.extras
+def test_a_sweep_whose_first_trials_all_fail_is_ended(tmp_path, capsys):
+    path = write_sweep(tmp_path, {"model.x": {"values": [-1, -2, -3, -4, 3]}})
+    assert sweep("run", path) == 2
+    assert "the first 3 trials have all failed, the last: exit status 1: the value" in capsys.readouterr().err
+    assert len(table(path).rows) == 3
+
+
+@pytest.mark.extras
+def test_a_changed_specification_is_refused(tmp_path, capsys):
+    path = write_sweep(tmp_path, X)
+    sweep("run", path, "--trials", 1)
+    before = path.read_text()
+    for content, message in (
+        (before.replace("- 4", "- 5"), "parameters.model.x was {'values': [1, 2, 3, 4]}, is {'values': [1, 2, 3, 5]}"),
+        (before.replace("maximize", "minimize"), "metric was maximize val/elbo, is minimize val/elbo"),
+        (before.replace("method: grid", "method: random"), "method was grid, is random"),
+    ):
+        path.write_text(content)
+        capsys.readouterr()
+        assert sweep("run", path) == 2
+        assert message in capsys.readouterr().err
+    path.write_text(before + "run_cap: 2\n")  # how long it is may change
+    assert sweep("run", path) == 0
+    (tmp_path / "base.yaml").write_text("model: {width: 3}\n")
+    assert sweep("run", path) == 2
+    assert f"{tmp_path / 'base.yaml'} was" in capsys.readouterr().err
+
+
+@pytest.mark.extras
+def test_an_unknown_option_is_refused_before_a_trial_runs(tmp_path, capsys):
+    path = write_sweep(tmp_path, {**X, "model.z": {"value": 3}})
+    assert sweep("run", path) == 2
+    assert "train_stub.py: unknown option --model.z" in capsys.readouterr().err
+    assert epochs_trained(tmp_path) == {}
+    assert table(path).rows == []
+
+
+@pytest.mark.extras
+def test_figures_are_those_of_optuna_and_the_page_needs_no_network(tmp_path, capsys):
+    from common.sweeps.figures import figures
+
+    path = write_sweep(tmp_path, {"model.x": {"values": [1, 2, 3]}, "model.y": {"values": [0, 1]}})
+    sweep("run", path)
+    drawn = dict(figures(tmp_path / "sweeps" / "numbers"))
+    assert list(drawn) == [
+        "History", "Importance of the options", "Parallel coordinates", "Each option against the figure",
+    ]  # fmt: skip
+    assert len(drawn["History"].data[0].y) == 6
+    assert sum(drawn["Importance of the options"].data[0].x) == pytest.approx(1.0)
+    page = tmp_path / "page.html"
+    assert sweep("plot", path, "--out", page) == 0
+    text = page.read_text()
+    assert text.count("Plotly.newPlot") >= 4
+    assert "cdn.plot.ly" not in text.replace('src="https://cdn.plot.ly', "", 0) or 'src="https://cdn' not in text
+
+
+@pytest.mark.parametrize("verb", ["show", "plot"])
+@pytest.mark.extras
+def test_a_sweep_that_was_not_run_says_so(tmp_path, capsys, verb):
+    path = write_sweep(tmp_path, X)
+    assert sweep(verb, path) == 2
+    assert "holds no sweep: run it first (sweep.py run)" in capsys.readouterr().err
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_without_optuna_the_extra_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for name in [name for name in sys.modules if name.startswith("common.sweeps.") and "spec" not in name]:
+        monkeypatch.delitem(sys.modules, name)
+    assert sweep("show", write_sweep(tmp_path, X)) == 2
+    assert "sweeps need Optuna: pip install --editable '.[sweeps]'" in capsys.readouterr().err
