@@ -171,9 +171,9 @@ def _panel(name: str, numbers: np.ndarray, rows: list[str], inside: int, run: in
         "arrayminus": (imputed - low).tolist(),
     }
     error |= {"thickness": 1, "width": 0}
-    points = {"type": "scatter", "mode": "markers", "x": truth.tolist(), "y": imputed.tolist(), "error_y": error}
+    points: dict[str, Any] = {"type": "scatter", "mode": "markers", "x": truth.tolist(), "y": imputed.tolist(), "error_y": error}
     points |= {"text": [f"row {html.escape(row)}" for row in rows[:MOST_CELLS]], "marker": {"size": 6}, "name": "cells"}
-    diagonal = {
+    diagonal: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines",
         "x": ends,

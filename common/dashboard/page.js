@@ -59,11 +59,11 @@
   for (const box of all(".filter input")) {
     const grid = box.closest(".grid");
     box.addEventListener("input", () => {
-      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const words = box.value.trim().toLowerCase();
       const rows = [...grid.querySelector("tbody").rows];
-      for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+      for (const row of rows) row.hidden = ![...row.cells].some((cell) => cell.textContent.toLowerCase().includes(words));
       const shown = rows.filter((row) => !row.hidden).length;
-      grid.querySelector(".count").textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+      grid.querySelector(".count").textContent = words ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
     });
   }
 
