@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from common.training.tracking import git_revision
+from common.training.tracking.provenance import git_revision
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from common.lazy import pd
 
 @dataclass(frozen=True)
 class Sound:
-    """A waveform [T] with values in [-1, 1] and its sample rate in Hz."""
+    """A waveform [T] with values in [-1, 1], its sample rate in Hz, and its spectrogram where there is a picture."""
 
     waveform: Tensor
     sample_rate: int
+    picture: Image.Image | None = None
 
     def save(self, path: Path) -> None:
         """Writes a 16-bit WAV file."""
@@ -35,11 +36,15 @@ class Sound:
 
 @dataclass
 class Media:
-    """Pictures, tables of text and sounds by name."""
+    """Pictures, tables of text and sounds by name, and by the same names what they show.
+
+    A name is that of a file and of a series over epochs: it says the condition, where there is one, and stays the same.
+    """
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sounds: dict[str, Sound] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:

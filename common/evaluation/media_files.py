@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 LIST = "media.jsonl"
+Kind = Literal["picture", "table", "sound"]
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class MediaFile:
     Attributes:
         file: its name in the folder.
         when: `epoch-0005` or `test`.
-        epoch: epochs trained so far; of the tested weights where `when` is `test`.
-        step: optimiser steps of the training at that time.
+        epoch: epochs trained so far; None in a test.
+        step: the last step of the weights, counted from 0 as in metrics.csv.
         kind: what it is: a PNG, a CSV or a WAV file.
         name: the same for the same thing at other times, such as `conditions` or `sample-0`.
         caption: what it shows, with the condition that it was made under.
@@ -25,9 +26,9 @@ class MediaFile:
 
     file: str
     when: str
-    epoch: int
+    epoch: int | None
     step: int
-    kind: Literal["picture", "table", "sound"]
+    kind: Kind
     name: str
     caption: str = ""
     picture: str | None = None

@@ -8,7 +8,7 @@ import torch
 
 from common.process_memory import peak_memory_mb
 from common.results import RunInfo
-from common.training.tracking import config_hash, git_revision
+from common.training.tracking.provenance import config_hash, git_revision
 
 
 def baseline_run(

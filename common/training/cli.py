@@ -11,7 +11,6 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from common.configurable import check_classes, guarded_names
@@ -41,20 +40,16 @@ from common.training.sample_logger import SampleLogger
 from common.training.saving import METRICS, BestCheckpoint, LastCheckpoint
 from common.training.signals import StopSignals, slurm
 from common.training.start import Start, check_model, place_of_test, plain
-from common.training.tracking import (
-    MetricsCSV,
-    WandbConfig,
-    code_difference,
-    config_hash,
-    finish_wandb,
-    git_revision,
-    loggers,
-)
+from common.training.tracking.loggers import Name, Recorded, WandbConfig, loggers
+from common.training.tracking.metrics_csv import MetricsCSV
+from common.training.tracking.provenance import code_difference, config_hash, git_revision
+from common.training.tracking.recipients import TakesArtifacts
+from common.training.tracking.wandb_process import finish_wandb
 from common.training.weights import start_from
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes config.yaml into the run folder and the configuration to W&B and to checkpoints, for a resume to compare.
+    """Writes config.yaml into the run folder and the configuration to loggers and checkpoints, for a resume to compare.
 
     Args:
         parser: as in the base.
@@ -81,8 +76,7 @@ class SaveRunConfig(SaveConfigCallback):
                 partial.write_text(difference)
         config = {**self.config.as_dict(), "git": git_revision()}
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config)
+            logger.log_hyperparams(config)
         self.already_saved = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -146,8 +140,15 @@ class SuiteCLI(LightningCLI):
                 self.signals.restore()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """`run`, `wandb`, `weights`, `averaging`, `subset`, `samples`, and the links from data to model."""
+        """`run`, `loggers`, `wandb`, `weights`, `averaging`, `subset`, `samples`, and links from data to model."""
         parser.add_argument("--run", type=RunConfig, default=RunConfig(), help="where the run is stored")
+        parser.add_argument(
+            "--loggers",
+            type=list[Name],
+            default=[],
+            help="where figures and media go beside the run folder: any of wandb, tensorboard and mlflow, see "
+            "configs/logger; none or csv leaves metrics.csv alone; an empty list is W&B",
+        )
         parser.add_argument("--wandb", type=WandbConfig, default=WandbConfig(), help="Weights & Biases")
         parser.add_argument(
             "--weights",
@@ -252,7 +253,9 @@ class SuiteCLI(LightningCLI):
             self.signals = StopSignals(self.last, go_on)
             saving, stopping = [self.best, self.last], [self.signals, self.last.between]
         # The evaluator precedes the configured callbacks: weight averaging removes its weights when an epoch ends.
-        evaluator = Evaluator(self.model.evaluation, self.report)
+        self.evaluator = Evaluator(self.model.evaluation, self.report)
+        if self.subcommand == "test":
+            self.evaluator.steps = self.start.checkpoint.get("global_step")
         standard = [*saving, CollapseMonitor(), NonFiniteGuard(), throughput, self.writer]
         configured = self._get(self.config_init, "trainer.callbacks") or []
         for callback in configured if isinstance(configured, list) else [configured]:
@@ -264,11 +267,14 @@ class SuiteCLI(LightningCLI):
         averaging = self._get(self.config_init, "averaging")
         configured = [*([] if averaging is None else [WeightEMA(averaging)]), *configured]
         shown = [config.trainer.get(f"enable_{what}") is not False for what in ("progress_bar", "model_summary")]
-        kwargs.setdefault("callbacks", [*stopping, evaluator, *configured, *standard, *console(configured, *shown)])
+        kwargs.setdefault(
+            "callbacks", [*stopping, self.evaluator, *configured, *standard, *console(configured, *shown)]
+        )
         # metrics.csv whatever the loggers: false leaves W&B out, others come beside it.
         others = self._get(self.config_init, "trainer.logger")
         if others in (None, True):
-            kwargs["logger"] = loggers(self.folder, run, self.modality, wandb)
+            recorded = Recorded(self.folder, run, self.modality, self.writer.seed)
+            kwargs["logger"] = loggers(self._get(self.config_init, "loggers"), recorded, wandb)
         else:
             others = [] if others is False else others if isinstance(others, list) else [others]
             kwargs["logger"] = [MetricsCSV(self.folder), *others]
@@ -304,6 +310,8 @@ class SuiteCLI(LightningCLI):
         if self.signals is not None and self.signals.received is not None:
             self.signals.stop()
         path = next((path for path in (self._best_of_folder(), self.last.path) if path.exists()), None)
+        if path and self.trainer.is_global_zero:
+            self._log_artifacts(path)
         if not path:
             rank_zero_info("no checkpoint was saved, so that there is nothing to test")
         if self._get(self.config_init, "run").test and path:
@@ -311,6 +319,7 @@ class SuiteCLI(LightningCLI):
             checkpoint = torch.load(path, map_location=self.model.device, weights_only=True)
             self.model.load_state_dict(checkpoint["state_dict"])
             self.writer.checkpoint = Path(path).name
+            self.evaluator.steps = checkpoint["global_step"]
             try:
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
             except Exception as error:
@@ -319,6 +328,12 @@ class SuiteCLI(LightningCLI):
                     f"again: {self.script} test --config {self.folder / 'config.yaml'} --ckpt_path {path}"
                 ) from error
             self.after_test()
+
+    def _log_artifacts(self, checkpoint: Path) -> None:
+        sizes = {name: len(rows) for name, rows in self.datamodule.examples.splits.items()}
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TakesArtifacts):
+                logger.log_artifacts(checkpoint, {"fingerprint": self.datamodule.fingerprint, "examples": sizes})
 
     def after_test(self) -> None:
         """Prints the results, the paths of the run's files and the next commands."""

@@ -37,6 +37,7 @@ class Evaluator(Callback):
         examples: figures of each example of the last test.
         failed: reasons why some figures of the last test could not be measured, by kind.
         not_finite: what is not finite in the last test, and of which examples.
+        steps: optimiser steps of the tested weights, where they are not the trainer's.
     """
 
     def __init__(self, evaluation: Evaluation, report: Report | None = None) -> None:
@@ -50,6 +51,7 @@ class Evaluator(Callback):
         self.examples: dict[str, Tensor] = {}
         self.failed: dict[str, str] = {}
         self.not_finite: str | None = None
+        self.steps: int | None = None
 
     @staticmethod
     def of(trainer: Trainer) -> "Evaluator":
@@ -131,6 +133,11 @@ class Evaluator(Callback):
             self.results |= self._attempt("report", lambda: figures(pl_module, data, measured, table), none)
         self.examples = {name: column for name, column in table.items() if column.dim() == 1 and CONDITION not in name}
         pl_module.log_dict({name: figure.value for name, figure in self.results.items()}, sync_dist=True)
+        pl_module.log("step", float(self.step_of(trainer)), rank_zero_only=True)  # where Lightning puts the row
+
+    def step_of(self, trainer: Trainer) -> int:
+        """The step of the tested weights, counted from 0 as the loggers count them."""
+        return max(0, (trainer.global_step if self.steps is None else self.steps) - 1)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Names the modality's report and file format, so that scripts find them."""

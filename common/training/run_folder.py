@@ -22,6 +22,7 @@ class RunConfig:
 
     Attributes:
         name: name of the experiment; runs that differ only in their seed share it.
+        title: what a person calls the run, in dashboards; None is the name.
         root: folder of all runs.
         id: id of the run; None makes one from the date and time, or from the cluster's job.
         test: whether `fit` ends with a test of the saved checkpoint, which writes results.json.
@@ -31,6 +32,7 @@ class RunConfig:
     """
 
     name: str = "default"
+    title: str | None = None
     root: Path = Path("runs")
     id: str | None = None
     test: bool = True

@@ -18,6 +18,7 @@ from common.process_memory import peak_memory_mb
 from common.results import EXAMPLES, Results, RunInfo
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
+from common.training.tracking.recipients import TakesResults
 
 
 class Throughput(Callback):
@@ -145,7 +146,11 @@ class ResultsWriter(Callback):
         columns: dict[str, Any] = {name: column.numpy() for name, column in evaluator.examples.items()}
         with written_whole(self.path.parent / EXAMPLES) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **columns)
-        Results(run, evaluator.results, evaluator.failed).write(self.path)
+        results = Results(run, evaluator.results, evaluator.failed)
+        results.write(self.path)
+        for logger in trainer.loggers:
+            if isinstance(logger, TakesResults):
+                logger.log_results(results)
 
 
 def versions() -> dict[str, str]:

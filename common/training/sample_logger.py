@@ -1,30 +1,31 @@
-"""Pictures, texts and sounds of a model in training, as files and in W&B."""
+"""Pictures, texts and sounds of a model in training, as files and in the loggers that take them."""
 
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-from PIL import Image
 
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Categorical
 from common.data.datamodule import ConditionalDataModule
 from common.eval_mode import eval_mode
-from common.evaluation.media import latent_map
+from common.evaluation.media import Media, latent_map
+from common.evaluation.media_files import Kind, MediaFile, append_media
 from common.evaluation.report import Report
 from common.paths import writing
 from common.seeding import seeded
+from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
+from common.training.tracking.recipients import TakesMedia
 
 USUAL_SHARE = 0.2  # of a training's time
 
 
 class SampleLogger(Callback):
-    """Logs media as files in `samples/` and in W&B: the modality's pictures, texts and sounds, and latent maps.
+    """Logs media as files in `samples/` and in the loggers: the modality's pictures, texts and sounds, latent maps.
 
     Args:
         every_n_epochs: epochs between logs during training; the test of the best checkpoint logs once more.
@@ -89,31 +90,47 @@ class SampleLogger(Callback):
         with seeded(pl_module.evaluation.seed):  # training draws what it would have drawn without the pictures
             media = self.report.media(pl_module, shown)
             maps = self._latent_maps(pl_module, mapped, data.attributes)
-        pictures = media.pictures | maps
+        media.pictures |= maps.pictures
+        media.captions |= maps.captions
+        files = self._save(media, when, trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, TakesMedia):
+                logger.log_media(self.folder, files)
+
+    def _save(self, media: Media, when: str, trainer: Trainer) -> list[MediaFile]:
+        """Writes media into the folder, and lists them."""
+        testing = trainer.state.fn == TrainerFn.TESTING
+        step = Evaluator.of(trainer).step_of(trainer) if testing else trainer.global_step - 1
+        epoch = None if testing else trainer.current_epoch + 1
+        files: list[MediaFile] = []
+
+        def listed(name: str, kind: Kind, suffix: str, picture: str | None = None) -> Path:
+            file = f"{when}-{name}{suffix}"
+            files.append(MediaFile(file, when, epoch, step, kind, name, media.captions.get(name, ""), picture))
+            return self.folder / file
+
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name, picture in pictures.items():
-                picture.save(self.folder / f"{when}-{name}.png")
+            for name, picture in media.pictures.items():
+                picture.save(listed(name, "picture", ".png"))
             for name, table in media.tables.items():
-                table.to_csv(self.folder / f"{when}-{name}.csv", index=False)
+                table.to_csv(listed(name, "table", ".csv"), index=False)
             for name, sound in media.sounds.items():
-                sound.save(self.folder / f"{when}-{name}.wav")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                for name, picture in pictures.items():
-                    logger.log_image(f"media/{name}", [picture], caption=[when])
-                for name, table in media.tables.items():
-                    logger.log_table(f"media/{name}", dataframe=table)
-                for name in media.sounds:
-                    logger.log_audio(f"media/{name}", [str(self.folder / f"{when}-{name}.wav")], caption=[when])
+                shown = None
+                if sound.picture is not None:
+                    shown = f"{when}-{name}-mel.png"
+                    sound.picture.save(self.folder / shown)
+                sound.save(listed(name, "sound", ".wav", shown))
+            append_media(self.folder, files)
+        return files
 
-    def _latent_maps(
-        self, model: ConditionalELBO, batch: Batch, attributes: dict[str, Attribute]
-    ) -> dict[str, Image.Image]:
+    def _latent_maps(self, model: ConditionalELBO, batch: Batch, attributes: dict[str, Attribute]) -> Media:
         with eval_mode(model):
             means = model.posterior_mean(batch).cpu()
-        maps = {}
+        maps = Media()
         for name, attribute in list(attributes.items())[:3]:
             values = attribute.values if isinstance(attribute, Categorical) else None
-            maps[f"latent-map-{name}"] = latent_map(means, batch.condition[name].cpu(), name, values)
+            key = f"latent-map-{name}"
+            maps.pictures[key] = latent_map(means, batch.condition[name].cpu(), name, values)
+            maps.captions[key] = f"posterior means of {len(means):,} examples on their two principal axes, by {name}"
         return maps

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from common.paths import written_whole
-from common.training.tracking import MetricsCSV
+from common.training.tracking.metrics_csv import MetricsCSV
 
 PARTIAL = re.compile(r"\.\d+\.partial$")  # how `common.paths.written_whole` names what it has not finished
 METRICS = "metrics_rows"  # key of a checkpoint: rows of metrics.csv that precede it

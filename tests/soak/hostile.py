@@ -42,7 +42,7 @@ from common.configurable import ACTING, BUILT_OF
 from common.configurable import OWN as SUITE
 from common.training.checkpoint import read_checkpoint
 from common.training.restore import restore
-from common.training.tracking import git_revision
+from common.training.tracking.provenance import git_revision
 from scripts import evaluate, generate, impute
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs

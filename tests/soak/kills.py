@@ -26,7 +26,7 @@ from unittest import mock
 
 import torch
 
-from common.training.tracking import git_revision
+from common.training.tracking.provenance import git_revision
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs, differences, leftovers, results_of
 from tests.soak.arguments import soak_arguments

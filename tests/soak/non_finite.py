@@ -27,7 +27,7 @@ from torch import Tensor
 from common.batch import Batch
 from common.command_line import one_line
 from common.training.checkpoint_io import numbers_of
-from common.training.tracking import git_revision
+from common.training.tracking.provenance import git_revision
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs
 from tests.soak.arguments import soak_arguments

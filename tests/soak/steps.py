@@ -26,7 +26,7 @@ import common.training.module
 from common.process_memory import resident_memory_mb
 from common.training.monitors import NonFiniteGuard
 from common.training.saving import BestCheckpoint, LastCheckpoint
-from common.training.tracking import git_revision
+from common.training.tracking.provenance import git_revision
 from scripts.train_image import main as train_image
 from tests.soak.table import write_row
 

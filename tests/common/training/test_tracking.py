@@ -10,9 +10,12 @@ import warnings
 
 import pytest
 
-from common.training import tracking
 from common.training.saving import LastCheckpoint
-from common.training.tracking import MetricsCSV, WandbLog, code_difference, config_hash, finish_wandb, git_revision
+from common.training.tracking import wandb_process
+from common.training.tracking.metrics_csv import MetricsCSV
+from common.training.tracking.provenance import code_difference, config_hash, git_revision
+from common.training.tracking.wandb_log import WandbLog
+from common.training.tracking.wandb_process import finish_wandb
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs, differences
 
@@ -84,7 +87,7 @@ def runs(tmp_path_factory):
 
 @pytest.mark.parametrize("signal", ["KILL", "STOP"])  # a process that is stopped hangs
 def test_a_training_ends_well_though_wandb_does_not(own_service, runs, monkeypatch, signal):
-    monkeypatch.setattr(tracking, "PATIENCE", 1.0)
+    monkeypatch.setattr(wandb_process, "PATIENCE", 1.0)
     without, save = runs.without, LastCheckpoint.on_validation_end
 
     def killed(last, *arguments):
@@ -138,7 +141,7 @@ def test_where_wandb_cannot_write_the_run_goes_on(own_service, tmp_path):
 def test_a_run_without_a_network_is_logged_offline_and_says_how_to_upload_it(own_service, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracking, "WAIT", 1.0)
+    monkeypatch.setattr(wandb_process, "WAIT", 1.0)
     begun = time.monotonic()
     logger = WandbLog(tmp_path / "id", offline=False, project="p")
     with pytest.warns(UserWarning, match="cannot be reached") as caught:

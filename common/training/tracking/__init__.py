@@ -1,0 +1,1 @@
+"""How a run is recorded: its configuration and revision, metrics.csv, and the trackers."""
