@@ -105,12 +105,13 @@ def content(arguments: argparse.Namespace, problems: Problems) -> Content:
         folders = [folder for root in TABLE_RUNS if root.is_dir() for folder in run_folders([root])]
         folders = [folder for folder in folders if folder.name in titles]
         if missing := len(titles) - len({folder.name for folder in folders}):
-            notes.append(f"Curves, configurations and samples of {missing} of {len(titles)} runs are not on this machine.")
+            notes.append(f"Curves, options and samples of {missing} of {len(titles)} runs are not on this machine.")
     runs = read_runs(folders, problems, titles)
     names = [section.title for section in sections] or [str(root) for root in arguments.roots]
     if not sections and len(runs) == 1:
         names = [runs[0].label]
-    title = arguments.title or (names[0] if len(names) == 1 else f"{len(runs)} runs")
+    several = f"{len(names)} tables and studies" if sections else f"{len(runs)} runs"
+    title = arguments.title or (names[0] if len(names) == 1 else several)
     return Content(title, runs, sections, directions=known_directions(TABLES), notes=notes)
 
 

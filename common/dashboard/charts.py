@@ -19,15 +19,8 @@ from common.lazy import pd
 COLUMNS = ("row", "column", "truth", "imputed", "low", "high")
 PANELS = 40
 MOST_CELLS = 400  # of a panel
-EVALUATING = (
-    "parcoords",
-    "parcats",
-    "scattergl",
-    "scatter3d",
-    "splom",
-    "surface",
-    "mesh3d",
-)  # WebGL: plotly compiles code
+# Drawn with WebGL, for which plotly compiles code.
+EVALUATING = ("parcoords", "scattergl", "scatter3d", "splom", "surface", "mesh3d")
 
 
 class PlotlyFigure(Protocol):
@@ -171,7 +164,13 @@ def _panel(name: str, numbers: np.ndarray, rows: list[str], inside: int, run: in
         "arrayminus": (imputed - low).tolist(),
     }
     error |= {"thickness": 1, "width": 0}
-    points: dict[str, Any] = {"type": "scatter", "mode": "markers", "x": truth.tolist(), "y": imputed.tolist(), "error_y": error}
+    points: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": truth.tolist(),
+        "y": imputed.tolist(),
+        "error_y": error,
+    }
     points |= {"text": [f"row {html.escape(row)}" for row in rows[:MOST_CELLS]], "marker": {"size": 6}, "name": "cells"}
     diagonal: dict[str, Any] = {
         "type": "scatter",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -22,8 +22,10 @@ from common.dashboard.figures import figure_grids, number_text, option_grid, run
 from common.dashboard.films import films
 from common.dashboard.grids import Grid, is_numeric
 from common.dashboard.runs import Problems, Run
-from common.dashboard.specified import Specified
 from common.paths import written_whole
+
+if TYPE_CHECKING:
+    from common.dashboard.specified import Specified  # whose imports take a second
 
 HERE = Path(__file__).parent
 NAME = "index.html"

@@ -11,7 +11,6 @@ from common.comparison.rendering import Sheet, sheet
 from common.comparison.results import TableResults
 from common.comparison.specification import Table
 from common.comparison.studies import Gain, conclusion, condition_table, data_table, read_study
-from common.comparison.study_runs import cost_rows
 from common.dashboard.charts import Chart, bars, lines
 from common.dashboard.grids import Cell, Grid, GridRow, cell, plain_grid
 
@@ -111,6 +110,8 @@ def _sizes(section: Specified, sizes: list[int], results: TableResults) -> Speci
 
 def _complexity(record: dict[str, Any], name: str) -> Specified:
     """Costs relative to the unconditional model, and seconds against importance samples."""
+    from common.comparison.study_runs import cost_rows  # with Lightning, which only measuring costs needs
+
     header, rows, notes = cost_rows(record)
     table = plain_grid("Costs", header, rows)
     costs = record["costs"]

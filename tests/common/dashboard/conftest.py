@@ -16,7 +16,7 @@ INFO = RunInfo("id", "digits", "image", 0, "abc", "h0", "d0", "2026-01-01T00:00:
 CHROMIUM = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--autoplay-policy=no-user-gesture-required"]  # fmt: skip
-HOSTILE = '<script>window.broken = 1</script>"\'&'
+HOSTILE = "<script>window.broken = 1</script>\"'&"
 
 
 def metrics_csv(epochs=3, offset=0.0):

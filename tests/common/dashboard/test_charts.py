@@ -34,7 +34,10 @@ def test_imputed_cells_have_a_chart_for_each_column_of_numbers_with_intervals_an
     assert (points["error_y"]["array"], points["error_y"]["arrayminus"]) == ([0.5, 1.0], [1.5, 1.0])
     assert (diagonal["x"], diagonal["y"]) == ([2.0, 9.0], [2.0, 9.0])
     assert group.charts[0].note == "1 of 2 within"
-    assert group.notes == ["2 of 3 true values (67%) lie within their intervals.", "kind: 1 of 2 imputed categories are right"]
+    assert group.notes == [
+        "2 of 3 true values (67%) lie within their intervals.",
+        "kind: 1 of 2 imputed categories are right",
+    ]
 
 
 def test_cells_without_their_columns_are_named(run):

@@ -6,7 +6,9 @@ from common.dashboard.curves import Curve, ordered, points_each, read_curves, ro
 
 def test_metrics_are_read_by_step_and_epoch_and_learning_rates_take_the_epoch_of_the_next_row(tmp_path):
     path = tmp_path / "metrics.csv"
-    path.write_text("epoch,lr,step,train/loss,test/nll\n,0.1,4,,\n0,,4,2.5,\n,0.2,9,,\n1,,9,nan,\n1,,12,inf,90\n2,,14,1.5,\n")
+    path.write_text(
+        "epoch,lr,step,train/loss,test/nll\n,0.1,4,,\n0,,4,2.5,\n,0.2,9,,\n1,,9,nan,\n1,,12,inf,90\n2,,14,1.5,\n"
+    )
     curves = read_curves(path)
     assert set(curves) == {"lr", "train/loss"}
     assert curves["train/loss"].step.tolist() == [4, 14]

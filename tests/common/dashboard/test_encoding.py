@@ -37,7 +37,9 @@ def test_a_picture_that_claims_more_pixels_than_any_page_needs_is_refused(tmp_pa
 
     header = struct.pack(">IIBBBBB", 10_000, 5_000, 8, 0, 0, 0, 0)
     path = tmp_path / "bomb.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
     with pytest.raises(ValueError, match="10000 x 5000 pixels are too many"):
         encoded_picture(path, sharp=True)
 

@@ -30,7 +30,9 @@ def test_directions_are_those_of_the_comparison_tables_and_contradictions_are_no
     assert (known["test/nll"], known["test/control_accuracy"], known["test/elbo"]) == ("lower", "higher", "higher")
     assert "test/kl" not in known
     for name, better in (("a", "lower"), ("b", "higher")):
-        (tmp_path / f"{name}.yaml").write_text(f"columns: [{{metric: m, better: {better}}}, {{metric: {name}, better: lower}}]")
+        (tmp_path / f"{name}.yaml").write_text(
+            f"columns: [{{metric: m, better: {better}}}, {{metric: {name}, better: lower}}]"
+        )
     assert known_directions(tmp_path) == {"a": "lower", "b": "lower"}
 
 
@@ -50,9 +52,23 @@ def test_the_best_is_marked_among_runs_that_were_measured_alike(tmp_path, write_
 def test_figures_stand_beside_each_other_with_unit_error_n_and_estimator(tmp_path, write_run):
     runs = read_runs([write_run(tmp_path, "a", nll=90.0), write_run(tmp_path, "b", nll=80.5, seed=1)], Problems())
     by_metric, by_run = figure_grids(dict(enumerate(runs)), {"test/nll": "lower"})
-    assert [cell.text for cell in by_metric.header] == ["metric", "digits · seed 0", "digits · seed 1", "unit", "n", "how it was measured"]
+    assert [cell.text for cell in by_metric.header] == [
+        "metric",
+        "digits · seed 0",
+        "digits · seed 1",
+        "unit",
+        "n",
+        "how it was measured",
+    ]
     nll = by_metric.rows[0].cells
-    assert [cell.text for cell in nll] == ["nll ↓", "90.0 ± 1.2", "80.5 ± 1.2", "nats", "500", "importance sampling, 200 samples"]
+    assert [cell.text for cell in nll] == [
+        "nll ↓",
+        "90.0 ± 1.2",
+        "80.5 ± 1.2",
+        "nats",
+        "500",
+        "importance sampling, 200 samples",
+    ]
     assert [cell.best for cell in nll] == [False, False, True, False, False, False]
     assert [cell.order for cell in nll[1:3]] == [90.0, 80.5]
     assert [cell.text for cell in by_run.header] == ["run", "nll ↓, nats", "kl, nats", "rewrite/accuracy, accuracy"]

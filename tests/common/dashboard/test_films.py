@@ -77,7 +77,9 @@ def test_all_media_stay_within_their_bound_and_what_is_left_out_is_said(tmp_path
 
 def test_one_damaged_picture_sound_or_table_costs_no_other(tmp_path, write_run):
     folder = write_run(tmp_path, "a")
-    (folder / "samples/epoch-0002-conditions.png").write_bytes((folder / "samples/test-conditions.png").read_bytes()[:60])
+    (folder / "samples/epoch-0002-conditions.png").write_bytes(
+        (folder / "samples/test-conditions.png").read_bytes()[:60]
+    )
     (folder / "samples/test-sample-0.wav").write_bytes(b"RIFF")
     (folder / "samples/epoch-0001-rewritings.csv").write_bytes(b"")
     problems = Problems()

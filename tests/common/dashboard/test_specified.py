@@ -9,7 +9,10 @@ from common.dashboard.specified import study_section, table_section
 
 
 def test_a_table_has_the_figures_and_marks_of_compare_show_and_knows_its_runs():
-    table, results = read_table(Path("configs/tables/mnist.yaml")), TableResults.read(Path("docs/tables/mnist.quick.json"))
+    table, results = (
+        read_table(Path("configs/tables/mnist.yaml")),
+        TableResults.read(Path("docs/tables/mnist.quick.json")),
+    )
     section = table_section(table, results)
     (grid,) = section.grids
     column = [cell.text for cell in grid.header].index("NLL ↓")
@@ -27,7 +30,9 @@ def test_every_study_of_the_suite_has_charts_with_its_figures(path):
     if record["kind"] == "conditions":
         assert drawn["x"] == [gain["mean"] for gain in record["gains"].values()]
         low = [gain["low"] for gain in record["gains"].values()]
-        assert [x - below for x, below in zip(drawn["x"], drawn["error_x"]["arrayminus"], strict=True)] == pytest.approx(low)
+        assert [
+            x - below for x, below in zip(drawn["x"], drawn["error_x"]["arrayminus"], strict=True)
+        ] == pytest.approx(low)
     elif record["kind"] == "data":
         rows = record["results"]["rows"].values()
         assert drawn["y"] == pytest.approx([row["figures"]["test/nll"]["values"][0] for row in rows if row["figures"]])
