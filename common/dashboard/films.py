@@ -56,6 +56,11 @@ class Panel:
     frames: list[Frame]
     figures: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures and sounds."""
+        return sum(len(part.uri) for frame in self.frames for part in (frame.picture, frame.sound) if part)
+
 
 @dataclass(frozen=True)
 class Film:
@@ -86,12 +91,8 @@ class Level:
 
 
 LEVELS = [
-    Level(12, 4, True),
-    Level(8, 3, True),
-    Level(5, 2, True),
-    Level(5, 1, False),
-    Level(2, 1, False),
-    Level(1, 1, False),
+    *(Level(pictures, sounds, sharp=True) for pictures, sounds in ((12, 4), (8, 3), (5, 2))),
+    *(Level(pictures, sounds, sharp=False) for pictures, sounds in ((12, 4), (8, 3), (5, 2), (2, 1), (1, 1))),
 ]
 
 
@@ -101,13 +102,16 @@ def films(runs: Sequence[Run], problems: Problems, all_bytes: int = ALL_BYTES) -
     Args:
         runs: the runs.
         problems: receives what could not be read.
-        all_bytes: most bytes of all pictures and sounds; each run has the same share.
+        all_bytes: most bytes of all pictures and sounds; runs share them, and what one does not need goes to the next.
     """
     shown: dict[tuple[str, str, str], list[Panel]] = {}  # modality, name, kind
     left_out: list[str] = []
+    left = all_bytes
     for number, run in enumerate(runs):
         reader = _Reader(run, number, problems)
-        for key, panel in reader.panels(all_bytes // len(runs), left_out):
+        panels = reader.panels(left // (len(runs) - number), left_out)
+        left -= sum(panel.size for _, panel in panels)
+        for key, panel in panels:
             shown.setdefault(key, []).append(panel)
     return [_film(*key, panels) for key, panels in shown.items()], left_out
 
@@ -179,9 +183,11 @@ class _Reader:
         return sum(self._size(file, level.sharp) for files in chosen.values() for file in files)
 
     def _tell(self, chosen: Mapping[tuple[str, str], list[MediaFile]], level: Level, left_out: list[str]) -> None:
-        for (kind, name), files in self.media.items():
-            if missing := len(files) - len(chosen.get((kind, name), [])):
-                left_out.append(f"{self.run.label}: {name}, {missing} of {len(files)} times")
+        missing: dict[str, list[str]] = {}
+        for key, files in self.media.items():
+            if count := len(files) - len(chosen.get(key, [])):
+                missing.setdefault(f"{count} of {len(files)} times", []).append(key[1])
+        left_out += [f"{self.run.label}: {times} of {', '.join(names)}" for times, names in missing.items()]
         if not level.sharp and any(kind == "picture" for kind, _ in chosen):
             left_out.append(f"{self.run.label}: sharpness of its pictures, which are made smaller")
 

@@ -71,7 +71,7 @@ def test_all_media_stay_within_their_bound_and_what_is_left_out_is_said(tmp_path
         assert sizes[bound] <= bound
         times = {film.name: len(film.panels[0].frames) for film in shown}
         assert times.get("noise", 0) <= 12
-        assert f"digits · seed 0: noise, {20 - times.get('noise', 0)} of 20 times" in left_out
+        assert f"digits · seed 0: {20 - times.get('noise', 0)} of 20 times of noise" in left_out
     assert sizes[20_000_000] > sizes[1_000_000] > sizes[150_000] > 0
 
 
