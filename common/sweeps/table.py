@@ -106,19 +106,10 @@ def _cells(table: TrialTable) -> tuple[list[str], list[list[str]]]:
     header = ["trial", "state", *_short(names), f"{table.metric} {arrow}", "seconds", "run folder"]
     rows = []
     for row in table.rows:
-        figures = [
-            "-" if row.value is None else f"{row.value:.4f}",
-            "-" if row.seconds is None else f"{row.seconds:.0f}",
-        ]
-        rows.append(
-            [
-                str(row.number),
-                row.state,
-                *map(_text, row.options.values()),
-                *figures,
-                row.folder.name,
-            ]
-        )
+        value = "-" if row.value is None else f"{row.value:.4f}"
+        seconds = "-" if row.seconds is None else f"{row.seconds:.0f}"
+        chosen = map(_text, row.options.values())
+        rows.append([str(row.number), row.state, *chosen, value, seconds, row.folder.name])
     return header, rows
 
 
