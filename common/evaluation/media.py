@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,18 +71,32 @@ def enlargement(images: Tensor) -> int:
 def labelled(picture: Image.Image, rows: list[str], title: str = "", columns: list[str] | None = None) -> Image.Image:
     """A picture with a text for each of its equally high rows, a title, and a text for each column."""
     width, height = picture.size
-    figure = Figure(figsize=((width + 140) / 100, (height + 70) / 100), dpi=100)
-    axes = figure.add_axes((120 / (width + 140), 10 / (height + 70), width / (width + 140), height / (height + 70)))
+    names = columns or []
+    left = 16 + max(map(_width, rows), default=0)
+    top = 10 + 22 * bool(title) + 20 * any(names)
+    whole, high = max(left + width + 10, _width(title) + 20), top + height + 10
+    figure = Figure(figsize=(whole / 100, high / 100), dpi=100)
+    axes = figure.add_axes((left / whole, 10 / high, width / whole, height / high))
     axes.imshow(np.asarray(picture), interpolation="nearest", aspect="auto")
     axes.set_yticks([(position + 0.5) * height / max(len(rows), 1) for position in range(len(rows))], rows)
-    names = columns or []
     axes.set_xticks([(position + 0.5) * width / max(len(names), 1) for position in range(len(names))], names)
     axes.xaxis.tick_top()
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.suptitle(title, y=0.99, va="top", fontsize=10)
+    figure.suptitle(title, x=10 / whole, y=1 - 6 / high, ha="left", va="top", fontsize=10)
     return render(figure)
+
+
+def _width(text: str, size: float = 10) -> int:
+    """Pixels that a line of text takes at 100 dots per inch, about."""
+    return math.ceil(len(text) * size * 0.84)
+
+
+def samples_name(names: Iterable[str]) -> str:
+    """The name of a picture of samples under conditions, for files and series: `samples-by-genre-instrument`."""
+    words = ["-".join("".join(c if c.isalnum() else " " for c in name).split()) for name in names]
+    return "-by-".join(["samples", "-".join(words)]) if words else "samples"
 
 
 def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Image.Image:
@@ -94,9 +109,9 @@ def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Imag
     """
     cells = [[textwrap.fill(_drawable(str(value)), width) for value in row] for row in table.itertuples(index=False)]
     lines = [max((cell.count("\n") + 1 for cell in row), default=1) for row in cells]
-    size = (0.35 + 0.085 * width * len(table.columns), 0.9 + 0.19 * (sum(lines) + 2 * len(lines)))
+    size = (0.2 + 0.078 * width * len(table.columns), 0.65 + 0.16 * (sum(lines) + len(lines)))
     figure = Figure(figsize=size, dpi=100)
-    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98 - 0.35 / size[1]))
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98 - 0.3 / size[1]))
     axes.axis("off")
     names = [str(name) for name in table.columns]
     drawn = axes.table(
@@ -106,9 +121,13 @@ def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Imag
     drawn.set_fontsize(8)
     for (row, _), cell in drawn.get_celld().items():
         cell.set_height(1.6 if row == 0 else lines[row - 1] + 1)
+        cell.PAD = 0.03
         cell.set_edgecolor("lightgrey")
+        if row == 0:
+            cell.set_facecolor("whitesmoke")
+            cell.get_text().set_fontweight("bold")
         cell.get_text().set_parse_math(False)  # a dollar in a text is a dollar
-    figure.suptitle(title, y=0.99, va="top", fontsize=10)
+    figure.suptitle(title, x=0.01, y=1 - 0.06 / size[1], ha="left", va="top", fontsize=10)
     return render(figure)
 
 
@@ -131,7 +150,7 @@ def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | 
         _, _, directions = torch.linalg.svd(centred, full_matrices=False)
         centred = centred @ directions[:2].T
     points = torch.nn.functional.pad(centred, (0, max(0, 2 - centred.shape[1]))).numpy()
-    figure = Figure(figsize=(6, 5), dpi=100)
+    figure = Figure(figsize=(6, 5), dpi=100, layout="constrained")
     axes = figure.subplots()
     if values is None:
         dots = axes.scatter(points[:, 0], points[:, 1], c=field.numpy(), s=8, cmap="viridis")
@@ -142,7 +161,10 @@ def latent_map(means: Tensor, field: Tensor, name: str, values: Sequence[str] | 
             axes.scatter(chosen[:, 0], chosen[:, 1], s=8, label=value, color=_colour(position, len(values)))
         if len(values) <= 20:
             axes.legend(title=name, fontsize=7, markerscale=2)
-    axes.set_title(f"posterior means, first two principal axes, by {name}", fontsize=10)
+    axes.set_title(f"posterior means of z, by {name}", fontsize=10, loc="left")
+    axes.set_xlabel("first principal axis")
+    axes.set_ylabel("second principal axis")
+    axes.spines[["top", "right"]].set_visible(False)
     return render(figure)
 
 

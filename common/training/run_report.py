@@ -69,7 +69,7 @@ def print_next(folder: Path, script: str, condition: str, suffix: str) -> None:
     for words in (
         f"scripts/generate.py --ckpt {checkpoint}{asked} --out samples{suffix}",
         f"scripts/{script} predict --config {folder / 'config.yaml'} --ckpt_path {checkpoint}",
-        f"scripts/report.py {folder.parent}",
+        f"scripts/report.py {folder} --out {folder / 'report'}",
     ):
         console.print(f"  python {words}", soft_wrap=True, highlight=False)
 

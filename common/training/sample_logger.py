@@ -17,6 +17,7 @@ from common.evaluation.media_files import Kind, MediaFile, append_media
 from common.evaluation.report import Report
 from common.paths import writing
 from common.seeding import seeded
+from common.training.curves import curves_picture
 from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from common.training.tracking.recipients import TakesMedia
@@ -68,6 +69,20 @@ class SampleLogger(Callback):
             return
         self.show(trainer, pl_module, f"epoch-{trainer.current_epoch + 1:04d}")
         self._seconds += time.monotonic() - now
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The curves of the training."""
+        metrics = self.folder.parent / "metrics.csv"
+        if not trainer.is_global_zero or not metrics.exists():
+            return
+        try:
+            picture = curves_picture(metrics)
+        except Exception as error:
+            rank_zero_warn(f"no picture of the curves ({type(error).__name__}: {error})", category=UserWarning)
+            return
+        if picture is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            picture.save(self.folder / "curves.png")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Media of the tested weights."""

@@ -10,7 +10,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
-from common.evaluation.media import Media, enlargement, image_grid, labelled
+from common.evaluation.media import Media, enlargement, image_grid, labelled, samples_name
 from common.evaluation.report import Report
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData
@@ -36,19 +36,24 @@ class ImageReport(Report[ImageCVAE, ImageData]):
 
     def media(self, model: ImageCVAE, batch: Batch) -> Media:
         """The pictures, by name."""
-        pictures = {"reconstructions": reconstructions_picture(batch.x, model.reconstruct(batch))}
+        media = Media({"reconstructions": reconstructions_picture(batch.x, model.reconstruct(batch))})
+        media.captions["reconstructions"] = "validation images above their reconstructions from the posterior mean"
         if model.condition.reads_observed:
-            pictures["completions"] = completions_picture(model, batch)
+            media.pictures["completions"] = completions_picture(model, batch)
+            media.captions["completions"] = "validation images, what is observed of them, and completions of it"
         else:
-            pictures |= {"conditions": conditions_picture(model), "traversal": traversal_picture(model, batch)}
-        return Media(pictures)
+            name = samples_name(model.condition.attributes)
+            media.pictures |= {name: conditions_picture(model), "traversal": traversal_picture(model, batch)}
+            media.captions[name] = f"samples by {', '.join(model.condition.attributes) or 'noise alone'}"
+            media.captions["traversal"] = "one validation image along its most active latent units, from -3 to 3"
+        return media
 
 
 def reconstructions_picture(images: Tensor, reconstructed: Tensor) -> Image.Image:
     """Images above their reconstructions."""
     count = min(len(images), COLUMNS)
     grid = image_grid(torch.cat([images[:count], reconstructed[:count]]), count, enlargement(images))
-    return labelled(grid, ["image", "reconstruction"], "reconstructions from the posterior mean")
+    return labelled(grid, ["image", "reconstruction"], "images and their reconstructions from the posterior mean")
 
 
 def conditions_picture(model: ImageCVAE, seed: int = 0) -> Image.Image:
@@ -77,9 +82,9 @@ def conditions_picture(model: ImageCVAE, seed: int = 0) -> Image.Image:
             z = prior_sample(model.prior(c), noise[:, column, 1:], noise[:, column, 0])
             cells.append(model.decode(z, c).mean)
     samples = torch.stack(cells, dim=1).flatten(0, 1)
-    title = "samples by condition, the same noise in every row" if fields else "samples without a condition"
+    title = f"samples by {' and '.join(fields)}, the same noise in each column" if fields else "samples, no condition"
     if swept is not None:
-        title = f"samples, {swept} from left to right at the same noise"
+        title = f"samples, {swept} from left to right, the same noise in each row"
     columns = [f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" for value in sweep]
     return labelled(image_grid(samples, COLUMNS, enlargement(samples)), names, title, columns)
 
@@ -115,7 +120,9 @@ def traversal_picture(model: ImageCVAE, batch: Batch) -> Image.Image:
             z[row, :, unit] = path
         images = model.decode(z.flatten(0, 1).unsqueeze(1), c).mean.squeeze(1)
     grid = image_grid(images, COLUMNS, enlargement(images))
-    return labelled(grid, [f"unit {unit}" for unit in units.tolist()], "one image along its latent units, -3 to 3")
+    names = [f"unit {unit}" for unit in units.tolist()]
+    title = "one image along its most active latent units, value of the unit above"
+    return labelled(grid, names, title, [f"{value:.1f}" for value in path.tolist()])
 
 
 def _rows(attributes: dict[str, Attribute]) -> tuple[Fields, list[str]]:

@@ -21,34 +21,34 @@ def encoder(**options):
 def test_media_show_reconstructions_conditions_and_a_traversal(digits):
     model = ImageCVAE(encoder(), architecture=MLP([16])).eval()
     pictures = ImageReport().media(model, digits.batch("val", 20)).pictures
-    assert pictures.keys() == {"reconstructions", "conditions", "traversal"}
-    width, height = pictures["conditions"].size
+    assert pictures.keys() == {"reconstructions", "samples-by-digit", "traversal"}
+    width, height = pictures["samples-by-digit"].size
     assert width > 10 * 56
     assert height > 10 * 56  # ten digits, ten samples each
-    assert np.asarray(pictures["conditions"]).std() > 10  # not a blank page
+    assert np.asarray(pictures["samples-by-digit"]).std() > 10  # not a blank page
 
 
 def test_a_continuous_attribute_is_swept_from_left_to_right():
     attributes = {"age": Continuous(30.0, 15.0, 1.0, 90.0), "gender": Categorical(("male", "female"))}
     model = ImageCVAE(AttributeEncoder(attributes), (3, 16, 16), architecture=MLP([16]), likelihood=Gaussian()).eval()
     batch = Batch(torch.rand(4, 3, 16, 16), {"age": torch.rand(4) * 50, "gender": torch.tensor([0, 1, 0, 1])})
-    picture = ImageReport().media(model, batch).pictures["conditions"]
+    picture = ImageReport().media(model, batch).pictures["samples-by-age-gender"]
     assert picture.size[0] > picture.size[1]  # ten ages, two rows for each gender
 
 
 @pytest.mark.parametrize(
     ("attributes", "title", "columns"),
     [
-        ({"digit": Categorical(range(10))}, "samples by condition, the same noise in every row", []),
-        ({}, "samples without a condition", []),
+        ({"digit": Categorical(range(10))}, "samples by digit, the same noise in each column", []),
+        ({}, "samples, no condition", []),
         (
             {"smile": Continuous(0.5, 1.0, 0.0, 0.9)},
-            "samples, smile from left to right at the same noise",
+            "samples, smile from left to right, the same noise in each row",
             ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"],
         ),
         (
             {"year": Continuous(1990.0, 20.0, 1980.0, 1998.0)},
-            "samples, year from left to right at the same noise",
+            "samples, year from left to right, the same noise in each row",
             ["1980", "1982", "1984", "1986", "1988", "1990", "1992", "1994", "1996", "1998"],
         ),
     ],

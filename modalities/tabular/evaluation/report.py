@@ -1,6 +1,9 @@
 """Report of a tabular model: test figures beyond those of all modalities, pictures and completed rows."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +18,19 @@ from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, render
 from common.evaluation.report import Report
+from common.lazy import pd
 from common.results import Measurement
 from modalities.tabular.data import TabularData
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.files import TableFormat, as_frame
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
-from modalities.tabular.imputation.sampling import impute_rows, interval_factor, masked_log_likelihood, some_rows
+from modalities.tabular.imputation.sampling import (
+    Imputation,
+    impute_rows,
+    interval_factor,
+    masked_log_likelihood,
+    some_rows,
+)
 from modalities.tabular.model import TabularCVAE
 
 COVERAGE = 0.9  # nominal coverage of the intervals
@@ -29,6 +39,7 @@ DRAWS = 200
 LIKELIHOOD_SAMPLES = 200
 CALIBRATION_ROWS = 300  # most validation rows whose hidden cells set the width of the intervals
 SHOWN_ROWS = 20
+CELL_COLUMNS = ("truth", "imputed", "low", "high")
 
 
 class TabularReport(Report[TabularCVAE, TabularData]):
@@ -67,7 +78,7 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         return {f"test/{name}": figure for name, figure in figures.items()}
 
     def media(self, model: TabularCVAE, batch: Batch) -> Media:
-        """True against imputed numbers, a map of completed rows, and the rows themselves."""
+        """Imputed against true cells with intervals, a map of completed rows, and the rows themselves."""
         with eval_mode(model):
             return _media(model, batch)
 
@@ -114,36 +125,63 @@ def _log_likelihoods(model: TabularCVAE, data: TabularData, cells: np.ndarray, s
 def _media(model: TabularCVAE, batch: Batch) -> Media:
     assert batch.mask is not None
     observed = batch.condition[OBSERVED]
-    imputation = impute_rows([model], observed, PROPOSALS, 0, model.evaluation.seed)
+    imputation = impute_rows([model], observed, PROPOSALS, DRAWS, model.evaluation.seed)
     truth = batch.shown(float("nan")).x
-    pictures = {"scatter": _scatter(model, truth, observed, imputation.point)}
-    pictures["completed"] = _heat_map(model, truth, observed, imputation.point)
+    cells = _cells(model, truth, observed, imputation)
     rows = slice(0, SHOWN_ROWS)
     frame = as_frame(model, imputation.point[rows])
     marks = observed[rows].isnan().cpu().numpy()
     text = frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
-    return Media(pictures, {"completed": text.where(~marks, "[" + text + "]")})
+    media = Media({"scatter": _scatter(model, cells), "completed": _heat_map(model, truth, observed, imputation.point)})
+    media.tables = {"completed": text.where(~marks, "[" + text + "]"), "cells": cells}
+    intervals = f"with {COVERAGE:.0%} intervals, hidden cells of {len(observed)} validation rows"
+    media.captions = {
+        "scatter": f"imputed against true numbers {intervals}",
+        "completed": "validation rows with their imputed cells in brackets",
+        "cells": f"imputed and true cells {intervals}",
+    }
+    return media
 
 
-def _scatter(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor) -> Image.Image:
-    """True against imputed, in the standardised units of the features, a panel for each of up to 12 columns."""
-    layout = model.features
-    true, known = (part.cpu() for part in layout(truth))
-    filled = layout(point)[0].cpu()
-    hidden = observed.isnan()[:, layout.column].cpu() & known
-    slices = layout.slices()
-    numbers = [i for i, column in enumerate(model.columns) if column.kind != "categorical"][:12]
-    columns = min(4, max(1, len(numbers)))
-    rows = max(1, -(-len(numbers) // columns))
-    figure = Figure(figsize=(2.6 * columns, 2.6 * rows), dpi=100, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, number in zip(panels, numbers, strict=False):
-        own = slices[number].start
-        cells = hidden[:, own]
-        panel.scatter(true[cells, own], filled[cells, own], s=6, alpha=0.6)
-        panel.axline((0, 0), slope=1, color="grey", linewidth=0.8)
-        panel.set_title(model.columns[number].name, fontsize=8)
-    figure.supxlabel("true, standardised", fontsize=8)
+def _cells(model: TabularCVAE, truth: Tensor, observed: Tensor, imputation: Imputation) -> pd.DataFrame:
+    """A row for each hidden cell whose truth is known, in the units of the table; intervals are those of numbers."""
+    ends = imputation.interval(COVERAGE, model.columns, float(model.widening))
+    parts = dict(zip(CELL_COLUMNS, (truth, imputation.point, *ends), strict=True))
+    hidden = (observed.isnan() & ~truth.isnan()).cpu().numpy()
+    places = [(int(row), number) for number in range(len(model.columns)) for row in hidden[:, number].nonzero()[0]]
+    frames = {name: as_frame(model, part) for name, part in parts.items()}
+    listed: dict[str, list[Any]] = {
+        "row": [row + 1 for row, _ in places],
+        "column": [model.columns[number].name for _, number in places],
+    }
+    for name, frame in frames.items():
+        interval = name in ("low", "high")
+        listed[name] = [
+            "" if interval and model.columns[number].kind == "categorical" else frame.iat[row, number]
+            for row, number in places
+        ]
+    return pd.DataFrame(listed)
+
+
+def _scatter(model: TabularCVAE, cells: pd.DataFrame) -> Image.Image:
+    """True against imputed with intervals, in the units of the table, a panel for each of up to 12 columns."""
+    names = [column.name for column in model.columns if column.kind != "categorical"]
+    names = [name for name in names if (cells["column"] == name).any()][:12]
+    columns = min(4, max(1, len(names)))
+    rows = max(1, -(-len(names) // columns))
+    figure = Figure(figsize=(2.6 * columns, 0.5 + 2.4 * rows), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel, name in zip(panels.flat, names, strict=False):
+        true, point, low, high = (cells.loc[cells["column"] == name, part].astype(float) for part in CELL_COLUMNS)
+        bars = np.clip(np.stack([point - low, high - point]), 0, None)
+        panel.errorbar(true, point, bars, fmt=".", markersize=4, elinewidth=0.6, alpha=0.6)
+        panel.axline((float(true.iloc[0]), float(true.iloc[0])), slope=1, color="grey", linewidth=0.8)
+        panel.set_title(name, fontsize=8)
+        panel.tick_params(labelsize=7)
+    for panel in panels.flat[len(names) :]:
+        panel.axis("off")
+    figure.suptitle(f"hidden cells: imputed with {COVERAGE:.0%} intervals against the truth", fontsize=9)
+    figure.supxlabel("true", fontsize=8)
     figure.supylabel("imputed", fontsize=8)
     return render(figure)
 
@@ -158,9 +196,11 @@ def _heat_map(model: TabularCVAE, truth: Tensor, observed: Tensor, point: Tensor
         values = values.masked_fill(~known, float("nan"))
         image = panel.imshow(values.numpy(), vmin=-2.5, vmax=2.5, cmap="RdBu_r", aspect="auto", interpolation="nearest")
         panel.set_facecolor("lightgrey")
-        panel.set_yticks(range(0, SHOWN_ROWS, 5))
+        panel.set_yticks(range(0, SHOWN_ROWS, 5), [str(row) for row in range(1, SHOWN_ROWS + 1, 5)])
         starts = [own.start for own in layout.slices()]
         panel.set_xticks(starts, [column.name for column in model.columns], rotation=90, fontsize=6)
         panel.set_title(name, fontsize=9)
-    figure.colorbar(image, label="standardised")
+    figure.supylabel("row", fontsize=9)
+    figure.suptitle("validation rows as the model is shown them, completed, and true; hidden cells grey", fontsize=10)
+    figure.colorbar(image, label="standard deviations from the mean")
     return render(figure)

@@ -1,6 +1,6 @@
 import pytest
-import torch
 
+from common.conditions.attributes import OBSERVED
 from common.evaluation.evaluation import Evaluation
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
 from modalities.tabular.data import Iris
@@ -34,15 +34,18 @@ def test_the_validation_rows_of_a_sorted_table_are_drawn_from_all_of_it(monkeypa
     assert seen[0].nanmean(0)[2].item() == pytest.approx(0, abs=0.4)  # petal length: that of the first 50 is -1.3
 
 
-def test_pictures_need_no_multiple_imputations(monkeypatch):
-    seen, impute = [], module.impute_rows
-
-    def recording(*arguments):
-        seen.append(impute(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(module, "impute_rows", recording)
+def test_hidden_cells_are_shown_with_their_intervals_in_the_units_of_the_table():
     data = Iris()
-    media = TabularReport().media(iris_model(data), data.batch("val", 15))
+    batch = data.batch("val", 15)
+    media = TabularReport().media(iris_model(data), batch)
     assert media.pictures.keys() == {"scatter", "completed"}
-    assert seen[0].draws.shape == torch.Size([0, 15, 4])
+    cells = media.tables["cells"]
+    hidden = batch.condition[OBSERVED].isnan()
+    assert len(cells) == int(hidden.sum()) > 0
+    assert ((cells.low <= cells.imputed) & (cells.imputed <= cells.high)).mean() > 0.95
+    widths = cells[cells["column"] == "petal length (cm)"]
+    assert widths.truth.between(1, 7).all()  # centimetres
+    row, number = hidden.nonzero()[0].tolist()
+    own = cells[(cells["row"] == row + 1) & (cells["column"] == data.columns[number].name)]
+    truth = data.columns[number].present(batch.x[row : row + 1, number].double().numpy())
+    assert own.truth.to_numpy() == pytest.approx(truth)
