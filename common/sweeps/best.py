@@ -3,13 +3,15 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from common.paths import written_whole
 from common.sweeps.specification import Sweep
-from common.sweeps.table import TrialTable
+
+if TYPE_CHECKING:
+    from common.sweeps.table import TrialTable
 
 BEST = "best.yaml"
 
@@ -19,7 +21,7 @@ def best_command(sweep: Sweep, options: Mapping[str, Any]) -> str:
     return shlex.join(["python", *sweep.command_line(options)])
 
 
-def write_best(folder: Path, sweep: Sweep, table: TrialTable) -> Path | None:
+def write_best(folder: Path, sweep: Sweep, table: "TrialTable") -> Path | None:
     """Writes the options of the best trial as a configuration, to be given after the sweep's own; None without one."""
     best = table.best
     if best is None or best.value is None:

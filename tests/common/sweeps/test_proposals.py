@@ -8,6 +8,7 @@ from common.sweeps.space import size, space
 from common.sweeps.specification import read_sweep
 from tests.common.sweeps.stub import write_sweep
 
+pytest.importorskip("optuna", reason="the extra `sweeps` is not installed")
 pytestmark = pytest.mark.extras
 
 
