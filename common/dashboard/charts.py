@@ -19,8 +19,8 @@ from common.lazy import pd
 COLUMNS = ("row", "column", "truth", "imputed", "low", "high")
 PANELS = 40
 MOST_CELLS = 400  # of a panel
-# Drawn with WebGL, for which plotly compiles code.
-EVALUATING = ("parcoords", "scattergl", "scatter3d", "splom", "surface", "mesh3d")
+# Drawn with WebGL, for which plotly compiles code; where it may not, it draws nothing and says nothing.
+COMPILED = ("parcoords", "scattergl", "scatter3d", "splom", "surface", "mesh3d")
 
 
 class PlotlyFigure(Protocol):
@@ -53,7 +53,7 @@ class Chart:
     @property
     def compiles(self) -> bool:
         """Whether plotly makes code for it while the page is open, which a page forbids unless it must."""
-        return any(trace.get("type") in EVALUATING for trace in self.figure["data"])
+        return any(trace.get("type") in COMPILED for trace in self.figure["data"])
 
 
 @dataclass(frozen=True)

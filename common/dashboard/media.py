@@ -39,7 +39,7 @@ def _named(folder: Path) -> list[MediaFile]:
     media = []
     for path in sorted(folder.iterdir()):
         if (found := NAME.fullmatch(path.name)) and path.is_file():
-            epoch = int(found["epoch"] or 0)
+            epoch = int(found["epoch"]) if found["epoch"] else None
             kind = KINDS[found["suffix"]]
             media.append(MediaFile(path.name, found["when"], epoch, 0, kind, found["name"]))
     return media
@@ -47,7 +47,7 @@ def _named(folder: Path) -> list[MediaFile]:
 
 def moment(file: MediaFile) -> tuple[bool, int]:
     """Orders media by time: epochs in order, then the test."""
-    return file.when == TEST, file.epoch if file.when != TEST else 0
+    return file.when == TEST, file.epoch or 0
 
 
 def moment_label(when: str) -> str:

@@ -3,11 +3,15 @@
 import base64
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
+from common.dashboard.page import Content, write_page
+from common.dashboard.runs import Problems, read_runs, run_folders
 from common.evaluation.media import Sound
 from common.evaluation.media_files import MediaFile, append_media
 from common.results import Measurement, Results, RunInfo
@@ -67,6 +71,26 @@ def write_run():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def ten_runs(tmp_path_factory, write_run):
+    """The page of ten runs with ten curves of 2,000 points each, sounds, and pictures that cannot be compressed."""
+    root, noise = tmp_path_factory.mktemp("ten"), np.random.default_rng(0)
+    for number in range(10):
+        folder = write_run(root, str(number), seed=number)
+        pixels = noise.integers(0, 255, (600, 600, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "samples/test-noise.png", compress_level=0)
+        Sound(torch.rand(16_000 * 5) - 0.5, 16_000).save(folder / "samples/test-long.wav")
+        append_media(folder / "samples", [
+            MediaFile("test-noise.png", "test", 9, 9, "picture", "noise"),
+            MediaFile("test-long.wav", "test", 9, 9, "sound", "long"),
+        ])  # fmt: skip
+        columns = [f"train/metric-{number}" for number in range(10)]
+        table = pd.DataFrame(noise.normal(size=(2000, 10)), columns=columns).rename_axis("step")
+        table.assign(epoch=0).to_csv(folder / "metrics.csv")
+    problems = Problems()
+    return write_page(Content("ten runs", read_runs(run_folders([root]), problems)), root / "out", problems)
 
 
 @pytest.fixture(scope="session")

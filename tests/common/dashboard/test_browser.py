@@ -102,14 +102,18 @@ def choose(browser, selector, value=None):
     browser.execute_script(script, selector, value)
 
 
-def test_the_page_is_open_within_three_seconds_and_draws_every_curve(opened, page):
+def test_ten_runs_are_open_within_three_seconds(browser, ten_runs):
     ended = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
-    milliseconds = [opened.execute_script(ended)]
-    while min(milliseconds) > 3000 and len(milliseconds) < 3:  # the machine may have been busy
-        opened.get(page.as_uri())
-        milliseconds.append(wait(opened, ended))
-    assert 0 < min(milliseconds) < 3000
-    wait(opened, f"{DRAWN} === 9")  # three metrics of three runs
+    milliseconds = []
+    while len(milliseconds) < 3 and min(milliseconds, default=3000) >= 3000:  # the machine may be busy
+        browser.get(ten_runs.as_uri())
+        milliseconds.append(wait(browser, ended))
+    assert min(milliseconds) < 3000
+    assert browser.execute_script("return document.querySelectorAll('[data-film=noise] img').length") == 10
+
+
+def test_every_curve_is_drawn(opened):
+    assert opened.execute_script(DRAWN) == 9  # three metrics of three runs
     assert len(paths(opened)) == 3
     assert opened.execute_script("return document.title") == "three runs"
 

@@ -17,8 +17,8 @@ def test_runs_of_before_the_list_are_read_by_the_names_of_their_files(tmp_path):
     assert found == [
         ("epoch-0005", 5, "picture", "conditions"),
         ("epoch-0010", 10, "picture", "conditions"),
-        ("test", 0, "table", "rewritings"),
-        ("test", 0, "sound", "sample-0"),
+        ("test", None, "table", "rewritings"),
+        ("test", None, "sound", "sample-0"),
     ]
 
 
