@@ -60,7 +60,8 @@ def run_sweep(arguments: argparse.Namespace, sweep: Sweep, folder: Path) -> int:
     from common.sweeps.best import best_command, write_best
     from common.sweeps.table import as_text, trial_table
 
-    available = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = int(os.environ.get("OMP_NUM_THREADS") or cores)
     threads = arguments.threads or max(1, available // arguments.workers)
     complete = workers.run_sweep(sweep, folder, arguments.workers, arguments.trials, threads)
     table = trial_table(folder, sweep)

@@ -141,8 +141,11 @@ def reserve(folder: Path, sweep: Sweep, most: int | None) -> Reserved | Literal[
         running = study.get_trials(deepcopy=False, states=[State.RUNNING])
         for frozen in running:
             lock = _lock(run_folder(folder, sweep.modality, frozen.number))
-            if lock is not None:
+            if lock is None:
+                continue
+            if study.get_trials(deepcopy=False)[frozen.number].state == State.RUNNING:
                 return _reserved(folder, sweep, study, frozen, lock, again=True)
+            os.close(lock)  # its worker has told its outcome since
         count = len(study.get_trials(deepcopy=False))
         points = proposal(sweep, parts, study) if most is None or count < most else None
         if points is None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from common.sweeps.check import check_command
-from common.sweeps.extra import optuna
 from common.sweeps.space import constants, size, space
 from common.sweeps.specification import Sweep
-from common.sweeps.storage import ENDED, Reserved, State, begin, reserve, study_of
+from common.sweeps.storage import ENDED, REASON, Reserved, State, begin, reserve, study_of
 from common.sweeps.training import Outcome, run_trial, tell
 
 WAIT = 0.5  # seconds between two looks for a trial that a killed worker has left
@@ -75,13 +74,19 @@ def _worker(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
         work(folder, sweep, most, threads)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except ValueError:  # which the first process says
+        raise SystemExit(2) from None
 
 
 def work(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
     """Runs trials until there are no more. Ctrl-C and SIGTERM stop the present one, saved, to be taken up again."""
     fixed = constants(sweep)
     with _terminable():
-        while (reserved := reserve(folder, sweep, most)) != "done":
+        while True:
+            _stop_if_all_fail(folder, sweep)
+            reserved = reserve(folder, sweep, most)
+            if reserved == "done":
+                return
             if not isinstance(reserved, Reserved):
                 time.sleep(WAIT)
                 continue
@@ -93,7 +98,6 @@ def work(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
             finally:
                 reserved.close()
             _say(f"trial {reserved.number}: {_line(reserved, outcome, sweep)}")
-            _stop_if_all_fail(reserved.trial.study)
 
 
 def _line(reserved: Reserved, outcome: Outcome, sweep: Sweep) -> str:
@@ -104,12 +108,15 @@ def _line(reserved: Reserved, outcome: Outcome, sweep: Sweep) -> str:
     return f"{state}{figure} ({chosen})" + (f": {outcome.reason}" if outcome.reason else "")
 
 
-def _stop_if_all_fail(study: optuna.Study) -> None:
+def _stop_if_all_fail(folder: Path, sweep: Sweep) -> None:
     """Ends a sweep whose first trials have all failed."""
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    ended = [trial for trial in study_of(folder, sweep).get_trials(deepcopy=False) if trial.state.is_finished()]
     failed = [trial for trial in ended if trial.state == State.FAIL]
     if len(failed) >= FAILURES and len(failed) == len(ended):
-        raise ValueError(f"the first {len(failed)} trials have all failed, the last: {failed[-1].user_attrs['reason']}")
+        reason = failed[-1].user_attrs[REASON]
+        raise ValueError(
+            f"the first {len(failed)} trials have all failed, the last: {reason}. Begin anew: delete {folder}"
+        )
 
 
 def _say(text: str) -> None:
