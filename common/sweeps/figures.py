@@ -1,5 +1,6 @@
 """Figures of a sweep, by Optuna."""
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,7 @@ from typing import Any
 
 from common.paths import written_whole
 from common.sweeps.extra import optuna
-from common.sweeps.storage import State, study_of
-
-Plot = Callable[[optuna.Study], Any]
+from common.sweeps.storage import SPECIFICATION, State, study_of
 
 
 def figures(folder: Path) -> list[tuple[str, Any]]:
@@ -24,17 +23,21 @@ def figures(folder: Path) -> list[tuple[str, Any]]:
 
     study = study_of(folder)
     values = {trial.value for trial in study.get_trials(deepcopy=False, states=[State.COMPLETE])}
-    plots: dict[str, Plot] = {}
+    metric = json.loads((folder / SPECIFICATION).read_text())["metric"].partition(" ")[2]
+    # Of the whole space: Optuna's default, PED-ANOVA, asks what matters among the best trials alone.
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    plots: dict[str, Callable[[], Any]] = {}
     if values:
-        plots |= {"History": visualization.plot_optimization_history}
+        plots["History"] = lambda: visualization.plot_optimization_history(study, target_name=metric)
     if len(values) > 1:
-        plots |= {"Importance of the options": visualization.plot_param_importances}
-        plots |= {"Parallel coordinates": visualization.plot_parallel_coordinate}
+        importances = visualization.plot_param_importances
+        plots["Importance of the options"] = lambda: importances(study, evaluator=evaluator, target_name=metric)
+        plots["Parallel coordinates"] = lambda: visualization.plot_parallel_coordinate(study, target_name=metric)
     if values:
-        plots |= {"Each option against the figure": visualization.plot_slice}
+        plots["Each option against the figure"] = lambda: visualization.plot_slice(study, target_name=metric)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return [(title, plot(study)) for title, plot in plots.items()]
+        return [(title, plot()) for title, plot in plots.items()]
 
 
 def write_page(folder: Path, out: Path) -> None:
