@@ -121,7 +121,9 @@ def imputed_cells(runs: list[Run], problems: Problems) -> list[ChartGroup]:
             path = run.folder / "samples" / last.file
             group = problems.attempt(path, f"the imputed cells of {run.label}", partial(_cells, path, number), None)
             if group is not None:
-                groups.append(ChartGroup(f"Imputed cells, {moment_label(last.when)}: {run.label}", *group))
+                charts, notes = group
+                notes = [last.caption, *notes] if last.caption else notes
+                groups.append(ChartGroup(f"Imputed cells, {moment_label(last.when)}: {run.label}", charts, notes))
     return groups
 
 
