@@ -169,7 +169,7 @@ def _styles(count: int) -> list[dict[str, str]]:
 
 def _breakable(text: str) -> Markup:
     """A text that may be broken after the signs that join names."""
-    return Markup(re.sub(r"([_/.])(?=\w)", r"\1<wbr>", str(escape(text))))
+    return Markup(re.sub(r"([_/.])(?=[A-Za-z])", r"\1<wbr>", str(escape(text))))
 
 
 def _summary(runs: Sequence[Run], specified: Sequence[Specified]) -> str:
