@@ -89,7 +89,8 @@ def test_every_class_path_that_is_named_can_be_imported(name):
 def test_the_guides_have_commands_and_examples():
     assert len(TRAININGS) > 25
     assert {words[0] for words in OTHERS.values()} == {
-        f"scripts/{name}.py" for name in ("benchmark", "compare", "evaluate", "generate", "impute", "report", "study")
+        f"scripts/{name}.py"
+        for name in ("benchmark", "compare", "evaluate", "generate", "impute", "report", "study", "sweep")
     }
     assert len(EXAMPLES) >= 6
 
@@ -118,7 +119,7 @@ def test_every_other_command_is_understood(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"scripts.{Path(script).stem}")
     arguments = module.parser().parse_args(words)
-    for name, folder in (("table", "configs/tables"), ("study", "configs/studies")):
+    for name, folder in (("table", "configs/tables"), ("study", "configs/studies"), ("sweep", "configs/sweeps")):
         specification = getattr(arguments, name, None)
         if isinstance(specification, str):
             assert (ROOT / folder / f"{specification}.yaml").exists()

@@ -8,7 +8,7 @@ import pytest
 from common.comparison.rendering import FORMATS
 from scripts import compare
 
-LIGHT = ["generate", "evaluate", "impute", "compare", "report", "study", "benchmark"]
+LIGHT = ["generate", "evaluate", "impute", "compare", "report", "study", "benchmark", "sweep"]
 HELP = """
 import runpy, sys
 sys.argv = [{script!r}, "--help"]
