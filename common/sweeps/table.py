@@ -165,11 +165,12 @@ def as_csv(table: TrialTable) -> str:
 
 def as_text(table: TrialTable, width: int | None = None) -> str:
     """The table for a terminal."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as RichTable
 
     header, rows = _cells(table)
-    grid = RichTable()
+    grid = RichTable(box=SIMPLE, pad_edge=False)  # narrow: the values stay in one line
     for number, name in enumerate(header):
         left = number == 1 or number == len(header) - 1
         grid.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=left)
