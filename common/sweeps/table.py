@@ -170,7 +170,7 @@ def as_text(table: TrialTable, width: int | None = None) -> str:
     from rich.table import Table as RichTable
 
     header, rows = _cells(table)
-    grid = RichTable(box=SIMPLE, pad_edge=False)  # narrow: the values stay in one line
+    grid = RichTable(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(header):
         left = number == 1 or number == len(header) - 1
         grid.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=left)
