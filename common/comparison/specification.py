@@ -17,6 +17,7 @@ from common.configurable import guarded_names
 
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
+MOST, TAG = 120, 64  # letters of a group and of a tag that W&B takes
 # An option's value as YAML reads it. `Any` would build the object that a `class_path` names.
 Plain = bool | int | float | str | list | dict | None
 
@@ -210,7 +211,8 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
     command = [script, "fit", *(word for config in configs for word in ("--config", config))]
     command += as_options(options)
     command += ["--seed_everything", str(seed), "--run.root", str(root), "--run.name", folder.parent.name]
-    command += ["--run.id", folder.name]
+    command += ["--run.id", folder.name, "--run.title", title]
+    command += ["--wandb.group", table.title[:MOST], "--wandb.tags", json.dumps([title[:TAG], budget])]
     data = [word for content in contents if "data" in content for word in ("--data", json.dumps(content["data"]))]
     return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")))
 

@@ -133,7 +133,9 @@ class WandbLog(WandbLogger):
                     path, key = folder / file.file, f"{KEYS[file.kind]}/{file.name}"
                     caption = f"{file.when}: {file.caption}" if file.caption else file.when
                     if file.kind == "table":
-                        row[key] = wandb.Table(dataframe=pd.read_csv(path, keep_default_na=False))
+                        row[key] = wandb.Table(
+                            dataframe=pd.read_csv(path, keep_default_na=False), allow_mixed_types=True
+                        )
                     else:
                         kind = wandb.Image if file.kind == "picture" else wandb.Audio
                         row[key] = kind(str(path), caption=caption)

@@ -20,6 +20,7 @@ from common.evaluation.media import Media, render
 from common.evaluation.report import Report
 from common.lazy import pd
 from common.results import Measurement
+from modalities.tabular.columns import Column
 from modalities.tabular.data import TabularData
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.files import TableFormat, as_frame
@@ -157,15 +158,20 @@ def _cells(model: TabularCVAE, truth: Tensor, observed: Tensor, imputation: Impu
     for name, frame in frames.items():
         interval = name in ("low", "high")
         listed[name] = [
-            "" if interval and model.columns[number].kind == "categorical" else frame.iat[row, number]
+            "" if interval and not _has_intervals(model.columns[number]) else frame.iat[row, number]
             for row, number in places
         ]
     return pd.DataFrame(listed)
 
 
+def _has_intervals(column: Column) -> bool:
+    """Whether a column's cells are numbers that are neither codes nor dates."""
+    return not column.discrete and not column.date
+
+
 def _scatter(model: TabularCVAE, cells: pd.DataFrame) -> Image.Image:
     """True against imputed with intervals, in the units of the table, a panel for each of up to 12 columns."""
-    names = [column.name for column in model.columns if column.kind != "categorical"]
+    names = [column.name for column in model.columns if _has_intervals(column)]
     names = [name for name in names if (cells["column"] == name).any()][:12]
     columns = min(4, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
