@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,15 +37,18 @@ class Sound:
 
 @dataclass
 class Media:
-    """Pictures, tables of text and sounds by name, and by the same names what they show.
+    """Pictures, tables of text and sounds by name, which is that of a series over epochs, and the same in all runs.
 
-    A name is that of a file and of a series over epochs: it says the condition, where there is one, and stays the same.
+    Attributes:
+        captions: what they show, with the condition, by the same names.
+        files: names of files that say the condition, where there is one, by the same names.
     """
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sounds: dict[str, Sound] = field(default_factory=dict)
     captions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
@@ -93,10 +96,9 @@ def _width(text: str, size: float = 10) -> int:
     return math.ceil(len(text) * size * 0.84)
 
 
-def samples_name(names: Iterable[str]) -> str:
-    """The name of a picture of samples under conditions, for files and series: `samples-by-genre-instrument`."""
-    words = ["-".join("".join(c if c.isalnum() else " " for c in name).split()) for name in names]
-    return "-by-".join(["samples", "-".join(words)]) if words else "samples"
+def file_name(*words: str) -> str:
+    """Words as the name of a file: `sample-0-reel-flute`."""
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in " ".join(words)).split())
 
 
 def table_picture(table: pd.DataFrame, title: str = "", width: int = 26) -> Image.Image:

@@ -120,7 +120,7 @@ class SampleLogger(Callback):
         files: list[MediaFile] = []
 
         def listed(name: str, kind: Kind, suffix: str, picture: str | None = None) -> Path:
-            file = f"{when}-{name}{suffix}"
+            file = f"{when}-{media.files.get(name, name)}{suffix}"
             files.append(MediaFile(file, when, epoch, step, kind, name, media.captions.get(name, ""), picture))
             return self.folder / file
 
@@ -133,7 +133,7 @@ class SampleLogger(Callback):
             for name, sound in media.sounds.items():
                 shown = None
                 if sound.picture is not None:
-                    shown = f"{when}-{name}-mel.png"
+                    shown = f"{when}-{media.files.get(name, name)}-mel.png"
                     sound.picture.save(self.folder / shown)
                 sound.save(listed(name, "sound", ".wav", shown))
             append_media(self.folder, files)

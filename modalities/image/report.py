@@ -10,7 +10,7 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
-from common.evaluation.media import Media, enlargement, image_grid, labelled, samples_name
+from common.evaluation.media import Media, enlargement, file_name, image_grid, labelled
 from common.evaluation.report import Report
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData
@@ -42,9 +42,10 @@ class ImageReport(Report[ImageCVAE, ImageData]):
             media.pictures["completions"] = completions_picture(model, batch)
             media.captions["completions"] = "validation images, what is observed of them, and completions of it"
         else:
-            name = samples_name(model.condition.attributes)
-            media.pictures |= {name: conditions_picture(model), "traversal": traversal_picture(model, batch)}
-            media.captions[name] = f"samples by {', '.join(model.condition.attributes) or 'noise alone'}"
+            media.pictures |= {"samples": conditions_picture(model), "traversal": traversal_picture(model, batch)}
+            names = ", ".join(model.condition.attributes)
+            media.captions["samples"] = f"samples by {names or 'noise alone'}"
+            media.files["samples"] = file_name("samples", f"by {names}" if names else "")
             media.captions["traversal"] = "one validation image along its most active latent units, from -3 to 3"
         return media
 

@@ -61,7 +61,7 @@ def test_a_run_measures_and_leaves_pictures_and_sounds(run):
     names = {"nll", "sound/control_accuracy/genre", "second_judge/judge_accuracy/instrument", "spread"}
     assert {f"test/{name}" for name in names} <= results.metrics.keys()
     written = {path.name for path in (run / "samples").iterdir()}
-    assert {"test-reconstructions.png", "test-conditions.png", "test-sample-0.wav", "test-clip-0.wav"} <= written
+    assert {"test-reconstructions.png", "test-samples-by-genre-instrument.png", "curves.png"} <= written
     media = {path.suffix for path in run.glob("wandb/offline-run-*/files/media/**/*.*")}
     assert {".png", ".wav"} <= media
 

@@ -12,7 +12,7 @@ from common.batch import Batch
 from common.conditions.attributes import Attribute, Categorical, Fields
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
-from common.evaluation.media import Media, Sound, render, samples_name
+from common.evaluation.media import Media, Sound, file_name, render
 from modalities.audio.model import AudioGenreCVAE
 from modalities.audio.signal.features import LogMel
 
@@ -33,9 +33,9 @@ def audio_media(model: AudioGenreCVAE, batch: Batch) -> Media:
     title = "validation clips and their reconstructions from the posterior mean"
     media = Media({"reconstructions": mel_grid(both, model.features, ["clip", "reconstruction"], own, title)})
     media.captions["reconstructions"] = f"{title}: {'; '.join(own)}"
-    name = samples_name(model.condition.attributes)
-    media.pictures[name], samples, labels = conditions_picture(model)
-    media.captions[name] = f"one sample for each of {', '.join(dict.fromkeys(labels)) or 'several noises'}"
+    media.pictures["samples"], samples, labels = conditions_picture(model)
+    media.files["samples"] = file_name("samples", *(["by", *model.condition.attributes] if labels else []))
+    media.captions["samples"] = f"one sample for each of {', '.join(dict.fromkeys(labels)) or 'several noises'}"
     for kind, x, conditions in (
         ("clip", clips.x, own),
         ("reconstruction", reconstructed, own),
@@ -43,7 +43,8 @@ def audio_media(model: AudioGenreCVAE, batch: Batch) -> Media:
     ):
         for number, waveform in enumerate(model.sound(x[:LISTENED].cpu())):
             condition = conditions[number] if number < len(conditions) else ""
-            key = "-".join([kind, str(number), *"".join(c if c.isalnum() else " " for c in condition).split()])
+            key = f"{kind}-{number}"
+            media.files[key] = file_name(key, condition)
             shown = mel_grid(x[number : number + 1], model.features, [""], [], f"{kind} {number} {condition}".strip())
             media.sounds[key] = Sound(waveform, model.features.sample_rate, shown)
             media.captions[key] = f"{kind} {number}: {condition}" if condition else f"{kind} {number}"

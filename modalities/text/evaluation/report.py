@@ -15,7 +15,7 @@ from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.classifier import Judge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
-from common.evaluation.media import Media, samples_name, table_picture
+from common.evaluation.media import Media, file_name, table_picture
 from common.evaluation.report import Report
 from common.lazy import pd
 from common.results import Measurement
@@ -84,17 +84,16 @@ class TextReport(Report[TextStyleCVAE, TextData]):
         by_label = {label: samples.text[[own == label for own in labels]] for label in dict.fromkeys(labels)}
         side_by_side = pd.DataFrame({label: list(by_label[label]) for label in list(by_label)[:COLUMNS]})
         names = [str(name) for name in samples.columns if name != "text"]
-        own = samples_name(names)
         pictures = {
             "rewritings": table_picture(tables["rewritings"], "validation sentences, reconstructed and rewritten"),
-            own: table_picture(side_by_side, f"samples by {' and '.join(names)}" if names else "samples"),
+            "samples": table_picture(side_by_side, f"samples by {' and '.join(names)}" if names else "samples"),
         }
         captions = {
             "rewritings": "validation sentences, their reconstructions, and rewritten under each style",
-            own: f"samples by {' and '.join(names)}: {', '.join(by_label)}" if names else "samples",
+            "samples": f"samples by {' and '.join(names)}: {', '.join(by_label)}" if names else "samples",
         }
-        captions["samples"] = captions[own]
-        return Media(pictures, tables, captions=captions)
+        files = {"samples": file_name("samples", *(["by", *names] if names else []))}
+        return Media(pictures, tables, captions=captions, files=files)
 
 
 def _control_by_value(
