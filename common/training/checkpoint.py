@@ -9,7 +9,9 @@ from common.data.datamodule import ConditionalDataModule
 from common.data.terms import Terms
 from common.model.generation import Generation
 from common.training.checkpoint_io import read_tensors
+from common.training.pretrained import is_pretrained, read_pretrained
 
+BESIDE = ("data", "files", "report", "configuration", "parent")  # what a checkpoint holds beside model and weights
 FORMAT = 2  # version of what is stored; checkpoints of another version are refused
 
 
@@ -35,11 +37,17 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a checkpoint of the suite, or has another format.
     """
+    if is_pretrained(path):
+        return _checked(read_pretrained(path, map_location), path)
     try:
         checkpoint = read_tensors(path, map_location)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged, or holds more than a checkpoint of the suite ({reason})") from error
+    return _checked(checkpoint, path)
+
+
+def _checked(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if "latent_dim" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of the suite")
     found = checkpoint.get("suite_format")
@@ -66,7 +74,7 @@ def rebuild(cls: type, path: Path, map_location: Any, arguments: dict[str, Any])
 
     Args:
         cls: the requested class; where the stored class is another one, that one is built.
-        path: the checkpoint.
+        path: the checkpoint, or a folder that `save_pretrained` wrote.
         map_location: as in `torch.load`.
         arguments: replace stored arguments of the constructor.
 
@@ -93,5 +101,10 @@ def model_of(checkpoint: dict[str, Any], cls: type, path: Path, map_location: An
     model: Any = kind(**(given | arguments))
     if model.latent_prior.latent_dim is None and checkpoint["latent_dim"] is not None:
         model.build_prior(checkpoint["latent_dim"])
-    model.load_state_dict(checkpoint["state_dict"])
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        problem = " ".join(str(error).split("\n\t")[-1].split())
+        raise ValueError(f"the weights of {path} are not those of its model: {problem}") from error
+    model.stored = {name: checkpoint[name] for name in BESIDE if name in checkpoint}
     return model.to(map_location).eval()

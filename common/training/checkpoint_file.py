@@ -33,6 +33,8 @@ def checkpoint_file(path: Path) -> Path:
 
 def _problem(path: Path) -> str | None:
     """What is wrong with a checkpoint; None if nothing is."""
+    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+        return None  # a folder to share a model
     if path.is_dir():
         return f"{path} is a folder, not a checkpoint"
     if not path.exists():

@@ -1,8 +1,9 @@
-"""A run of each modality, tracked with all of its media, read back from what the trackers have stored."""
+"""A run of each modality: what W&B has stored of it is read back, and its model is shared."""
 
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -10,9 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+import yaml
 
 from common.evaluation.media_files import read_media
 from common.results import Results
+from common.training.restore import restore
+from scripts.generate import main as generate
+from scripts.share import main as share
+from tests.conftest import ROOT
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs
 
@@ -144,3 +151,59 @@ def test_what_wandb_will_upload_lies_in_the_run_folder(tracked, first):
                 assert Path(entry["local_path"]).is_relative_to(tracked), entry
     tables = {file.name for file in read_media(tracked / "samples") if file.kind == "table"}
     assert len(list(tracked.glob("wandb/*/files/media/table/**/*.json"))) >= 4 * len(tables)
+
+
+@pytest.fixture(scope="module")
+def shared(tracked, tmp_path_factory):
+    """A folder to share the run's model, written by the script."""
+    folder = tmp_path_factory.mktemp("shared") / "model"
+    command = ["--ckpt", tracked / "checkpoints/best.ckpt", "--out", folder, "--license", "mit", "--name", "Own"]
+    assert share([str(word) for word in command]) == 0
+    return folder
+
+
+LOAD = """
+import sys, torch
+from common.training import ConditionalELBO
+
+model = ConditionalELBO.from_pretrained(sys.argv[1])
+torch.manual_seed(0)
+given = torch.load(sys.argv[2], weights_only=False)
+torch.save([model.sample(given.condition, 2), model.reconstruct(given), model.log_likelihood(given, 5)], sys.argv[3])
+"""
+
+
+def test_a_shared_model_gives_what_the_checkpoint_gives_with_nothing_else_at_hand(tracked, shared, tmp_path):
+    restored = restore(tracked / "checkpoints" / "best.ckpt")
+    batch = restored.data().batch("test", 6)
+    torch.save(batch, tmp_path / "batch.pt")
+    command = [sys.executable, "-c", LOAD, shared, tmp_path / "batch.pt", tmp_path / "out.pt"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    torch.manual_seed(0)
+    model = restored.model
+    expected = [model.sample(batch.condition, 2), model.reconstruct(batch), model.log_likelihood(batch, 5)]
+    for own, other in zip(expected, torch.load(tmp_path / "out.pt"), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_a_shared_folder_has_no_pickle_and_says_the_figures_of_the_run(tracked, shared):
+    files = [file for file in shared.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".md", ".png"}
+    assert all(file.read_bytes()[:2] not in (b"PK", b"\x80\x04", b"\x80\x02") for file in files)
+    card = (shared / "README.md").read_text()
+    results = Results.read(tracked / "results.json")
+    assert all(f"| {name} | {figure.value:.4g} |" in card for name, figure in results.metrics.items())
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["license"], head["library_name"]) == ("mit", "cvae-suite")
+    assert all((shared / file).is_file() for file in re.findall(r"\]\((samples/[^)]*)\)", card))
+
+
+def test_a_shared_folder_stands_for_a_checkpoint(tracked, shared, tmp_path):
+    suffix = restore(shared).files.suffix
+    written = []
+    for number, place in enumerate((tracked / "checkpoints" / "best.ckpt", shared)):
+        out = tmp_path / f"{number}{suffix}"
+        assert generate(["--ckpt", str(place), "--num", "2", "--seed", "3", "--out", str(out)]) == 0
+        written.append(sorted(out.rglob("*")) if out.is_dir() else [out])
+    assert [one.read_bytes() for one in written[0]] == [other.read_bytes() for other in written[1]]

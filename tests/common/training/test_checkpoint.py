@@ -63,7 +63,7 @@ def test_another_file_is_refused_by_name(tmp_path):
 
 def test_stored_arguments_can_be_replaced(tmp_path):
     path = save(BlobCVAE(Foreign(), hidden=16), tmp_path / "small.ckpt")
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match="size mismatch"):
         BlobCVAE.load_from_checkpoint(path, condition=Foreign(), hidden=8)
     assert BlobCVAE.load_from_checkpoint(path, condition=Foreign(), hidden=16)
 
