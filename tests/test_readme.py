@@ -90,7 +90,7 @@ def test_the_guides_have_commands_and_examples():
     assert len(TRAININGS) > 25
     assert {words[0] for words in OTHERS.values()} == {
         f"scripts/{name}.py"
-        for name in ("benchmark", "compare", "evaluate", "generate", "impute", "report", "study", "sweep")
+        for name in ("benchmark", "compare", "evaluate", "generate", "impute", "report", "share", "study", "sweep")
     }
     assert len(EXAMPLES) >= 6
 

@@ -212,7 +212,7 @@ def _described(metric: str, kind: Kind) -> str:
 @cache
 def _plotly() -> str:
     """plotly's script."""
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
@@ -220,7 +220,7 @@ def _plotly() -> str:
 @cache
 def _templates() -> dict[str, Any]:
     """plotly's colours on white and on black."""
-    import plotly.io  # type: ignore[import-untyped]
+    import plotly.io
 
     names = {"light": "plotly_white", "dark": "plotly_dark"}
     return {theme: plotly.io.templates[name].to_plotly_json() for theme, name in names.items()}

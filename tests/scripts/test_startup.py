@@ -8,7 +8,7 @@ import pytest
 from common.comparison.rendering import FORMATS
 from scripts import compare
 
-LIGHT = ["generate", "evaluate", "impute", "compare", "report", "study", "benchmark", "sweep"]
+LIGHT = ["generate", "evaluate", "impute", "compare", "report", "study", "benchmark", "sweep", "share"]
 HELP = """
 import runpy, sys
 sys.argv = [{script!r}, "--help"]

@@ -60,8 +60,7 @@ def test_a_tracker_calls_a_run_by_its_row_and_groups_it_by_its_table():
     parser = ArgumentParser()
     parser.add_argument("--run", type=RunConfig, default=RunConfig())
     parser.add_argument("--wandb", type=WandbConfig, default=WandbConfig())
-    words = [word for word in cell.command[cell.command.index("--run.root") :]]
-    options = parser.instantiate(parser.parse_args(words))
+    options = parser.instantiate(parser.parse_args(cell.command[cell.command.index("--run.root") :]))
     assert options.run.title == "digits: CVAE, 2 x 0.5"
     assert options.wandb.group == specification.title
     assert options.wandb.tags == ["digits: CVAE, 2 x 0.5", "quick"]
