@@ -198,7 +198,8 @@ class ConditionalELBO(Generation, LightningModule, Shared):
         loader = self.trainer.train_dataloader
         if isinstance(loader, TensorLoader):
             done = batches_done(self.trainer)
-            loader.first = done if done < len(loader) else 0  # an epoch that ended is followed by a whole one
+            # An epoch that ended, at its limit or all of its batches, is followed by a whole one.
+            loader.first = done if done < min(len(loader), self.trainer.num_training_batches) else 0
         log_short(self.trainer)
         for config in self.trainer.lr_scheduler_configs if self.global_step else []:
             said = Factories.lengthen(config.scheduler, total_steps(self.trainer), self.global_step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from common.data.splits import split_column
 from common.lazy import pd
 from common.model.files import Columns, FileFormat, examples
 from common.table_files import Dialect
-from modalities.tabular.columns import encode_table
+from modalities.tabular.columns import Column, encode_table
 from modalities.tabular.data.table_files import read_table, write_rows
 from modalities.tabular.model import TabularCVAE
 
@@ -67,6 +68,11 @@ def as_frame(model: TabularCVAE, x: Tensor) -> pd.DataFrame:
     values = x.double().cpu().numpy()
     table = {}
     for i, column in enumerate(model.columns):
-        cells = column.present(values[:, i])
-        table[column.name] = cells.astype(int) if column.whole and (abs(cells) < EXACT).all() else cells
+        table[column.name] = cells_of(column, values[:, i])
     return pd.DataFrame(table)
+
+
+def cells_of(column: Column, values: np.ndarray) -> np.ndarray:
+    """Values [N] of a column, none of them missing, in the units of the table; whole numbers are integers."""
+    cells = column.present(values)
+    return cells.astype(int) if column.whole and (abs(cells) < EXACT).all() else cells

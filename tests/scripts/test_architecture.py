@@ -7,7 +7,7 @@ def test_floors_are_those_of_the_contracts():
     rows = floors()
     assert [title for title, _ in rows[:3]] == ["scripts", "modalities", "common"]
     assert rows[1][1] == ["modalities.image", "modalities.text", "modalities.audio", "modalities.tabular"]
-    assert rows[2][1] == ["common.benchmark", "common.comparison"]
+    assert rows[2][1] == ["common.dashboard"]
 
 
 def test_arrows_lead_down_and_none_follows_from_others():

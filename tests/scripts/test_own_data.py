@@ -141,7 +141,7 @@ def test_weights_start_a_training_with_more_classes_in_a_run_of_its_own(trained,
 def test_more_epochs_go_on_at_the_rate_of_a_run_of_the_new_length(trained):
     def rates(cli):
         table = pd.read_csv(cli.folder / "metrics.csv")
-        (name,) = [name for name in table.columns if name.startswith("lr-")]
+        name = "train/learning_rate"
         return table.dropna(subset=[name]).groupby("step")[name].last()
 
     words = ["--data.root", trained.data, "--trainer.log_every_n_steps", "1"]

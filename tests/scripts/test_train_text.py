@@ -53,7 +53,7 @@ def test_a_run_leaves_results_of_text_and_tables_to_read(run):
     assert {"style", "text", "reconstruction", "as kjv", "as bbe", "as web"} == set(
         pd.read_csv(run / "samples" / "test-rewritings.csv").columns
     )
-    assert set(pd.read_csv(run / "samples" / "test-samples.csv")["style"]) == {"kjv", "bbe", "web"}
+    assert set(pd.read_csv(run / "samples" / "test-samples-by-style.csv")["style"]) == {"kjv", "bbe", "web"}
 
 
 def test_a_fresh_process_writes_text_from_the_checkpoint_alone(run, tmp_path, run_script):

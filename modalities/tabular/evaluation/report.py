@@ -23,7 +23,7 @@ from common.results import Measurement
 from modalities.tabular.columns import Column
 from modalities.tabular.data import TabularData
 from modalities.tabular.evaluation.metrics import imputation_metrics
-from modalities.tabular.files import TableFormat, as_frame
+from modalities.tabular.files import TableFormat, as_frame, cells_of
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.sampling import (
     Imputation,
@@ -149,19 +149,15 @@ def _cells(model: TabularCVAE, truth: Tensor, observed: Tensor, imputation: Impu
     ends = imputation.interval(COVERAGE, model.columns, float(model.widening))
     parts = dict(zip(CELL_COLUMNS, (truth, imputation.point, *ends), strict=True))
     hidden = (observed.isnan() & ~truth.isnan()).cpu().numpy()
-    places = [(int(row), number) for number in range(len(model.columns)) for row in hidden[:, number].nonzero()[0]]
-    frames = {name: as_frame(model, part) for name, part in parts.items()}
-    listed: dict[str, list[Any]] = {
-        "row": [row + 1 for row, _ in places],
-        "column": [model.columns[number].name for _, number in places],
-    }
-    for name, frame in frames.items():
-        interval = name in ("low", "high")
-        listed[name] = [
-            "" if interval and not _has_intervals(model.columns[number]) else frame.iat[row, number]
-            for row, number in places
-        ]
-    return pd.DataFrame(listed)
+    blocks = []
+    for number, column in enumerate(model.columns):
+        rows = hidden[:, number].nonzero()[0]
+        block: dict[str, Any] = {"row": rows + 1, "column": column.name}
+        for name, part in parts.items():
+            known = name in ("truth", "imputed") or _has_intervals(column)
+            block[name] = cells_of(column, part[rows, number].double().cpu().numpy()) if known else ""
+        blocks.append(pd.DataFrame(block).astype(object))
+    return pd.concat(blocks, ignore_index=True)
 
 
 def _has_intervals(column: Column) -> bool:
