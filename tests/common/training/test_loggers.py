@@ -127,6 +127,7 @@ def log_all(logger, media):
 
 @pytest.mark.extras
 def test_tensorboard_has_scalars_pictures_texts_and_sounds(recorded, media):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
     (_, logger) = loggers(["tensorboard"], recorded, WandbConfig())
     log_all(logger, media)
     logger.finalize("success")
@@ -146,6 +147,7 @@ def test_tensorboard_has_scalars_pictures_texts_and_sounds(recorded, media):
 
 @pytest.mark.extras
 def test_mlflow_has_scalars_files_and_one_run_for_later_commands(recorded, media, tmp_path):
+    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
     from mlflow.tracking import MlflowClient
 
     (_, logger) = loggers(["mlflow"], recorded, WandbConfig(artifacts=True))
