@@ -42,9 +42,8 @@ def read(folder):
     return [json.loads(line) for line in inspect(folder).splitlines()]
 
 
-OF_ALL = [
-    pytest.param(own, marks=[] if own.modality == "image" else pytest.mark.extras, id=own.modality) for own in OWN
-]
+LONG = [pytest.mark.extras, pytest.mark.slow]  # `make test` has images, `make test-extras` the others
+OF_ALL = [pytest.param(own, marks=[] if own.modality == "image" else LONG, id=own.modality) for own in OWN]
 
 
 @pytest.fixture(scope="module", params=OF_ALL)
