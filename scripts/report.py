@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +20,22 @@ from common.command_line import Parser, folder_to_write, run_script
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
+    from common.dashboard.charts import ChartGroup
     from common.dashboard.page import Content
     from common.dashboard.runs import Problems
     from common.dashboard.specified import Specified
 
 TABLES, COMPACT, STUDIES = Path("configs/tables"), Path("docs/tables"), Path("docs/studies")
 TABLE_RUNS = (Path("runs/tables"), Path("runs/studies"))  # where the runs of tables and studies are
+SWEEP = "trials.sqlite"  # in the folder of a sweep
 EPILOG = """examples:
   report.py runs/image                                 # mean and deviation of runs, in the terminal
   report.py RUN --out report                           # a page of one run
   report.py runs/image runs/text --out report          # of all runs below two folders
   report.py --table conditioning --out report          # of a comparison table and those of its runs that are here
   report.py --table mnist:full runs/mine --out report  # of a table beside other runs
-  report.py --study digits-conditions --out report     # of a study"""
+  report.py --study digits-conditions --out report     # of a study
+  report.py runs/sweeps/digits --out report            # of a sweep, with what Optuna draws of it"""
 
 
 def parser() -> Parser:
@@ -112,7 +116,24 @@ def content(arguments: argparse.Namespace, problems: Problems) -> Content:
         names = [runs[0].label]
     several = f"{len(names)} tables and studies" if sections else f"{len(runs)} runs"
     title = arguments.title or (names[0] if len(names) == 1 else several)
-    return Content(title, runs, sections, directions=known_directions(TABLES), notes=notes)
+    charts = sweep_charts(arguments.roots, problems)
+    return Content(title, runs, sections, charts, known_directions(TABLES), notes)
+
+
+def sweep_charts(roots: Sequence[Path], problems: Problems) -> list[ChartGroup]:
+    """What Optuna draws of the sweeps among the folders."""
+    from common.dashboard.charts import Chart, ChartGroup
+
+    def drawn(root: Path) -> list[ChartGroup]:
+        from common.sweeps.figures import figures
+
+        charts = [Chart.of(title, figure) for title, figure in figures(root)]
+        return [ChartGroup(f"Sweep {root.name}", charts, wide=True)]
+
+    groups: list[ChartGroup] = []
+    for root in [root for root in roots if (root / SWEEP).is_file()]:
+        groups += problems.attempt(root / SWEEP, "what Optuna draws of the sweep", partial(drawn, root), [])
+    return groups
 
 
 def specified(arguments: argparse.Namespace) -> list[Specified]:

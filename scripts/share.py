@@ -43,7 +43,7 @@ def share(arguments: argparse.Namespace) -> int:
     run = arguments.ckpt.resolve().parent.parent
     results = Results.read(run / "results.json") if (run / "results.json").is_file() else None
     if results is not None and results.run.checkpoint not in (None, arguments.ckpt.name):
-        print(f"{run / 'results.json'} has the figures of {results.run.checkpoint}: the card has none")
+        print(f"{run} has figures and pictures of {results.run.checkpoint}, not of this: the card has none")
         results = None
     out.mkdir(parents=True, exist_ok=True)
     name = arguments.name or (run.parent.name if (run / "config.yaml").is_file() else type(restored.model).__name__)
@@ -51,7 +51,7 @@ def share(arguments: argparse.Namespace) -> int:
         "name": name,
         "place": arguments.push or str(out),
         "results": results,
-        "pictures": _pictures(run / "samples", out),
+        "pictures": [] if results is None else _pictures(run / "samples", out),
         "license": arguments.license,
         "data_license": arguments.data_license,
     }

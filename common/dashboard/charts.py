@@ -58,11 +58,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class ChartGroup:
-    """Charts below one heading."""
+    """Charts below one heading; wide ones, such as those of a sweep, take the width of the page each."""
 
     title: str
     charts: list[Chart]
     notes: list[str] = field(default_factory=list)
+    wide: bool = False
 
 
 def lines(

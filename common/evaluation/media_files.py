@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 LIST = "media.jsonl"
+GROUPS = {"picture": "media", "table": "tables", "sound": "sounds"}  # in trackers, where one key has one type
 Kind = Literal["picture", "table", "sound"]
 
 
@@ -32,6 +33,16 @@ class MediaFile:
     name: str
     caption: str = ""
     picture: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The group of its kind in a tracker."""
+        return GROUPS[self.kind]
+
+    @property
+    def key(self) -> str:
+        """Its key in a tracker, the same at all times and in all runs."""
+        return f"{self.group}/{self.name}"
 
 
 def append_media(folder: Path, files: list[MediaFile]) -> None:

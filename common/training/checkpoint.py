@@ -8,8 +8,9 @@ from common.configurable import from_config, import_class, to_config
 from common.data.datamodule import ConditionalDataModule
 from common.data.terms import Terms
 from common.model.generation import Generation
+from common.training.checkpoint_file import is_pretrained
 from common.training.checkpoint_io import read_tensors
-from common.training.pretrained import is_pretrained, read_pretrained
+from common.training.pretrained import read_pretrained
 
 BESIDE = ("data", "files", "report", "configuration", "parent")  # what a checkpoint holds beside model and weights
 FORMAT = 2  # version of what is stored; checkpoints of another version are refused

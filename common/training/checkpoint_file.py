@@ -3,6 +3,8 @@
 import zipfile
 from pathlib import Path
 
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # files of a folder to share a model
+
 # The first bytes of files that people have at hand.
 BEGINNINGS = {
     b"\x89PNG": "a PNG image",
@@ -18,7 +20,7 @@ MARKS = (b"suite_format", b"latent_dim")  # keys of the suite's checkpoints, of 
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The path itself, if the file is a whole checkpoint of the suite; none of its tensors is read.
+    """The path itself, if it is a whole checkpoint of the suite or a folder to share a model; no tensor is read.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -31,10 +33,15 @@ def checkpoint_file(path: Path) -> Path:
     raise error(f"{problem}; {_remedy(path if path.is_dir() else path.parent)}")
 
 
+def is_pretrained(path: Path) -> bool:
+    """Whether a path is a folder to share a model, which `save_pretrained` has written."""
+    return path.is_dir() and (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+
 def _problem(path: Path) -> str | None:
     """What is wrong with a checkpoint; None if nothing is."""
-    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
-        return None  # a folder to share a model
+    if is_pretrained(path):
+        return None
     if path.is_dir():
         return f"{path} is a folder, not a checkpoint"
     if not path.exists():

@@ -6,9 +6,10 @@ from typing import Any, Self
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from common.training.checkpoint import description, rebuild
+from common.training.checkpoint_file import CONFIG, WEIGHTS, is_pretrained
 from common.training.evaluator import Evaluator
 from common.training.model_card import card, data_of
-from common.training.pretrained import CONFIG, WEIGHTS, is_pretrained, write_pretrained
+from common.training.pretrained import write_pretrained
 
 
 class Shared(ModelHubMixin):

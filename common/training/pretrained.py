@@ -10,14 +10,10 @@ from typing import Any
 
 import torch
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+from common.training.checkpoint_file import CONFIG, WEIGHTS
+
 KEY = "cvae_suite"  # of config.json, whose other keys belong to others
 KEPT = ("suite_format", "latent_dim", "model", "data", "files", "report", "configuration", "parent")
-
-
-def is_pretrained(path: Path) -> bool:
-    """Whether a path is a folder to share a model."""
-    return path.is_dir() and (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
 def write_pretrained(folder: Path, checkpoint: Mapping[str, Any]) -> None:

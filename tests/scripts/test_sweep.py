@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.report import main as report
 from scripts.sweep import main
 from tests.common.sweeps.stub import epochs_trained, repeated, write_sweep
 from tests.conftest import ROOT
@@ -81,6 +82,10 @@ def test_a_grid_is_run_once_with_its_best_trial_marked_and_written(tmp_path, cap
     assert [row.best for row in rows] == [False, True, False]
     assert sweep("run", path) == 0
     assert epochs_trained(tmp_path) == {f"trial-{number:03d}": [0, 1] for number in range(3)}
+    assert report([str(tmp_path / "sweeps" / "numbers"), "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Sweep numbers" in page
+    assert all(title in page for title in ("History", "Parallel coordinates", "Importance of the options"))
 
 
 @pytest.mark.extras

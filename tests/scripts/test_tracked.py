@@ -23,7 +23,6 @@ from tests.conftest import ROOT
 from tests.scripts.own_data import OWN
 from tests.scripts.resume import Runs
 
-KEYS = {"picture": "media", "table": "tables", "sound": "sounds"}
 TYPES = {"picture": "image-file", "table": "table-file", "sound": "audio-file"}
 TRACKED = ["--run.test", "true", "--samples.every_n_epochs", "1", "--samples.max_share", "1",
            "--model.evaluation.num_samples", "5", "--model.evaluation.judge_steps", "5"]  # fmt: skip
@@ -94,10 +93,10 @@ def test_a_key_has_one_type_and_every_medium_is_logged_with_its_caption(tracked,
                 captions[key].add(value)
     media = read_media(tracked / "samples")
     assert {file.when for file in media} == {"epoch-0001", "epoch-0002", "epoch-0003", "test"}
-    assert types == {f"{KEYS[file.kind]}/{file.name}": {TYPES[file.kind]} for file in media}
+    assert types == {file.key: {TYPES[file.kind]} for file in media}
     for file in media:
         if file.kind != "table":
-            assert f"{file.when}: {file.caption}" in captions[f"{KEYS[file.kind]}/{file.name}"]
+            assert f"{file.when}: {file.caption}" in captions[file.key]
 
 
 def test_the_summary_says_all_of_the_result(tracked):

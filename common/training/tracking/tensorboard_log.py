@@ -35,16 +35,16 @@ class TensorBoardLog(TensorBoardLogger):
             if file.kind == "picture":
                 with Image.open(path) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
-                self.experiment.add_image(f"media/{file.name}", pixels, file.step, dataformats="HWC")
+                self.experiment.add_image(file.key, pixels, file.step, dataformats="HWC")
             elif file.kind == "table":
                 table = pd.read_csv(path, keep_default_na=False, dtype=str)
                 rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
                 text = "\n".join(f"| {' | '.join(_cell(entry) for entry in row)} |" for row in rows)
-                self.experiment.add_text(f"tables/{file.name}", f"{file.caption}\n\n{text}", file.step)
+                self.experiment.add_text(file.key, f"{file.caption}\n\n{text}", file.step)
             else:
                 waveform, rate = soundfile.read(path, dtype="float32")
                 sound = torch.from_numpy(waveform).unsqueeze(0)
-                self.experiment.add_audio(f"sounds/{file.name}", sound, file.step, rate)
+                self.experiment.add_audio(file.key, sound, file.step, rate)
 
     @rank_zero_only
     def log_results(self, results: Results) -> None:

@@ -19,8 +19,6 @@ from common.results import Results
 from common.training.tracking import wandb_process
 from common.training.tracking.wandb_process import abandon, bounded, link, one_line, stage_in
 
-KEYS = {"picture": "media", "table": "tables", "sound": "sounds"}  # one key has one type
-
 
 def _spared(method: Callable[..., Any]) -> Any:
     """A method of W&B's logger that does nothing once W&B has failed, never raises, and never hangs."""
@@ -130,15 +128,15 @@ class WandbLog(WandbLogger):
             row: dict[str, Any] = {}
             for file in files:
                 if file.step == step:
-                    path, key = folder / file.file, f"{KEYS[file.kind]}/{file.name}"
+                    path = folder / file.file
                     caption = f"{file.when}: {file.caption}" if file.caption else file.when
                     if file.kind == "table":
-                        row[key] = wandb.Table(
+                        row[file.key] = wandb.Table(
                             dataframe=pd.read_csv(path, keep_default_na=False), allow_mixed_types=True
                         )
                     else:
                         kind = wandb.Image if file.kind == "picture" else wandb.Audio
-                        row[key] = kind(str(path), caption=caption)
+                        row[file.key] = kind(str(path), caption=caption)
             WandbLogger.log_metrics(self, row, step)
 
     @_spared

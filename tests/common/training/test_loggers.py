@@ -1,6 +1,7 @@
 """Loggers by name: which ones a run has, and what each of them stores."""
 
 import csv
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -170,3 +171,24 @@ def test_mlflow_has_scalars_files_and_one_run_for_later_commands(recorded, media
     again.log_metrics({"test/kl": 1.0}, step=9)
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["test/kl"] == 1.0
+
+
+@pytest.mark.extras
+def test_where_mlflow_fails_it_says_so_once_and_the_run_goes_on(recorded, media, monkeypatch):
+    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+    (_, logger) = loggers(["mlflow"], recorded, WandbConfig())
+    logger.log_metrics({"train/loss": 2.5}, step=4)
+    calls = []
+
+    def full(*arguments, **options):
+        calls.append(arguments)
+        raise OSError("No space\nleft on device")
+
+    monkeypatch.setattr(type(logger.experiment), "log_batch", full)
+    with pytest.warns(UserWarning, match=r"MLflow has failed \(OSError: No space left on device\): the run goes on"):
+        logger.log_metrics({"train/loss": 2.0}, step=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log_all(logger, media)
+        logger.finalize("success")
+    assert len(calls) == 1
