@@ -29,7 +29,7 @@ EXTRAS := .venv/extras
 
 $(EXTRAS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev,descriptions,mlflow,ray,sweeps,tables,tensorboard]'
+		--editable '.[dev,demo,descriptions,export,mlflow,ray,sweeps,tables,tensorboard]'
 	touch $(EXTRAS)
 
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
@@ -81,6 +81,11 @@ golden: venv ## renew the golden losses: after a change that is meant to move th
 
 soak: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+soak-notebooks: venv ## the notebooks of docs/notebooks, from their first cell to the last; what they show is not kept
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[notebooks]'
+	$(BIN)/jupyter execute --timeout=900 docs/notebooks/*.ipynb
 
 # Each takes at most an hour, goes on where it stopped, and writes its rows of docs/reliability.md.
 SOAK := OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak

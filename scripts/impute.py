@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from common.table_files import Dialect
     from modalities.tabular.columns import Column
-    from modalities.tabular.data.sources import Source
     from modalities.tabular.imputation.sampling import Imputation
-
-SHOWN = 10  # most rows and cells that a message names
 
 EPILOG = """examples:
   impute.py --ckpt runs/tabular/table/ID/checkpoints/best.ckpt --in table.csv --out filled.csv
@@ -72,16 +69,11 @@ def impute(arguments: argparse.Namespace) -> None:
     from common.training.checkpoint_file import checkpoint_file
 
     checkpoint_file(arguments.ckpt)  # before torch is imported, which takes seconds
-    import torch
-
-    from common.paths import written_whole
-    from common.table_files import place
     from common.training.restore import restore
     from modalities.tabular import TabularCVAE
-    from modalities.tabular.columns import encode_table
-    from modalities.tabular.data.sources import source_of
     from modalities.tabular.data.table_files import write_rows
     from modalities.tabular.imputation.sampling import impute_rows
+    from modalities.tabular.imputation.table_file import TableFile
 
     targets = files_to_write(arguments)
     restored = restore(arguments.ckpt, arguments.device)
@@ -89,30 +81,23 @@ def impute(arguments: argparse.Namespace) -> None:
     if not isinstance(model, TabularCVAE):
         raise ValueError(f"{arguments.ckpt} is a {type(model).__name__}: impute.py is for tables")
     learned = {} if restored.terms is None else restored.terms.learned
-    source = source_of(arguments.table, dialect_of(arguments, learned.get("na_values") or []), learned.get("renamed"))
-    for note in source.table.attrs.get("notes", []):
-        say(note)
-    if len(source.table) == 0:
-        raise ValueError(f"{arguments.table} has names of columns and no row")
-    table = known_columns(source, model.columns, [*arguments.ignore], learned.get("left_out") or [])
-    x = torch.from_numpy(encode_table(table, model.columns, str(arguments.table))).to(arguments.device)
-    empty = [place(table, row) for row in x.isnan().all(1).nonzero()[:, 0].tolist()]
-    if empty:
-        say(f"no observed cell in {named(empty)}: filled from the whole table")
+    dialect = dialect_of(arguments, learned.get("na_values") or [])
+    file = TableFile.read(arguments.table, model.columns, learned, dialect, arguments.ignore)
+    for note in file.notes:
+        print(f"impute.py: {note}")
+    x = file.x.to(arguments.device)
     draws = max(arguments.num, 200 if arguments.intervals is not None else 0)
     imputation = impute_rows([model], x, arguments.proposals, draws, arguments.seed, progress="imputing")
-    filled = []
-    for target, cells in zip(targets, [imputation.point, *imputation.draws], strict=False):
-        with written_whole(target) as partial:  # read again before it takes its place, which may be that of the input
-            partial.write_bytes(source.filled(model.columns, cells))
-            filled.append(what_was_filled(source, partial, target))
+    filled = [
+        file.write(cells, target) for target, cells in zip(targets, [imputation.point, *imputation.draws], strict=False)
+    ]
     print(f"{filled[0]}, written to {targets[0]}")
     if arguments.num:
         print(f"{arguments.num} imputations written to {targets[1]} and so on")
     if arguments.intervals is not None:
         path = beside(arguments.out, "intervals")
-        intervals = interval_table(imputation, x, table, model.columns, arguments.intervals, float(model.widening))
-        write_rows(intervals, path, source.dialect)
+        intervals = interval_table(imputation, x, file.table, model.columns, arguments.intervals, float(model.widening))
+        write_rows(intervals, path, file.source.dialect)
         print(f"{arguments.intervals:.0%} intervals written to {path}")
 
 
@@ -158,82 +143,6 @@ def dialect_of(arguments: argparse.Namespace, remembered: Sequence[str]) -> Dial
         arguments.encoding,
         [*remembered, *arguments.na_values],
     )
-
-
-def known_columns(
-    source: Source, columns: Sequence[Column], ignored: Sequence[str], left_out: Sequence[str]
-) -> pd.DataFrame:
-    """The columns of a table that the model knows; others are passed through if they may be, which is said.
-
-    Args:
-        source: the table.
-        columns: the columns of the model.
-        ignored: columns that a person wants to be passed through.
-        left_out: columns that the training left out.
-
-    Raises:
-        ValueError: for a missing, an unknown or an ignored column; the message names all.
-    """
-    from common.data.splits import split_column
-
-    table, path = source.table, source.path
-    present, known = list(table.columns), [column.name for column in columns]
-    wrong = [name for name in ignored if name not in present or name in known]
-    if wrong:
-        raise ValueError(
-            f"--ignore {' '.join(wrong)}: {path} has the columns {', '.join(present)}, of which the model fills "
-            f"{', '.join(known)}"
-        )
-    missing = [name for name in known if name not in present]
-    passed = [name for name in present if name not in known]
-    splits = [name for name in passed if name not in split_column(table, path)[0].columns]
-    strange = [name for name in passed if name not in (*ignored, *left_out, *splits)]
-    if missing or strange:
-        parts = [f"lacks {', '.join(missing)}"] if missing else []
-        parts += [f"has {', '.join(strange)}, which the model does not know"] if strange else []
-        remedy = f". Columns are passed through with --ignore {' '.join(strange)}" if strange else ""
-        raise ValueError(f"{path} {' and '.join(parts)}; the model knows {', '.join(known)}{remedy}")
-    if passed:
-        say(f"passed through as they are: {', '.join(passed)}")
-    return table[known]
-
-
-def what_was_filled(source: Source, written: Path, target: Path) -> str:
-    """How many of the empty cells are filled in a file that was written, and which are not.
-
-    Args:
-        source: the table.
-        written: the file.
-        target: where it is to lie; the suffix tells its format.
-    """
-    import shutil
-    import tempfile
-
-    from common.table_files import place
-    from modalities.tabular.data.sources import source_of
-
-    names = dict(zip(source.names, source.table.columns, strict=True))
-    with tempfile.TemporaryDirectory() as folder:
-        table = source_of(Path(shutil.copy(written, Path(folder, target.name))), source.dialect, names).table
-    if table.shape != source.table.shape:
-        raise ValueError(f"{target} would have {len(table)} rows, not {len(source.table)}: it is not written")
-    before, after = source.table.isna().to_numpy(), table.isna().to_numpy()
-    filled, left = int((before & ~after).sum()), after.nonzero()
-    if not len(left[0]):
-        return f"{filled} cells filled"
-    cells = [f"{place(table, row)} ({table.columns[column]})" for row, column in zip(*left, strict=True)]
-    return f"{filled} of {int(before.sum())} empty cells filled (still empty: {named(cells)})"
-
-
-def named(places: list[str]) -> str:
-    """The first of some places."""
-    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    return f"{', '.join(places[:SHOWN])}{more}"
-
-
-def say(sentence: str) -> None:
-    """Prints what a person should know."""
-    print(f"impute.py: {sentence}")
 
 
 def interval_table(

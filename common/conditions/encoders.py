@@ -66,10 +66,15 @@ class ConditionEncoder(Configurable, nn.Module):
         return batch.replace(condition=without(batch.condition), view=view)
 
     @property
-    def names(self) -> list[str]:
-        """Names of the fields that a user can give."""
+    def field_names(self) -> list[str]:
+        """Names of the raw fields that `forward` reads."""
         further = {OBSERVED: self.reads_observed, SOURCE: self.reads_source}
         return [*self.attributes, *(name for name, reads in further.items() if reads)]
+
+    @property
+    def names(self) -> list[str]:
+        """Names that a user can give."""
+        return self.field_names
 
     def example(self) -> str:
         """A condition that the encoder knows, as a person writes it, `name=value`; empty without attributes."""
@@ -267,6 +272,11 @@ class Composition(ConditionEncoder):
         self.dim = sum(encoder.dim for encoder in encoders)
         self.reads_observed = any(encoder.reads_observed for encoder in encoders)
         self.reads_source = any(encoder.reads_source for encoder in encoders)
+
+    @property
+    def field_names(self) -> list[str]:
+        """Those of all parts."""
+        return list(dict.fromkeys(name for encoder in self._parts for name in encoder.field_names))
 
     @property
     def names(self) -> list[str]:

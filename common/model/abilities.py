@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from common.conditions.attributes import Fields
+from common.conditions.condition import Condition
 
 
 @runtime_checkable
@@ -35,3 +36,23 @@ class WritesText(Protocol):
         Raises:
             ValueError: for an unknown condition or value; the message lists the valid ones.
         """
+
+
+@runtime_checkable
+class WritesTokens(Protocol):
+    """A model that decodes one token after the other."""
+
+    def first_tokens(self, count: int) -> Tensor:
+        """The token that begins each of `count` sentences, [count, 1]."""
+
+    def next_token(self, tokens: Tensor, z: Tensor, c: Condition) -> Tensor:
+        """Log-probabilities [B, V] of the token after `tokens` [B, T], the first of which begins a sentence.
+
+        Args:
+            tokens: [B, T].
+            z: [B, D].
+            c: the condition of B examples.
+        """
+
+    def vocabulary(self) -> dict[str, Any]:
+        """How text becomes tokens: `tokenizer`, JSON of the package `tokenizers`, and the special tokens by name."""

@@ -71,16 +71,31 @@ class Generation(LatentModel):
         Raises:
             ValueError: for an unknown condition or value; the message lists the valid ones.
         """
-        draw = self.draws_samples if draw is None else draw
+        fields = self.raw_fields(condition)
+        return self.decoded(self.latents(fields, num_samples, temperature), fields, guidance, draw)
+
+    def latents(self, condition: Mapping[str, Any], num_samples: int = 1, temperature: float = 1.0) -> Tensor:
+        """z from p(z | c), [num_samples, B, D]; arguments and errors as in `sample`."""
         with eval_mode(self):
-            fields = self.raw_fields(condition)
-            c: Condition = self.condition(fields)
-            c = c.expand(max([len(c), *map(len, fields.values())]))  # an unconditional model ignores the fields
+            _, c = self._conditioned(condition)
             prior = self.prior(c)
             z = prior.sample((num_samples,))
-            if temperature != 1.0:
-                z = prior.mean + temperature * (z - prior.mean)
+            return z if temperature == 1.0 else prior.mean + temperature * (z - prior.mean)
+
+    def decoded(
+        self, z: Tensor, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool | None = None
+    ) -> Tensor:
+        """x from p(x | z, c) for z [..., B, D], [..., B, *x]; arguments and errors as in `sample`."""
+        draw = self.draws_samples if draw is None else draw
+        with eval_mode(self):
+            fields, c = self._conditioned(condition)
             return self._generate(z, c, fields, guidance, draw)
+
+    def _conditioned(self, condition: Mapping[str, Any]) -> tuple[Fields, Condition]:
+        """Raw fields of a user's condition, and c of as many examples, also where the model reads none."""
+        fields = self.raw_fields(condition)
+        c: Condition = self.condition(fields)
+        return fields, c.expand(max([len(c), *map(len, fields.values())]))
 
     def raw_fields(self, condition: Mapping[str, Any], batch: Batch | None = None) -> Fields:
         """Raw fields, each [B, ...], on the model's device from a user's condition.

@@ -134,10 +134,10 @@ class StyleEncoder(FieldEncoder):
         return ConditionEncoder(fields, self.dropout, self.field_dropout).drop(batch)
 
     @property
-    def names(self) -> list[str]:
+    def field_names(self) -> list[str]:
         """As in the base class; `exemplar` and `description` where the encoder reads them."""
         further = {EXEMPLAR: self.exemplar, DESCRIPTION: self.description}
-        return [*super().names, *(name for name, part in further.items() if part is not None)]
+        return [*super().field_names, *(name for name, part in further.items() if part is not None)]
 
     def parse_texts(self, name: str, texts: Sequence[str]) -> Tensor:
         """As in the base class; `source` and `exemplar` become tokens [B, T], `description` embeddings [B, F]."""

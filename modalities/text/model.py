@@ -229,6 +229,23 @@ class TextStyleCVAE(ConditionalELBO):
         """Number of tokens of each sentence [B, T], `eos` included."""
         return (tokens != self.tokenizer.pad).sum(-1)
 
+    # One token after the other, for other runtimes.
+
+    def first_tokens(self, count: int) -> Tensor:
+        """The token that begins each of `count` sentences, [count, 1]."""
+        return torch.full((count, 1), self.tokenizer.bos, device=self._where)
+
+    def next_token(self, tokens: Tensor, z: Tensor, c: Condition) -> Tensor:
+        """Log-probabilities [B, V] of the token after `tokens` [B, T], which begin with `first_tokens`."""
+        likelihood = self.decode(z, c)
+        log_p: Tensor = self.decoder(tokens, likelihood.context)[:, -1]
+        return log_p
+
+    def vocabulary(self) -> dict[str, Any]:
+        """The tokenizer as JSON, the special tokens, and the longest sentence in tokens."""
+        named = {name: getattr(self.tokenizer, name) for name in ("pad", "bos", "eos", "mask")}
+        return {"tokenizer": self.tokenizer.json, **named, "length": self.length}
+
     # Against posterior collapse.
 
     @property

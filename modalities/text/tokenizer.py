@@ -204,5 +204,7 @@ def pad_rows(rows: Sequence[Sequence[int]], pad: int, length: int | None = None)
 
 
 def trimmed(tokens: Tensor, pad: int) -> Tensor:
-    """Rows [B, T] cut to the longest of them, which keeps at least one token."""
+    """Rows [B, T] cut to the longest of them, which keeps at least one token; as they are in a compiled program."""
+    if torch.compiler.is_compiling():  # whose shapes depend on no value
+        return tokens
     return tokens[:, : max(1, int((tokens != pad).sum(1).max()))]

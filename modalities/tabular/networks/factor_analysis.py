@@ -73,7 +73,7 @@ class FactorAnalysis:
         precision = (weight @ outer.flatten(1)).unflatten(1, outer.shape[1:])
         precision = precision + torch.eye(self.loadings.shape[1], dtype=x.dtype, device=x.device)
         residual = torch.where(observed, x - self.mean, 0.0)
-        covariance = torch.linalg.inv(precision)
+        covariance = _inverse(precision) if torch.compiler.is_exporting() else torch.linalg.inv(precision)
         mean = (covariance @ ((residual / self.noise) @ self.loadings).unsqueeze(-1)).squeeze(-1)
         return mean, covariance
 
@@ -131,3 +131,17 @@ def choose_factors(
     size = min(by_size, key=lambda size: by_size[size])
     by_ridge = {ridge: by_size[size] if ridge == ridges[2] else error(size, ridge) for ridge in ridges}
     return size, min(by_ridge, key=lambda ridge: by_ridge[ridge])
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Inverses of positive definite matrices [B, D, D], by Gauss-Jordan elimination, which needs no pivots there.
+
+    For programs that are exported: ONNX has no operator for it.
+    """
+    size = matrices.shape[-1]
+    rows = torch.cat([matrices, torch.eye(size, device=matrices.device).expand_as(matrices)], dim=-1)
+    for k in range(size):
+        pivot = rows[:, k : k + 1] / rows[:, k : k + 1, k : k + 1]
+        rest = rows - rows[:, :, k : k + 1] * pivot
+        rows = torch.cat([rest[:, :k], pivot, rest[:, k + 1 :]], dim=1)
+    return rows[..., size:]

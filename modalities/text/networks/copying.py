@@ -1,8 +1,8 @@
 """Copy gates: a decoder may copy tokens of a source sentence, or words predicted from its latent vectors."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,24 @@ class CopyGate(nn.Module):
         return attention, nn.functional.logsigmoid(-gate), nn.functional.logsigmoid(gate)
 
 
+class _Kept:
+    """A property that is computed once: functools.cached_property without its lock, which no compiler traces.
+
+    Python's own has none from 3.12 on.
+    """
+
+    def __init__(self, compute: Callable[["Words"], Tensor]) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, words: "Words", owner: type) -> Tensor:
+        value = self.compute(words)
+        object.__setattr__(words, self.name, value)  # found before this property from now on
+        return value
+
+
 @dataclass(frozen=True)
 class Words:
     """p(word | z_m, c) of N x M vectors: the softmax of the products of their states with a table of embeddings.
@@ -71,21 +89,22 @@ class Words:
             return self  # keeps its cached values
         return Words(self.states[rows], self.table, self.bias)
 
-    @cached_property
+    @_Kept
     def scores(self) -> Tensor:
         """Unnormalised log-probabilities, [N, M, V], float32."""
         return nn.functional.linear(self.states, self.table, self.bias).float()
 
-    @cached_property
+    @_Kept
     def probabilities(self) -> Tensor:
         """[N, M, V]; cached, because every decoding step needs them."""
         return self.scores.softmax(-1)
 
-    @cached_property
+    @_Kept
     def embeddings(self) -> Tensor:
         """Mean embedding under p(word | z_m, c), [N, M, E]: close to that of one word, without the noise in z."""
-        size = len(self.states) if torch.is_grad_enabled() else ROWS
-        parts = (self[start : start + size] for start in range(0, len(self.states), size))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.probabilities.to(self.table.dtype) @ self.table
+        parts = (self[start : start + ROWS] for start in range(0, len(self.states), ROWS))
         return torch.cat([part.probabilities.to(self.table.dtype) @ self.table for part in parts])
 
     def of(self, target: Tensor) -> Tensor:

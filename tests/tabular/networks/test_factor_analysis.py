@@ -3,7 +3,7 @@ import scipy.stats
 import torch
 
 from modalities.tabular.data.masks import mcar
-from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
+from modalities.tabular.networks.factor_analysis import FactorAnalysis, _inverse, choose_factors
 
 
 def drawn(rows=2000, seed=0):
@@ -79,3 +79,9 @@ def test_a_ridge_is_chosen_where_there_are_more_factors_than_cells_can_tell():
     observed = torch.from_numpy(~mcar(x.shape, 0.3, 4))
     held_out = [observed & torch.from_numpy(mcar(x.shape, 0.1, seed)) for seed in range(5)]
     assert choose_factors(x, observed, held_out, (5,), (0.0, 1.0, 3.0, 100.0)) == (5, 100.0)
+
+
+def test_elimination_inverts_as_the_library_does():
+    roots = torch.randn(5, 7, 7, dtype=torch.float64)
+    matrices = roots @ roots.mT + torch.eye(7)
+    torch.testing.assert_close(_inverse(matrices), torch.linalg.inv(matrices))
