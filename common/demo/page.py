@@ -106,7 +106,7 @@ def _generation(session: Session, prefix: str) -> None:
                     shifts.append(gr.Slider(-REACH, REACH, value=0, step=0.1, label=f"unit {unit}"))
             button = gr.Button("Generate", variant="primary")
         with gr.Column():
-            shown = Shown(session)
+            shown = Shown(session, "samples")
     count = len(controls.components)
 
     def generate(*values: Any) -> Any:
@@ -137,7 +137,7 @@ def _transfer(session: Session, prefix: str) -> None:
             guidance = gr.Slider(0, 5, value=1, step=0.1, label="guidance")
             button = gr.Button("Transfer", variant="primary")
         with gr.Column():
-            shown = Shown(session)
+            shown = Shown(session, "result")
     count = len(own.components)
 
     def transfer(given: Any, guidance_: float, *values: Any) -> Any:
@@ -172,16 +172,16 @@ def _imputation(session: Session, prefix: str) -> None:
 class Shown:
     """Where samples appear: pictures, players, texts or a table, and the file to download."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, label: str) -> None:
         self.suffix = session.suffix
         self.components: list[Any]
         if self.suffix == "/":
             self.components = [gr.Audio(type="filepath", label=f"clip {n + 1}", visible=n == 0) for n in range(SOUNDS)]
             return
         kind = {
-            ".png": lambda: gr.Image(type="filepath", format="png", label="samples"),
-            ".txt": lambda: gr.Textbox(label="samples", lines=8),
-            ".csv": lambda: gr.Dataframe(label="samples"),
+            ".png": lambda: gr.Image(type="filepath", format="png", label=label),
+            ".txt": lambda: gr.Textbox(label=label, lines=8),
+            ".csv": lambda: gr.Dataframe(label=f"{label}, to four digits"),
         }[self.suffix]()
         self.components = [kind, gr.File(label="download")]
 
@@ -196,8 +196,12 @@ class Shown:
         if self.suffix == ".csv":
             import pandas as pd
 
-            return pd.read_csv(file), str(file)
+            return pd.read_csv(file).map(_four_digits), str(file)
         return str(file), str(file)
+
+
+def _four_digits(cell: Any) -> Any:
+    return float(f"{cell:.4g}") if isinstance(cell, float) else cell
 
 
 def _on(events: Sequence[Any], work: Callable[..., Any], inputs: list[Any], shown: Shown, name: str) -> None:

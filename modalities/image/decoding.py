@@ -51,11 +51,21 @@ def decode(file: Path, height: int, width: int, channels: int) -> tuple[np.ndarr
     """
     image, remarks = _opened(file)
     try:
-        image, found = _eight_bits(image)
-        image = image.convert("L" if channels == 1 else "RGB")
+        pixels, found = fitted(image, height, width, channels)
     except (ValueError, MemoryError) as error:
         raise_passing(error, file)
         raise ValueError(f"{file} cannot be read as an image ({error})") from error
+    return pixels, remarks | found
+
+
+def fitted(image: Image.Image, height: int, width: int, channels: int) -> tuple[np.ndarray, set[str]]:
+    """The central part of an open image, as `decode` returns it.
+
+    Raises:
+        ValueError: if it has values of an unknown range.
+    """
+    image, remarks = _eight_bits(image)
+    image = image.convert("L" if channels == 1 else "RGB")
     scale = min(image.width / width, image.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - across) // 2, (image.height - down) // 2
@@ -63,7 +73,7 @@ def decode(file: Path, height: int, width: int, channels: int) -> tuple[np.ndarr
     part = image.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
     pixels = np.asarray(part).reshape(height, width, channels).transpose(2, 0, 1)
     grey = channels == 3 and (pixels == pixels[:1]).all()
-    return pixels, remarks | found | ({"enlarged"} if scale < 1 else set()) | ({"grey"} if grey else set())
+    return pixels, remarks | ({"enlarged"} if scale < 1 else set()) | ({"grey"} if grey else set())
 
 
 def _opened(file: Path) -> tuple[Image.Image, set[str]]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,8 @@ def test_every_image_configuration_builds_a_model_that_scores_and_samples(path, 
     parsed = command_line(ParseOnly, path).config.fit.data
     images = parsed.init_args.get("data") or parsed  # completion hides a part of another module's images
     names = images.init_args.condition or ["class"]
-    monkeypatch.setattr(getattr(data, images.class_path.rpartition(".")[2]), "load", stand_in(shape, names))
+    module, _, name = images.class_path.rpartition(".")
+    monkeypatch.setattr(getattr(import_module(module), name), "load", stand_in(shape, names))
     cli = command_line(BuildOnly, path)
     assert cli.model.image_shape == shape
     assert list(cli.datamodule.attributes) == names
