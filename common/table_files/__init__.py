@@ -23,6 +23,7 @@ from common.table_files.names import (
     unrepeated,
 )
 from common.table_files.parquet import parquet
+from common.table_files.saved_dataset import is_saved_dataset, saved_table
 from common.table_files.text import Records, TextFile, read_records, table_text, text_file, typed
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Dialect",
     "Records",
     "TextFile",
+    "is_saved_dataset",
     "json_object",
     "place",
     "read_records",
@@ -54,13 +56,14 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|
 def read_table(
     path: Path, text: Iterable[str] = (), missing: Sequence[str] = (), dialect: Dialect | None = None
 ) -> pd.DataFrame:
-    """The table of a CSV, TSV, JSONL, Parquet or Excel file; text may be gzipped.
+    """The table of a CSV, TSV, JSONL, Parquet or Excel file, or of a saved data set; text may be gzipped.
 
     Its index holds the place of each row as an editor shows it, and is called `line` or `row`. Spaces around cells are
     removed but for those of the text columns. `attrs["notes"]` says in lines what was found out or left out.
 
     Args:
-        path: the file; the suffix, in small or capital letters, tells its format.
+        path: the file, whose suffix, in small or capital letters, tells its format; or the folder of a data set that
+            `datasets` has saved to disk.
         text: columns of text, whose cells stay as they are.
         missing: cells that count as empty besides the empty ones.
         dialect: how the file is written; None finds it out.
@@ -69,13 +72,15 @@ def read_table(
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as a table; the message names the file and the line.
     """
-    if not os.path.isfile(path):  # false as well for a text that can be no name
-        raise FileNotFoundError(f"{path} {'is a folder: name a file' if os.path.isdir(path) else 'does not exist'}")
     dialect = dialect or Dialect()
     suffix, empty, verbatim = suffix_of(path), {"", *missing, *map(str, dialect.na_values)}, set(text)
-    if suffix in TEXT_SUFFIXES:
+    if is_saved_dataset(path):
+        table = saved_table(path)
+    elif not os.path.isfile(path):  # false as well for a text that can be no name
+        raise FileNotFoundError(f"{path} {'is a folder: name a file' if os.path.isdir(path) else 'does not exist'}")
+    elif suffix in TEXT_SUFFIXES:
         return typed(read_records(path, dialect, empty), verbatim, empty)
-    if suffix in JSON_SUFFIXES:
+    elif suffix in JSON_SUFFIXES:
         table = json_lines(path, dialect.encoding, set(text), empty)
     elif suffix in PARQUET_SUFFIXES:
         table = parquet(path)

@@ -26,7 +26,7 @@ def parquet(path: Path) -> pd.DataFrame:
             schema, rows = file.schema_arrow, file.metadata.num_rows
     except Exception as error:  # whatever Arrow raises on broken bytes
         raise _unreadable(path, error) from error
-    strange = [f"{field.name} ({field.type})" for field in schema if not _plain(field.type)]
+    strange = [f"{field.name} ({field.type})" for field in schema if not is_plain(field.type)]
     if strange:
         raise ValueError(f"{path}: cells of {', '.join(strange)} are no numbers, texts, dates or truth values")
     if CELL * rows * max(1, len(schema)) > (limit := most_bytes(path)):
@@ -76,7 +76,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path} cannot be read as a table: {said}. Write it anew, or replace it")
 
 
-def _plain(kind: object) -> bool:
+def is_plain(kind: object) -> bool:
     """Whether values of an Arrow type are numbers, texts, dates or truth values."""
     from pyarrow import types
 

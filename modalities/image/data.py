@@ -20,10 +20,12 @@ from common.conditions.columns import fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import Faults, Faulty
+from common.data.saved_media import TABLE, unpacked
 from common.data.splits import Split, few, random_split
 from common.data.terms import Terms
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
+from common.table_files import is_saved_dataset
 from modalities.image.collections import decode_images, image_files
 from modalities.image.labels import labelled_by_folder, labelled_by_table
 
@@ -324,13 +326,14 @@ class CelebA(ImageFiles):
 
 
 class ImageFolder(ImageFiles):
-    """The user's own images: one folder per class, or any folder with a table of attributes.
+    """The user's own images: one folder per class, any folder with a table of attributes, or a saved data set.
 
     With `condition: []` images need neither. Folders called `train`, `val` and `test` around those of the classes are
     the splits; so is a column `split` of the table.
 
     Args:
-        root: folder of the images. Without a table each of its subfolders is a class.
+        root: folder of the images. Without a table each of its subfolders is a class. Or the folder of a data set that
+            `datasets` has saved to disk, with a column of images; its other columns are the attributes.
         attributes: table whose first column names an image file below `root`; every other column is an attribute.
             Text, and whole numbers with at most 20 different values, are categories; other numbers are continuous.
         continuous: columns that are continuous whatever their values.
@@ -351,17 +354,21 @@ class ImageFolder(ImageFiles):
 
     def load(self) -> Examples:
         """Decodes the images and reads the folders or the table."""
-        found = image_files(self.root)
-        if self.csv is None:
+        root, csv = self.root, self.csv
+        if is_saved_dataset(root):
+            root = unpacked(root, "Image")
+            csv = root / TABLE
+        found = image_files(root)
+        if csv is None:
             labelled = labelled_by_folder(found, self.condition != [])
         else:
             # Conditions are chosen by their new names, of which the table knows nothing.
             wanted = None if self.names and self.condition else self.condition
-            labelled = labelled_by_table(self.csv, found, self.continuous, wanted, self.faulty)
-            if self.csv.resolve().is_relative_to(self.root.resolve()):
-                found = replace(found, passed_over=found.passed_over - Counter([self.csv.suffix.lower()]))
+            labelled = labelled_by_table(csv, found, self.continuous, wanted, self.faulty)
+            if csv.resolve().is_relative_to(root.resolve()):
+                found = replace(found, passed_over=found.passed_over - Counter([csv.suffix.lower()]))
         files, columns = labelled.files, labelled.columns
-        names = [file.relative_to(self.root).as_posix() for file in files]
+        names = [file.relative_to(root).as_posix() for file in files]
         splits = self.split(names, self.shares, columns.fields, labelled.given)
         notes = [*found.notes(), *columns.notes]
         return self.decoded(files, columns.fields, columns.attributes, splits, notes)

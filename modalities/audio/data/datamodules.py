@@ -20,9 +20,11 @@ from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import NAMED, Faults, Faulty
+from common.data.saved_media import TABLE, unpacked
 from common.data.splits import Split, spread
 from common.data.terms import Terms
 from common.paths import data_root
+from common.table_files import is_saved_dataset
 from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
 from modalities.audio.data.rendering import PROGRAMS, Performance, clip_starts, render, sources_digest
@@ -288,11 +290,12 @@ class RecordedAudio(AudioData):
 
 
 class AudioFiles(RecordedAudio):
-    """Your own recordings: one folder per genre, a CSV of conditions, or file names that contain the conditions.
+    """Your own recordings: a folder per genre, a table or file names with the conditions, or a saved data set.
 
     Args:
         root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre, and folders below are
-            what `group` or `condition` call them.
+            what `group` or `condition` call them. Or the folder of a data set that `datasets` has saved to disk, with a
+            column of audio; its other columns are the conditions.
         attributes: CSV whose first column names a file below `root`; every other column is a condition.
         pattern: pattern of the file names, as in `<digit>_<speaker>_<index>`; `condition` selects among its parts.
         group: column, part or level of folders below the genres, such as an artist, whose recordings stay together in
@@ -324,6 +327,9 @@ class AudioFiles(RecordedAudio):
 
     def recordings(self) -> Recordings:
         """The files with their conditions from the CSV, the file names or the folders."""
+        if is_saved_dataset(self.root):
+            folder = unpacked(self.root, "Audio")
+            return table_file(folder, folder / TABLE, self.group, self.faulty)
         if self.csv is not None:
             return table_file(self.root, self.csv, self.group, self.faulty)
         if self.pattern is not None:

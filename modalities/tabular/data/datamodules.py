@@ -308,12 +308,12 @@ class Synthetic(TabularData):
 
 
 class TableFile(TabularData):
-    """Your own table, CSV, TSV, JSONL, Parquet or Excel, with or without empty cells.
+    """Your own table, CSV, TSV, JSONL, Parquet, Excel or a data set that `datasets` has saved, with or without gaps.
 
     A column `split` of train, val and test is no data, but divides the rows.
 
     Args:
-        root: the file.
+        root: the file, or the folder of the saved data set.
         target: columns that validation and test always hide: the model is evaluated as their predictor.
         drop: columns to leave out, such as identifiers; `impute.py` passes them through as they are.
         index: column that names the rows; it is left out likewise.

@@ -18,7 +18,7 @@ from common.data.loader import TensorLoader
 from common.data.splits import Split, check_shares
 from common.data.terms import Terms
 from common.paths import data_root
-from common.table_files import TABLE_SUFFIXES
+from common.table_files import TABLE_SUFFIXES, is_saved_dataset
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data.corpus import Corpus, bible, style_files, table_file
 from modalities.text.data.segmentation import Segmentation, segmentation_of, words_of
@@ -414,10 +414,11 @@ class Yelp(TextData):
 
 
 class TextFiles(TextData):
-    """The user's own text: a folder with one file per style, or a table (CSV, TSV, JSONL, Parquet, Excel).
+    """The user's own text: a folder with one file per style, a table (CSV, TSV, JSONL, Parquet, Excel), or a data set
+    that `datasets` has saved to disk.
 
     Args:
-        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), or the table.
+        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), the table, or the saved folder.
         text: name of the text column of a table.
         group: column of group names of a table: texts of one group are versions of the same text.
         base: as in `TextData`.
@@ -434,6 +435,6 @@ class TextFiles(TextData):
 
     def corpus(self) -> Corpus:
         """Reads the folder or the table."""
-        if self.root.name.lower().endswith(TABLE_SUFFIXES):
+        if self.root.name.lower().endswith(TABLE_SUFFIXES) or is_saved_dataset(self.root):
             return table_file(self.root, self.text, None if self.names else self.condition, self.group)
         return style_files(self.root)
