@@ -418,7 +418,7 @@ class TextFiles(TextData):
     that `datasets` has saved to disk.
 
     Args:
-        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), the table, or the saved folder.
+        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), table or saved folder.
         text: name of the text column of a table.
         group: column of group names of a table: texts of one group are versions of the same text.
         base: as in `TextData`.
