@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import Parser, folder_to_write, run_script
+from common.command_line import Parser, folder_to_write, real, run_script
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def parser() -> Parser:
     page.add_argument("--study", action="append", default=[], metavar="NAME",
                       help="a study of docs/studies, with its runs")  # fmt: skip
     page.add_argument("--title", help="title of the page")
+    page.add_argument("--media", type=real(0, 500), metavar="MB",
+                      help="most megabytes of pictures and sounds, which all runs share (default: 11); the rest of a "
+                      "page takes about 5")  # fmt: skip
     return result
 
 
@@ -86,8 +90,8 @@ def report(arguments: argparse.Namespace) -> None:
 
 def print_tables(arguments: argparse.Namespace) -> None:
     """The table in the terminal."""
-    if arguments.table or arguments.study or arguments.title:
-        raise ValueError("--table, --study and --title are of a page: add --out FOLDER, or use compare.py show")
+    if arguments.table or arguments.study or arguments.title or arguments.media is not None:
+        raise ValueError("--table, --study, --title, --media are of a page: add --out FOLDER, or use compare.py show")
     if not arguments.roots:
         raise ValueError("name the folder of a run, or one that holds runs")
     from common.training.run_report import print_report
@@ -117,7 +121,8 @@ def content(arguments: argparse.Namespace, problems: Problems) -> Content:
     several = f"{len(names)} tables and studies" if sections else f"{len(runs)} runs"
     title = arguments.title or (names[0] if len(names) == 1 else several)
     charts = sweep_charts(arguments.roots, problems)
-    return Content(title, runs, sections, charts, known_directions(TABLES), notes)
+    page = Content(title, runs, sections, charts, known_directions(TABLES), notes)
+    return page if arguments.media is None else replace(page, media_bytes=round(1e6 * arguments.media))
 
 
 def sweep_charts(roots: Sequence[Path], problems: Problems) -> list[ChartGroup]:

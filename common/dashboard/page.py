@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from common.dashboard.charts import ChartGroup, imputed_cells
 from common.dashboard.curves import ordered, points_each, rounded, shown_first
 from common.dashboard.figures import figure_grids, number_text, option_grid, run_grid
-from common.dashboard.films import films
+from common.dashboard.films import ALL_BYTES, films
 from common.dashboard.grids import Grid, is_numeric
 from common.dashboard.runs import Problems, Run
 from common.paths import written_whole
@@ -46,6 +46,7 @@ class Content:
         charts: further charts, such as those of a sweep, below headings of their own.
         directions: metric -> `lower` or `higher`, where it is known which is better.
         notes: what a reader needs to know.
+        media_bytes: most bytes of all pictures and sounds, as they are in the page.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Content:
     charts: Sequence[ChartGroup] = ()
     directions: dict[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    media_bytes: int = ALL_BYTES
 
 
 def write_page(content: Content, folder: Path, problems: Problems) -> Path:
@@ -77,7 +79,7 @@ def write_page(content: Content, folder: Path, problems: Problems) -> Path:
 def render(content: Content, problems: Problems) -> str:
     """The page as HTML."""
     runs = list(content.runs)
-    shown_films, left_out = films(runs, problems) if runs else ([], [])
+    shown_films, left_out = films(runs, problems, content.media_bytes) if runs else ([], [])
     groups = [*content.charts, *imputed_cells(runs, problems)]
     specified_charts = [chart for section in content.specified for chart in section.charts]
     charts = [*specified_charts, *(chart for group in groups for chart in group.charts)]

@@ -45,6 +45,16 @@ def test_a_trained_run_has_its_curves_figures_and_pictures_on_one_page(trained, 
     assert "epoch 2" in films["reconstructions"]
 
 
+def test_media_take_no_more_than_they_may(trained, tmp_path):
+    sizes = {}
+    for megabytes in ("0.1", "11"):
+        assert report.main([str(trained), "--out", str(tmp_path / megabytes), "--media", megabytes]) == 0
+        sizes[megabytes] = (tmp_path / megabytes / "index.html").stat().st_size
+    text = (tmp_path / "0.1/index.html").read_text()
+    assert sum(map(len, re.findall(r"data:image/[a-z]+;base64,[^\"]+", text))) <= 100_000
+    assert sizes["0.1"] < sizes["11"]
+
+
 def test_a_damaged_file_is_named_in_a_line_and_the_page_is_written(trained, tmp_path, capsys):
     broken = tmp_path / "runs/image/digits/broken"
     (broken / "samples").mkdir(parents=True)
@@ -75,7 +85,7 @@ def test_a_table_and_a_study_are_on_the_page_with_the_runs_that_are_here(tmp_pat
     [
         ([], "name the folder of a run, or one that holds runs"),
         (["--out", "OUT"], "name a run, a folder of runs, --table or --study"),
-        (["--table", "mnist"], "--table, --study and --title are of a page: add --out FOLDER"),
+        (["--table", "mnist"], "--table, --study, --title, --media are of a page: add --out FOLDER"),
         (["nowhere", "--out", "OUT"], "nowhere does not exist: name the folder of a run"),
         (["nowhere", "--out", "OUT", "--run"], "--metrics and --run are of the printed table"),
         (["--table", "minst", "--out", "OUT"], "there is no table configs/tables/minst.yaml; in configs/tables: audio"),
