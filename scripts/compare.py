@@ -36,6 +36,7 @@ def parser() -> Parser:
     run.add_argument("--ray-address", help="address of an existing cluster (default: start Ray on this machine)")
     run.add_argument("--cpus", type=real(0), default=1, help="CPU cores for each Ray task (default: 1)")
     run.add_argument("--gpus", type=real(0), default=0, help="GPUs for each Ray task (default: 0)")
+    run.add_argument("--dry-run", action="store_true", help="list the runs with their expected hours, and run nothing")
     run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
         "--root",
@@ -45,6 +46,15 @@ def parser() -> Parser:
     )
     run.add_argument("--out", type=folder_to_write, default=COMPACT,
                      help="folder of the compact results (default: docs/tables)")  # fmt: skip
+
+    status = verbs.add_parser("status", help="list the runs of a table, which of them are running or failed, and hours")
+    status.add_argument("table", help=help_table)
+    status.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
+    status.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
+    status.add_argument("--root", type=Path, default=Path("runs/tables"),
+                        help="folder of all tables' runs (default: runs/tables)")  # fmt: skip
+    status.add_argument("--out", type=Path, default=COMPACT,
+                        help="folder of the compact results (default: docs/tables)")  # fmt: skip
 
     show = verbs.add_parser("show", help="print a table from its compact results")
     show.add_argument("table", help=help_table)
@@ -79,6 +89,8 @@ def run_table(arguments: argparse.Namespace) -> int:
     from common.comparison.runner import Executor, local, on_ray, run_missing
     from common.comparison.specification import cells
 
+    if arguments.dry_run:
+        return show_status(arguments)
     name, table = find_table(arguments.table)
     todo = cells(table, arguments.budget, arguments.root)
     executor: Executor = local(arguments.max_parallel)
@@ -90,6 +102,20 @@ def run_table(arguments: argparse.Namespace) -> int:
     results.write(path)
     print(f"\n{markdown(sheet(table, results))}\ncompact results: {path}")
     return int(any(state.status != "finished" for state in states.values()))
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    """Prints where each run of a table stands, and the hours that are left."""
+    from common.comparison.progress import lines, progress
+    from common.comparison.results import TableResults
+    from common.comparison.specification import cells
+
+    name, table = find_table(arguments.table)
+    compact = compact_file(arguments.out, name, arguments.budget)
+    known = TableResults.read(compact) if compact.exists() else None
+    found = progress(cells(table, arguments.budget, arguments.root), known)
+    print("\n".join(lines(found, arguments.max_parallel)))
+    return 0
 
 
 def show_table(arguments: argparse.Namespace) -> int:
@@ -134,7 +160,8 @@ def check_tables(arguments: argparse.Namespace) -> int:
 
 def work(arguments: argparse.Namespace) -> int:
     """Does what the verb says; returns the exit status."""
-    return {"run": run_table, "show": show_table, "check": check_tables}[arguments.verb](arguments)
+    verbs = {"run": run_table, "status": show_status, "show": show_table, "check": check_tables}
+    return verbs[arguments.verb](arguments)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import torch
@@ -69,7 +70,7 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
     return str(data_from_options(data).fingerprint)
 
 
-def run(cell: Cell, threads: int) -> State:
+def run(cell: Cell, threads: int, gpu: int | None = None) -> State:
     """Runs a cell in its own process, whose output goes to log.txt in its folder.
 
     A cell that was killed continues from its last checkpoint. One that fails writes failure.json. A folder is locked by
@@ -78,10 +79,11 @@ def run(cell: Cell, threads: int) -> State:
     Args:
         cell: the cell to run.
         threads: CPU threads that it may use.
+        gpu: the only GPU that it sees; None changes nothing.
     """
     with _locked(cell) as lock:
         present = state(cell)
-        return present if present.status == "finished" else run_alone(cell, threads, lock)
+        return present if present.status == "finished" else run_alone(cell, threads, lock, gpu)
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def _locked(cell: Cell) -> Iterator[int]:
         yield lock.fileno()
 
 
-def run_alone(cell: Cell, threads: int, lock: int) -> State:
+def run_alone(cell: Cell, threads: int, lock: int, gpu: int | None = None) -> State:
     """Runs a cell whose folder is locked. Its process inherits the lock and holds it even if this one is killed."""
     for name in (FAILURE, "results.json", EXAMPLES):
         (cell.folder / name).unlink(missing_ok=True)
@@ -102,6 +104,8 @@ def run_alone(cell: Cell, threads: int, lock: int) -> State:
     if cell.data is not None and last.exists():
         command += ["--ckpt_path", str(last)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible_gpus()[gpu]
     with (cell.folder / LOG).open("ab") as log:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock], check=False
@@ -114,6 +118,14 @@ def run_alone(cell: Cell, threads: int, lock: int) -> State:
     reason = f"exit status {code}: {last_line[:200]} (see {cell.folder / LOG})"
     (cell.folder / FAILURE).write_text(json.dumps({"reason": reason}))
     return State("failed", reason=reason)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def delete_run(cell: Cell) -> None:
@@ -132,12 +144,26 @@ Executor = Callable[[list[Cell]], Iterator[tuple[Cell, State]]]
 
 
 def local(parallel: int) -> Executor:
-    """Runs cells on this machine, `parallel` at a time; they share the number of threads of this process."""
+    """Runs cells on this machine, `parallel` at a time.
+
+    They share the number of threads of this process. Each has a GPU of its own, as far as there are enough.
+    """
     threads = max(1, torch.get_num_threads() // parallel)
 
     def execute(cells: list[Cell]) -> Iterator[tuple[Cell, State]]:
+        gpus, free = len(visible_gpus()), SimpleQueue[int]()
+        for slot in range(parallel):
+            free.put(slot)
+
+        def in_slot(cell: Cell) -> State:
+            slot = free.get()
+            try:
+                return run(cell, threads, slot % gpus if gpus else None)
+            finally:
+                free.put(slot)
+
         with ThreadPoolExecutor(parallel) as pool:
-            running = {pool.submit(run, cell, threads): cell for cell in cells}
+            running = {pool.submit(in_slot, cell): cell for cell in cells}
             try:
                 for done in as_completed(running):
                     yield running[done], done.result()
