@@ -38,11 +38,13 @@ class ConditionalDataModule(LightningDataModule):
     Attributes:
         learned: names of what is learned from the training data, which a checkpoint stores for its model.
         terms: a checkpoint's terms, in which the data are read; None learns them from the training data.
+        batch_unit: what `batch_size` counts.
         limits_itself: whether `load` reads no more than `limit`, so that the rest costs nothing.
         scores_all: whether every example is scored, so that the data need no splits.
     """
 
     learned: tuple[str, ...] = ("attributes",)
+    batch_unit: str = "examples"
     limits_itself: bool = False
 
     def __init__(

@@ -9,8 +9,14 @@ from common.data.datamodule import ConditionalDataModule
 SHOWN = 12  # most categories of a condition that are listed
 
 
-def overview(data: ConditionalDataModule) -> str:
-    """Examples, splits, and the conditions with the counts of their training examples."""
+def overview(data: ConditionalDataModule, processes: int = 1, accumulated: int = 1) -> str:
+    """Examples, splits, the conditions with the counts of their training examples, and what a step takes in all.
+
+    Args:
+        data: the data.
+        processes: processes that train.
+        accumulated: batches of a process whose gradients are accumulated.
+    """
     examples = data.examples
     shape = " x ".join(map(str, examples.x.shape[1:]))
     splits = ", ".join(f"{len(rows):,} {name}" for name, rows in examples.splits.items())
@@ -27,6 +33,10 @@ def overview(data: ConditionalDataModule) -> str:
     notes = data.details()
     if not data.scores_all and (repeated := data.repeated("test")):
         notes.append(f"{repeated:,} test examples are in train as well")
+    if processes * accumulated > 1 and not data.scores_all:
+        size, unit = data.batch_size, data.batch_unit
+        parts = f"{size:,} a batch, {processes} processes" + (f", {accumulated} batches" if accumulated > 1 else "")
+        notes.append(f"a step of the optimiser takes {size * processes * accumulated:,} {unit}: {parts}")
     return "\n".join([*lines, *(f"  {line}" for line in notes)])
 
 

@@ -212,7 +212,8 @@ class SuiteCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Says what was read; compares data and model with the checkpoint, or takes its weights for a new training."""
-        rank_zero_info(overview(self.datamodule))
+        trainer = self.trainer
+        rank_zero_info(overview(self.datamodule, trainer.world_size, trainer.accumulate_grad_batches))
         if self.start.path is None:
             return
         if self.start.weights_alone:

@@ -119,6 +119,7 @@ class TextData(ConditionalDataModule):
         base: as in `ConditionalDataModule`.
     """
 
+    batch_unit = "tokens"
     limits_itself = True
     learned = ("attributes", "tokenizer", "length", "hidden_tokens", "segmentation")
 

@@ -47,3 +47,14 @@ def test_data_that_are_only_scored_have_no_splits():
     data = Pets()
     data.scores_all = True
     assert overview(data).startswith("Pets: 4 examples of 1 x 2")
+
+
+def test_what_a_step_takes_is_told_where_several_batches_make_one():
+    data = Pets(batch_size=64)
+    assert "step" not in overview(data)
+    assert overview(data, 2).splitlines()[-1] == (
+        "  a step of the optimiser takes 128 examples: 64 a batch, 2 processes"
+    )
+    assert overview(data, 2, 3).splitlines()[-1] == (
+        "  a step of the optimiser takes 384 examples: 64 a batch, 2 processes, 3 batches"
+    )
