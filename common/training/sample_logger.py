@@ -22,7 +22,7 @@ from common.training.evaluator import Evaluator
 from common.training.module import ConditionalELBO
 from common.training.tracking.recipients import TakesMedia
 
-USUAL_SHARE = 0.02  # of a training's time
+USUAL_SHARE = 0.01  # of a training's time
 
 
 class SampleLogger(Callback):
@@ -32,7 +32,7 @@ class SampleLogger(Callback):
         every_n_epochs: epochs between logs during training; the test of the best checkpoint logs once more.
         examples: validation examples for the media.
         map_examples: validation examples in the latent maps.
-        max_share: share of a training's time above which media of further epochs are left out; None takes 0.02.
+        max_share: share of a training's time above which media of further epochs are left out; None takes 0.01.
     """
 
     def __init__(
