@@ -155,7 +155,7 @@ def example(model: Generation, size: int, seed: int = 0) -> Example:
             fields[name] = x.masked_fill(hidden, torch.nan)
         elif name not in fields:
             fields[name] = _words(model, name, size)
-    return Example(tensors, fields)
+    return Example(tensors, {name: fields[name] for name in model.condition.field_names})
 
 
 def _attributes(model: Generation, size: int, generator: torch.Generator) -> Fields:
