@@ -123,8 +123,6 @@ def saved_media(path: Path, kind: str) -> Iterator[tuple[str, bytes]]:
                 row += 1
                 content = cell.as_py() or {}
                 name, data = str(content.get("path") or ""), content.get("bytes")
-                if data is None:
-                    if not (name and Path(name).is_file()):
-                        raise ValueError(f"{path}, row {row}: {column} is empty")
-                    data = Path(name).read_bytes()
+                if data is None:  # or a file that the data set names, which may be any of this machine
+                    raise ValueError(f"{path}, row {row}: {column} holds no bytes. Save the data set with them")
                 yield name, data

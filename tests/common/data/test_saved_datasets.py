@@ -105,3 +105,14 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
     (tmp_path / "saved/state.json").write_text("{")
     with pytest.raises(ValueError, match=r"state\.json cannot be read"):
         read_table(tmp_path / "saved")
+
+
+def test_a_file_that_the_data_set_names_is_not_read(tmp_path):
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict({"image": [Image.new("L", (8, 8))]}, features).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    named = pa.table({"image": pa.array([{"bytes": None, "path": str(file)}], datasets.Image().pa_type)})
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, named.schema) as writer:
+        writer.write_table(named)
+    with pytest.raises(ValueError, match="row 1: image holds no bytes"):
+        unpacked(tmp_path / "saved", "Image")
