@@ -39,6 +39,7 @@ from common.training.run_report import print_next, print_run
 from common.training.sample_logger import SampleLogger
 from common.training.saving import METRICS, BestCheckpoint, LastCheckpoint
 from common.training.signals import StopSignals, slurm
+from common.training.slow_precision import slow_precision
 from common.training.start import Start, check_model, place_of_test, plain
 from common.training.tracking.loggers import Name, Recorded, WandbConfig, loggers
 from common.training.tracking.metrics_csv import MetricsCSV
@@ -293,6 +294,8 @@ class SuiteCLI(LightningCLI):
         """Takes the run folder for this training alone, and catches the signals that may stop it."""
         if self.signals is not None:
             self.signals.install()
+        if said := slow_precision(self.trainer):
+            rank_zero_warn(said, category=UserWarning)
         # A checkpoint that was copied out of its run's folder goes on in a new one.
         own = self.start.resumes and self.start.path is not None and folder_of(self.start.path) is not None
         self.claim = Claim(self.folder, fresh=not own)
