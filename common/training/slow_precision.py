@@ -18,8 +18,8 @@ def slow_precision(trainer: Trainer) -> str | None:
         return None
     name = "float16" if half else "bfloat16"
     return (
-        f"trainer.precision {trainer.precision}: this processor has no instructions for {name}; a step can take ten times "
-        "as long as with 32-true"
+        f"trainer.precision {trainer.precision}: this processor has no instructions for {name}; a step can take ten "
+        "times as long as with 32-true"
     )
 
 
