@@ -65,15 +65,13 @@ MODELS = {
     "audio": lambda: perturb(small_model(prior=SequencePrior(4, 8, 2, 8))),
     "table": conditional,
 }
-IN_ONNX = ("pictures, convolutions", "text, copied words", "audio", "table")
-TRACED = [
-    pytest.param(name, marks=[] if name == "pictures" else [pytest.mark.extras])
-    for name in MODELS
-    if name not in IN_ONNX
-]
+EXTRAS, SLOW = [pytest.mark.extras], [pytest.mark.slow]
+IN_ONNX = {"pictures, convolutions": EXTRAS, "table": EXTRAS, "text, copied words": SLOW, "audio": SLOW}
+# Each takes some seconds to half a minute, and those in ONNX are traced as well.
+TRACED = {name: [] if name == "pictures" else SLOW for name in MODELS if name not in IN_ONNX}
 
 
-@pytest.mark.parametrize("name", TRACED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, marks in TRACED.items()])
 def test_every_part_is_traced_for_any_number_of_examples(name):
     """`difference` compares one example and four (and as many tokens); the parts are traced with three."""
     model = MODELS[name]()
@@ -87,8 +85,7 @@ def test_every_part_is_traced_for_any_number_of_examples(name):
         assert difference(part, model, run) <= 1e-5
 
 
-@pytest.mark.extras
-@pytest.mark.parametrize("name", IN_ONNX)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, marks in IN_ONNX.items()])
 def test_onnx_runtime_computes_what_the_model_does(name, tmp_path):
     pytest.importorskip("onnxruntime")
     model = MODELS[name]()
@@ -116,7 +113,6 @@ assert not {"common", "modalities", "lightning"} & {name.partition(".")[0] for n
 """
 
 
-@pytest.mark.extras
 def test_a_process_without_the_suite_generates_with_the_programs_of_the_script(tmp_path, capsys):
     model = image()
     model.save_pretrained(tmp_path / "model")
