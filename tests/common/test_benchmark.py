@@ -27,7 +27,7 @@ from common.eval_mode import eval_mode
 from common.evaluation.bounds import log_likelihood
 from common.training.restore import restore
 from scripts.peers.mlp_loop import checked, networks
-from tests.scripts.own_data import OWN
+from tests.scripts.own_data import OWN, slow_but
 from tests.scripts.resume import Runs
 
 
@@ -63,7 +63,7 @@ def test_the_plain_loop_trains_the_model_of_a_run(own, tmp_path):
     assert min(rates) > 0
 
 
-@pytest.mark.parametrize("own", OWN, ids=lambda own: own.modality)
+@pytest.mark.parametrize("own", slow_but("image", "tabular"))
 def test_the_plain_loop_has_the_losses_of_the_suite(own, tmp_path):
     run = Runs(own, tmp_path, "--trainer.gradient_clip_val", "1.0", "--averaging", "0.9")
     checkpoint = run.fit("run", "--trainer.max_epochs", "1") / "checkpoints" / "last.ckpt"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import soundfile
 from PIL import Image
 
@@ -132,3 +133,9 @@ OWN = [
         None,
     ),
 ]  # fmt: skip
+
+
+def slow_but(*modalities):
+    """Parameters for a test of every modality, which is a slow one for all but some."""
+    marks = {own.modality: [] if own.modality in modalities else [pytest.mark.slow] for own in OWN}
+    return [pytest.param(own, marks=marks[own.modality], id=own.modality) for own in OWN]

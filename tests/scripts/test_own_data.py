@@ -138,6 +138,7 @@ def test_weights_start_a_training_with_more_classes_in_a_run_of_its_own(trained,
         assert next(c for c in model.columns if c.name == "kind").values == ("calm", "wild", "airy")
 
 
+@IMAGES
 def test_more_epochs_go_on_at_the_rate_of_a_run_of_the_new_length(trained):
     def rates(cli):
         table = pd.read_csv(cli.folder / "metrics.csv")

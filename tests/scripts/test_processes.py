@@ -21,7 +21,7 @@ from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.model import OF_LATENT
 from modalities.text.networks.architectures import Compact
 from tests.conftest import ROOT
-from tests.scripts.own_data import OWN
+from tests.scripts.own_data import OWN, slow_but
 from tests.scripts.resume import Runs, wait_for
 from tests.scripts.test_train_image import MLP as MLP_OPTIONS
 from tests.scripts.test_train_image import QUICK
@@ -40,7 +40,7 @@ def test_two_processes_test_like_one_and_make_one_run(run_script, train_image, t
     assert figures["test/elbo"]["n"] == 500
 
 
-@pytest.mark.parametrize("own", OWN[1:], ids=lambda own: own.modality)
+@pytest.mark.parametrize("own", slow_but("text", "tabular")[1:])  # text begins without z; images are above
 def test_every_parameter_takes_part_in_the_steps_of_two_processes(own, run_script, request, tmp_path):
     data = own.write(tmp_path / "data", {"low": "calm", "high": "wild"}, 30)
     options = [*own.options, "--data.root", data, "--run.root", tmp_path / "runs", "--run.test", "true"]

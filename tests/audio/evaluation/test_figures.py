@@ -288,6 +288,7 @@ def test_real_clips_are_what_they_are_where_a_model_is_trained_on_permuted_condi
     assert {name: permuted[name] for name in real} == {name: own[name] for name in real}
 
 
+@pytest.mark.slow
 def test_copied_clips_keep_the_condition_and_gaussians_less_of_it(tunes):
     judge = AudioReport().judge(tunes)
     copied, gaussian = (baseline_results(system, tunes, judge, 60) for system in ("nearest", "gaussian"))
