@@ -157,7 +157,9 @@ def test_a_training_that_outlives_its_killed_worker_is_waited_for(tmp_path):
 @pytest.mark.extras
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_sweep_saved_and_the_next_command_goes_on(tmp_path, number, status):
-    path = write_sweep(tmp_path, {"model.x": {"values": [3, 4]}}, epochs=4, seconds=0.1)
+    path = write_sweep(
+        tmp_path, {"model.x": {"values": [3, 4]}}, epochs=4, seconds=0.4
+    )  # so that the signal comes before the end
     process = started(path)
     wait_for(lambda: epochs_trained(tmp_path))
     process.send_signal(number)
