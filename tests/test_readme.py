@@ -88,10 +88,20 @@ def test_every_class_path_that_is_named_can_be_imported(name):
 
 def test_the_guides_have_commands_and_examples():
     assert len(TRAININGS) > 25
-    assert {words[0] for words in OTHERS.values()} == {
-        f"scripts/{name}.py"
-        for name in ("benchmark", "compare", "evaluate", "generate", "impute", "report", "share", "study", "sweep")
-    }
+    names = (
+        "benchmark",
+        "compare",
+        "demo",
+        "evaluate",
+        "export",
+        "generate",
+        "impute",
+        "report",
+        "share",
+        "study",
+        "sweep",
+    )
+    assert {words[0] for words in OTHERS.values()} == {f"scripts/{name}.py" for name in names}
     assert len(EXAMPLES) >= 6
 
 
