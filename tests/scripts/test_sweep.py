@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,10 @@ def started(path, *words):
     """`sweep.py run` as a process, with its children in a group of their own."""
     command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "run", str(path)]
     command += ["--root", str(path.parent / "sweeps"), *map(str, words)]
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    interrupted = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a shell's background job ignores
+    return subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, text=True, preexec_fn=interrupted
+    )
 
 
 def table(path):
