@@ -90,6 +90,10 @@ def run_table(arguments: argparse.Namespace) -> int:
     from common.comparison.specification import cells
 
     if arguments.dry_run:
+        if arguments.fresh:
+            raise ValueError(
+                "--dry-run lists what is there and what is missing: leave out --fresh, which would run it all"
+            )
         return show_status(arguments)
     name, table = find_table(arguments.table)
     todo = cells(table, arguments.budget, arguments.root)
@@ -115,6 +119,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     known = TableResults.read(compact) if compact.exists() else None
     found = progress(cells(table, arguments.budget, arguments.root), known)
     print("\n".join(lines(found, arguments.max_parallel)))
+    if any(entry.status == "finished" for entry in found):
+        print("the data of finished runs are compared with today's when the table is run, and not here")
     return 0
 
 

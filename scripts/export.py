@@ -35,12 +35,15 @@ def export(arguments: argparse.Namespace) -> int:
 
         check_onnx()
     from common.export.folder import write_folder
+    from common.paths import written_whole
     from common.training.restore import restore
 
     model = restore(arguments.ckpt).model
-    out.mkdir(parents=True, exist_ok=True)
-    for line in write_folder(model, out, arguments.onnx):
-        print(line, flush=True)
+    with written_whole(out) as partial:  # nothing is left of a program that is not what the model computes
+        partial.mkdir()
+        for line in write_folder(model, partial, arguments.onnx):
+            print(line, flush=True)
+    print(f"written to {out}")
     return 0
 
 

@@ -70,7 +70,7 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
     return str(data_from_options(data).fingerprint)
 
 
-def run(cell: Cell, threads: int, gpu: int | None = None) -> State:
+def run(cell: Cell, threads: int, gpus: str | None = None) -> State:
     """Runs a cell in its own process, whose output goes to log.txt in its folder.
 
     A cell that was killed continues from its last checkpoint. One that fails writes failure.json. A folder is locked by
@@ -79,11 +79,11 @@ def run(cell: Cell, threads: int, gpu: int | None = None) -> State:
     Args:
         cell: the cell to run.
         threads: CPU threads that it may use.
-        gpu: the only GPU that it sees; None changes nothing.
+        gpus: the GPUs that it sees, as in CUDA_VISIBLE_DEVICES; None changes nothing.
     """
     with _locked(cell) as lock:
         present = state(cell)
-        return present if present.status == "finished" else run_alone(cell, threads, lock, gpu)
+        return present if present.status == "finished" else run_alone(cell, threads, lock, gpus)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _locked(cell: Cell) -> Iterator[int]:
         yield lock.fileno()
 
 
-def run_alone(cell: Cell, threads: int, lock: int, gpu: int | None = None) -> State:
+def run_alone(cell: Cell, threads: int, lock: int, gpus: str | None = None) -> State:
     """Runs a cell whose folder is locked. Its process inherits the lock and holds it even if this one is killed."""
     for name in (FAILURE, "results.json", EXAMPLES):
         (cell.folder / name).unlink(missing_ok=True)
@@ -104,8 +104,8 @@ def run_alone(cell: Cell, threads: int, lock: int, gpu: int | None = None) -> St
     if cell.data is not None and last.exists():
         command += ["--ckpt_path", str(last)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = visible_gpus()[gpu]
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus
     with (cell.folder / LOG).open("ab") as log:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock], check=False
@@ -128,6 +128,15 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+def shares_of_gpus(parallel: int) -> list[str | None]:
+    """The GPUs of each of some runs at the same time; None without any. With fewer GPUs than runs, some share one."""
+    names = visible_gpus()
+    if not names:
+        return [None] * parallel
+    size = max(1, len(names) // parallel)
+    return [",".join(names[slot * size % len(names) :][:size]) for slot in range(parallel)]
+
+
 def delete_run(cell: Cell) -> None:
     """Deletes what is in a cell's folder but its lock; where another process is running the cell, this waits for it."""
     if not cell.folder.exists():
@@ -146,21 +155,21 @@ Executor = Callable[[list[Cell]], Iterator[tuple[Cell, State]]]
 def local(parallel: int) -> Executor:
     """Runs cells on this machine, `parallel` at a time.
 
-    They share the number of threads of this process. Each has a GPU of its own, as far as there are enough.
+    They divide the threads of this process among them, and its GPUs as far as there are enough.
     """
     threads = max(1, torch.get_num_threads() // parallel)
 
     def execute(cells: list[Cell]) -> Iterator[tuple[Cell, State]]:
-        gpus, free = len(visible_gpus()), SimpleQueue[int]()
-        for slot in range(parallel):
-            free.put(slot)
+        free = SimpleQueue[str | None]()
+        for share in shares_of_gpus(parallel):
+            free.put(share)
 
         def in_slot(cell: Cell) -> State:
-            slot = free.get()
+            share = free.get()
             try:
-                return run(cell, threads, slot % gpus if gpus else None)
+                return run(cell, threads, share)
             finally:
-                free.put(slot)
+                free.put(share)
 
         with ThreadPoolExecutor(parallel) as pool:
             running = {pool.submit(in_slot, cell): cell for cell in cells}

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from common.paths import cache_root, made_once
 from common.table_files.saved_dataset import saved_media, saved_table
 
-TABLE = "table.parquet"  # whose first column, `file`, names the files
+TABLE = "table.parquet"  # whose first column names the files
 USUAL = {"Image": ".png", "Audio": ".wav"}  # suffix of what has no name
 
 
@@ -35,7 +35,10 @@ def unpacked(root: Path, kind: str) -> Path:
             file = f"{row:08d}{Path(name).suffix.lower() or USUAL[kind]}"
             (folder / file).write_bytes(content)
             names.append(file)
-        table.insert(0, "file", names)
+        column = "file"
+        while column in table.columns:
+            column += "_"
+        table.insert(0, column, names)
         table.to_parquet(folder / TABLE, index=False)
 
     return made_once(cache_root() / "datasets" / digest.hexdigest()[:24], make)

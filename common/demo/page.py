@@ -6,7 +6,7 @@ from typing import Any
 
 from common.command_line import MISTAKES, one_line
 from common.demo.extra import gradio as gr
-from common.demo.session import NOT_GIVEN, Session
+from common.demo.session import KEPT, NOT_GIVEN, Session
 
 SOUNDS = 4  # players on the page
 MOST = {"/": SOUNDS, ".txt": 16, ".png": 64, ".csv": 64}  # samples at once
@@ -20,8 +20,14 @@ def page(sessions: Sequence[Session]) -> Any:
 
     Args:
         sessions: the models; their names differ.
+
+    Raises:
+        ValueError: for a model whose samples are neither pictures, sounds, texts nor tables.
     """
-    with gr.Blocks(title="cvae-suite", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+    for session in sessions:
+        if session.suffix not in MOST:
+            raise ValueError(f"{session.name} has no file format whose samples the page can show")
+    with gr.Blocks(title="cvae-suite", analytics_enabled=False, delete_cache=(KEPT, KEPT)) as blocks:
         gr.Markdown("# Conditional variational autoencoders")
         for session in sessions:
             with gr.Tab(session.name):

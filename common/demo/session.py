@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from common.conditions.attributes import OBSERVED, Categorical, Continuous, Fiel
 from common.eval_mode import eval_mode
 from common.model.abilities import InfersConditions
 from common.seeding import seeded
+from common.table_files import suffix_of
 from common.training.restore import Restored
 
+KEPT = 3600  # seconds that files are kept
 UNITS = 6  # of z that have a slider
 PROBED = 64  # samples from which the units are chosen
 NOT_GIVEN = "(not given)"
@@ -33,13 +37,13 @@ class Session:
         name: what a person calls the model.
         restored: the checkpoint.
         fill: fills the empty cells of tables; None for models that do not.
-        folder: where files are written.
+        room: where files are written; those of an hour ago are removed, and all at the end of the process.
     """
 
     name: str
     restored: Restored
     fill: Fill | None = None
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="demo-")))
+    room: tempfile.TemporaryDirectory[str] = field(default_factory=partial(tempfile.TemporaryDirectory, prefix="demo-"))
 
     @property
     def suffix(self) -> str:
@@ -78,11 +82,6 @@ class Session:
     def transfers(self) -> bool:
         """Whether an example can be given another condition."""
         return bool(self.categories or self.numbers or self.texts)
-
-    @property
-    def infers(self) -> bool:
-        """Whether the model infers the condition of an example."""
-        return isinstance(self.restored.model, InfersConditions)
 
     @cached_property
     def units(self) -> Tensor:
@@ -176,7 +175,7 @@ class Session:
         """
         if self.fill is None:
             raise ValueError(f"{self.name} does not fill tables")
-        target = self._place("".join(table.suffixes) or ".csv")
+        target = self._place(suffix_of(table))
         return target, self.fill(table, target)
 
     def _fields(self, condition: Mapping[str, Any]) -> Fields:
@@ -191,5 +190,8 @@ class Session:
 
     def _place(self, suffix: str) -> Path:
         """A new file, or a new folder, to write."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        for old in Path(self.room.name).iterdir():
+            if time.time() - old.stat().st_mtime > KEPT:
+                shutil.rmtree(old)
+        folder = Path(tempfile.mkdtemp(dir=self.room.name))
         return folder / "sounds" if suffix == "/" else folder / f"{self.name}{suffix}"

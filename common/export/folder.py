@@ -36,14 +36,14 @@ def write_folder(model: Generation, folder: Path, onnx: bool) -> Iterator[str]:
         for suffix, write in writers.items():
             path = folder / f"{part.name}.{suffix}"
             files[path.name] = difference(part, model, write(part, program, path))
-            yield f"{path}: {path.stat().st_size / 1e6:.1f} MB, differs by {files[path.name]:.0e} from the model"
+            yield f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by {files[path.name]:.0e} from the model"
         described["parts"][part.name] = _described(part, model, files)
     described["condition"] = _condition(model)
     if isinstance(model, WritesTokens):
         described["vocabulary"] = model.vocabulary()
     with written_whole(folder / DESCRIPTION) as partial:
         partial.write_text(json.dumps(described, indent=2) + "\n")
-    yield f"{folder / DESCRIPTION}: inputs, outputs and values of the condition"
+    yield f"{DESCRIPTION}: inputs, outputs and values of the condition"
 
 
 def _described(part: Part, model: Generation, files: dict[str, float]) -> dict[str, Any]:

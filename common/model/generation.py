@@ -71,16 +71,16 @@ class Generation(LatentModel):
         Raises:
             ValueError: for an unknown condition or value; the message lists the valid ones.
         """
-        fields = self.raw_fields(condition)
-        return self.decoded(self.latents(fields, num_samples, temperature), fields, guidance, draw)
+        draw = self.draws_samples if draw is None else draw
+        with eval_mode(self):
+            fields, c = self._conditioned(condition)
+            return self._generate(self._latents(c, num_samples, temperature), c, fields, guidance, draw)
 
     def latents(self, condition: Mapping[str, Any], num_samples: int = 1, temperature: float = 1.0) -> Tensor:
         """z from p(z | c), [num_samples, B, D]; arguments and errors as in `sample`."""
         with eval_mode(self):
             _, c = self._conditioned(condition)
-            prior = self.prior(c)
-            z = prior.sample((num_samples,))
-            return z if temperature == 1.0 else prior.mean + temperature * (z - prior.mean)
+            return self._latents(c, num_samples, temperature)
 
     def decoded(
         self, z: Tensor, condition: Mapping[str, Any], guidance: float = 1.0, draw: bool | None = None
@@ -90,6 +90,11 @@ class Generation(LatentModel):
         with eval_mode(self):
             fields, c = self._conditioned(condition)
             return self._generate(z, c, fields, guidance, draw)
+
+    def _latents(self, c: Condition, num_samples: int, temperature: float) -> Tensor:
+        prior = self.prior(c)
+        z = prior.sample((num_samples,))
+        return z if temperature == 1.0 else prior.mean + temperature * (z - prior.mean)
 
     def _conditioned(self, condition: Mapping[str, Any]) -> tuple[Fields, Condition]:
         """Raw fields of a user's condition, and c of as many examples, also where the model reads none."""

@@ -80,7 +80,8 @@ def saved_table(path: Path) -> pd.DataFrame:
     Rows are numbered from 1 through all splits, and `attrs["notes"]` names the columns that are left out.
 
     Raises:
-        ValueError: if a file is missing or damaged, or the table takes more memory than it may.
+        ValueError: if a file is missing or damaged, the table takes more memory than it may, or a column is called
+            split beside splits.
     """
     frames, left_out = [], dict[str, str]()
     for part in saved_parts(path):
@@ -91,8 +92,11 @@ def saved_table(path: Path) -> pd.DataFrame:
             raise too_large(path, f"has {chosen.num_rows:,} rows of {len(plain)} columns, which take", limit)
         frame = chosen.to_pandas()
         for name, classes in part.names.items():
-            frame[name] = [classes[code] if 0 <= code < len(classes) else None for code in frame[name].fillna(-1)]
-        if part.split is not None and "split" not in frame.columns:
+            codes = frame[name].fillna(-1).astype(int)
+            frame[name] = [classes[code] if 0 <= code < len(classes) else None for code in codes]
+        if part.split is not None:
+            if "split" in frame.columns:
+                raise ValueError(f"{path} has splits and a column split as well: rename or remove the column")
             frame["split"] = part.split
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""Precisions that a processor has no instructions for, and that make a training slower instead of faster."""
+"""A precision that a processor has no instructions for, and that makes a training slower instead of faster."""
 
 import platform
 
@@ -11,14 +11,12 @@ def slow_precision(trainer: Trainer) -> str | None:
 
     Autocast to bfloat16 took twelve times as long as float32 on a CPU without its instructions.
     """
-    if trainer.strategy.root_device.type != "cpu" or not str(trainer.precision).startswith(("bf16", "16")):
+    if trainer.strategy.root_device.type != "cpu" or not str(trainer.precision).startswith("bf16"):
         return None
-    half = str(trainer.precision).startswith("16")
-    if not half and (platform.machine() in ("arm64", "aarch64") or _has_bfloat16()):
+    if platform.machine() in ("arm64", "aarch64") or _has_bfloat16():
         return None
-    name = "float16" if half else "bfloat16"
     return (
-        f"trainer.precision {trainer.precision}: this processor has no instructions for {name}; a step can take ten "
+        f"trainer.precision {trainer.precision}: this processor has no instructions for bfloat16; a step can take ten "
         "times as long as with 32-true"
     )
 

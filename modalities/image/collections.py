@@ -19,7 +19,7 @@ from common.data.faults import Faults, Faulty
 from common.data.folders import Found, files_below
 from common.paths import cache_root, made_once
 from common.table_files.limits import most_bytes
-from modalities.image.decoding import REMARKS, SUFFIXES, VERSION, decode
+from modalities.image.decoding import SUFFIXES, VERSION, decode, remark_notes
 
 
 def image_files(root: Path) -> Found:
@@ -80,10 +80,8 @@ def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Fault
     faults = Faults("images")
     faults.found.extend(report["faults"])
     faults.settle(len(files), faulty)
-    rows, counts = report["rows"], report["remarks"]
-    if counts.get("grey", 0) < len(rows):
-        counts.pop("grey", None)
-    notes = [f"{counts[name]:,} of {len(rows):,} images are {text}" for name, text in REMARKS.items() if name in counts]
+    rows = report["rows"]
+    notes = remark_notes(report["remarks"], len(rows))
     # Copy on write: torch needs writable memory, and the file stays unchanged.
     x = np.memmap(folder / "pixels", np.uint8, "c", shape=(len(rows), channels, size, size))
     return Decoded(torch.from_numpy(x), torch.tensor(rows), notes)

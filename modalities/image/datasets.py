@@ -1,6 +1,7 @@
 """Images of any data set whose examples are pairs of an image and a class: torchvision's, and a person's own."""
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from common.data.splits import Split
 from common.data.terms import Terms
 from common.paths import data_root
 from modalities.image.data import ImageData
-from modalities.image.decoding import REMARKS, fitted
+from modalities.image.decoding import fitted, remark_notes
 
 SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -74,7 +75,7 @@ class LabelledImages(ImageData):
             ValueError: if an example is no pair of an image and a class; the message names its position.
         """
         parts = self.parts()
-        pixels, labels, given, names, remarks = [], [], list[Split](), list[str](), dict[str, int]()
+        pixels, labels, given, names, remarks = [], [], list[Split](), list[str](), Counter[str]()
         for split, pairs in parts.items():
             for position in tqdm(range(len(pairs)), desc=f"reading images of {split}", unit="image", disable=None):
                 where = f"example {position} of {split}"
@@ -87,26 +88,25 @@ class LabelledImages(ImageData):
                 labels.append(label)
                 given.append(split)
                 names.append(f"{split} {position}")
-                remarks |= {name: remarks.get(name, 0) + 1 for name in found}
-        known = _classes(next(iter(parts.values())), labels)
-        field = torch.tensor([known.index(label) for label in labels])
+                remarks.update(found)
+        if not labels:
+            raise ValueError(f"{type(self).__name__} has no image")
+        field, known = _classes(parts["train"], labels)
         splits = self.split(names, self.shares, {self.field: field}, given)
-        if remarks.get("grey", 0) < len(labels):
-            remarks.pop("grey", None)
-        notes = [f"{remarks[name]:,} of {len(labels):,} images are {text}" for name, text in REMARKS.items()
-                 if name in remarks]  # fmt: skip
-        return Examples(torch.stack(pixels), {self.field: field}, {self.field: Categorical(known)}, splits, notes=notes)
+        notes = remark_notes(remarks, len(labels))
+        return Examples(torch.stack(pixels), {self.field: field}, {self.field: known}, splits, notes=notes)
 
     def _fit(self, image: Image.Image) -> None:
-        """Takes size and channels of the first image where none are given."""
-        if self.size is None:
-            self.size = max(4, min(image.size) // 4 * 4)
-            if set(image.size) != {self.size}:
-                rank_zero_info(
-                    f"images are made {self.size} x {self.size}: the first is {image.width} x {image.height}"
-                )
-        if self.channels is None:
-            self.channels = 1 if image.mode in ("1", "L", "I", "F", "I;16") else 3
+        """Takes size and channels of the first image where none are given, which is said."""
+        if self.size is not None and self.channels is not None:
+            return
+        self.size = self.size or max(4, min(image.size) // 4 * 4)
+        self.channels = self.channels or (1 if image.mode in ("1", "L", "I", "F", "I;16") else 3)
+        kind = f"{self.size} x {self.size} in {'grey' if self.channels == 1 else 'colour'}"
+        first = f"{image.width} x {image.height} ({image.mode})"
+        rank_zero_info(
+            f"all images are read as {kind}, because the first is {first}; data.size and data.channels choose others"
+        )
 
 
 def _pair(example: Any, where: str) -> tuple[Image.Image, str]:
@@ -148,17 +148,19 @@ def _image(image: Any, where: str) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _classes(pairs: Any, labels: list[str]) -> list[str]:
-    """Names of the classes; `labels` that are positions among a data set's own names are replaced by these."""
-    found = sorted(set(labels), key=lambda label: (not label.lstrip("-").isdigit(), int(label) if
-                   label.lstrip("-").isdigit() else 0, label))  # fmt: skip
-    names = getattr(pairs, "classes", None)
-    if isinstance(names, Sequence) and not isinstance(names, str):
-        names = [" ".join(name) if isinstance(name, tuple | list) else str(name) for name in names]
-        if all(label.isdigit() and int(label) < len(names) for label in found) and len(set(names)) == len(names):
-            labels[:] = [names[int(label)] for label in labels]
-            return names
-    return found
+def _classes(pairs: Any, labels: Sequence[str]) -> tuple[Tensor, Categorical]:
+    """Positions [N] of labels among the classes; labels that number a data set's own `classes` have their names."""
+    names = [" ".join(name) if isinstance(name, tuple | list) else str(name) for name in _own_names(pairs)]
+    numbered = all(label.isdigit() and int(label) < len(names) for label in labels)
+    if numbered and len(set(names)) == len(names):
+        return torch.tensor([int(label) for label in labels]), Categorical(names)
+    found = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdigit() else (1, 0, label))
+    return torch.tensor([found.index(label) for label in labels]), Categorical(found)
+
+
+def _own_names(pairs: Any) -> Sequence[Any]:
+    names = getattr(pairs, "classes", ())
+    return names if isinstance(names, list | tuple) else ()
 
 
 class ImagePairs(LabelledImages):
@@ -234,7 +236,9 @@ class Torchvision(LabelledImages):
                 try:
                     parts[split] = built(split=name)
                     break
-                except ValueError as error:  # torchvision's word for a split that the class does not have
+                except ValueError as error:
+                    if "for argument split" not in str(error):  # torchvision's words for one that it does not have
+                        raise
                     if split == "train":
                         raise ValueError(f"{self.kind}: {error}; name it in data.arguments") from error
         return parts

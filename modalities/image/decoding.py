@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,17 @@ def fitted(image: Image.Image, height: int, width: int, channels: int) -> tuple[
     pixels = np.asarray(part).reshape(height, width, channels).transpose(2, 0, 1)
     grey = channels == 3 and (pixels == pixels[:1]).all()
     return pixels, remarks | ({"enlarged"} if scale < 1 else set()) | ({"grey"} if grey else set())
+
+
+def remark_notes(counts: Mapping[str, int], total: int) -> list[str]:
+    """What a person should know of images with remarks, a line each; that all of some are grey, and not that some are.
+
+    Args:
+        counts: images with each of `REMARKS`, by name.
+        total: images in all.
+    """
+    known = {name: count for name, count in counts.items() if name != "grey" or count >= total}
+    return [f"{known[name]:,} of {total:,} images are {text}" for name, text in REMARKS.items() if name in known]
 
 
 def _opened(file: Path) -> tuple[Image.Image, set[str]]:

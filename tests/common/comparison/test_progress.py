@@ -1,7 +1,6 @@
 """What is said of a table's runs before, while and after they run; and which GPU each of them sees."""
 
 import fcntl
-import os
 
 import pytest
 
@@ -67,6 +66,18 @@ def test_runs_at_the_same_time_see_a_gpu_each(words, tmp_path, monkeypatch):
     run_missing(cells(table, "quick", tmp_path / "runs"), local(2), False, lambda line: None)
     assert set(seen) == {"4", "7"}
     assert min(seen.count("4"), seen.count("7")) >= 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert runner.visible_gpus() == []
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+SHARES = {("", 2): [None, None], ("4", 2): ["4", "4"], ("0,1,2,3", 1): ["0,1,2,3"], ("0,1,2,3", 2): ["0,1", "2,3"],
+          ("0,1,2", 2): ["0", "1"], ("0,1", 3): ["0", "1", "0"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "parallel"), SHARES)
+def test_gpus_are_divided_among_the_runs_at_the_same_time(known, parallel, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", known)
+    assert runner.shares_of_gpus(parallel) == SHARES[known, parallel]
+
+
+def test_a_dry_run_does_not_pretend_to_delete(words, capsys):
+    assert compare.main(["run", *words, "--dry-run", "--fresh"]) == 2
+    assert "leave out --fresh" in capsys.readouterr().err
