@@ -74,6 +74,32 @@ def test_street_numbers_are_read_from_their_own_format(tmp_path, monkeypatch):
     assert data.shape == (3, 32, 32)
 
 
+def test_a_split_that_cannot_be_read_is_not_taken_for_one_that_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "country211/train/CH").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "country211/train/CH/0.png")
+
+    class Damaged(torchvision.datasets.Country211):
+        def __init__(self, root, split="train", download=False):
+            if split != "train":
+                raise ValueError("the archive is damaged")
+            super().__init__(root, split)
+
+    monkeypatch.setattr(torchvision.datasets, "Country211", Damaged)
+    with pytest.raises(ValueError, match="the archive is damaged"):
+        _ = Torchvision("Country211", root=tmp_path).examples
+
+
+def test_what_is_taken_from_the_first_image_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr("modalities.image.datasets.rank_zero_info", said.append)
+    pairs = [(np.full((9, 12), 7, np.uint8), n % 2) for n in range(30)]
+    assert ImagePairs(pairs, batch_size=2).shape == (1, 8, 8)
+    (line,) = said
+    assert line.startswith("all images are read as 8 x 8 in grey, because the first is 12 x 9 (L); data.size and ")
+    with pytest.raises(ValueError, match="ImagePairs has no image"):
+        _ = ImagePairs([]).examples
+
+
 def test_an_unknown_name_or_a_split_that_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"has no 'KMNST'; it has .*KMNIST"):
         _ = Torchvision("KMNST").examples

@@ -35,6 +35,7 @@ def test_status_tells_finished_failed_and_expected_hours(words, tmp_path, capsys
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["first", "seed", "0", "finished", "0.00", "h"]
     assert "failed    0.00 h expected: exit status 1: the value is negative" in said[1]
+    assert "compared with today's" in said.pop()
     assert said[-1] == "4 finished, 2 failed; left: 0.00 h of training, 0.00 h with 2 at a time"  # 2 x 1.5 s
 
 

@@ -107,6 +107,25 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
         read_table(tmp_path / "saved")
 
 
+def test_classes_may_be_missing_and_columns_may_have_any_name(tmp_path):
+    pictures = [Image.new("L", (8, 8), shade) for shade in range(30)]
+    columns = {"file": [f"{n % 3}" for n in range(30)], "tone": [*rows(29), None], "image": pictures}
+    features = datasets.Features({"file": datasets.Value("string"), "tone": TONES, "image": datasets.Image()})
+    datasets.Dataset.from_dict(columns, features).save_to_disk(tmp_path / "saved")
+    data = ImageFolder(tmp_path / "saved", size=8, channels=1, batch_size=4)
+    assert set(data.attributes) == {"file", "tone"}
+    shade = data.examples.x[:, 0, 0, 0]
+    assert data.examples.fields["tone"][shade == 29].tolist() == [-1]
+    assert all(data.examples.fields["tone"][shade == n].tolist() == [n % 2] for n in range(29))
+
+
+def test_a_column_that_says_another_split_is_refused(tmp_path):
+    part = datasets.Dataset.from_dict({"a": [1, 2], "split": ["test", "test"]})
+    datasets.DatasetDict({"train": part}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match="has splits and a column split as well"):
+        read_table(tmp_path / "saved")
+
+
 def test_a_file_that_the_data_set_names_is_not_read(tmp_path):
     features = datasets.Features({"image": datasets.Image()})
     datasets.Dataset.from_dict({"image": [Image.new("L", (8, 8))]}, features).save_to_disk(tmp_path / "saved")

@@ -1,5 +1,8 @@
 """What the page does: the files that become of its controls are what the model makes."""
 
+import os
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,6 +89,16 @@ def test_a_table_is_filled_and_else_unchanged(sessions, tmp_path):
     filled, read = pd.read_csv(file), pd.read_csv(tmp_path / "mine.csv")
     assert not filled.isna().any().any()
     assert filled.where(read.notna(), None).astype(object).equals(read.astype(object).where(read.notna(), None))
+
+
+def test_files_are_removed_after_an_hour(sessions):
+    session = sessions["pictures"]
+    (old,), (new,) = (session.generate({"kind": "a"}, 1) for _ in range(2))
+    before = time.time() - 3700
+    os.utime(old.parent, (before, before))
+    session.generate({"kind": "a"}, 1)
+    assert not old.exists()
+    assert new.exists()
 
 
 MISTAKES = {

@@ -161,6 +161,14 @@ def test_a_file_that_computes_something_else_is_refused():
         difference(encoder, model, never)
 
 
+def test_nothing_is_left_of_programs_that_compute_something_else(tmp_path, monkeypatch, capsys):
+    image().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("common.export.programs.TOLERANCE", -1.0)
+    assert main(["--ckpt", str(tmp_path / "model"), "--out", str(tmp_path / "programs")]) == 2
+    assert "mean of the exported encoder differs by" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch, capsys):
     image().save_pretrained(tmp_path / "model")
     monkeypatch.setattr("common.export.extra.find_spec", lambda name: None)
