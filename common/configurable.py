@@ -58,7 +58,8 @@ def to_config(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_config(item) for key, item in value.items()}
     if isinstance(value, Configurable):
-        cls = type(value)
+        # torch gives a module whose states are divided among processes a class of its own.
+        cls = next(kind for kind in type(value).__mro__ if not kind.__module__.startswith("torch."))
         arguments = {name: to_config(argument) for name, argument in value.__dict__["_init_args"].items()}
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
     raise TypeError(

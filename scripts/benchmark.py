@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
         ("profile", "milliseconds of a training step beside its floors, its longest operations, its growth", profile),
         ("preparation", "seconds until data are ready, with and without their cache, and examples per second of "
                         "batches, beside torch's DataLoader", preparation),
+        ("scaling", "examples per second of two processes that train one model, pinned to a core each, beside two "
+                    "trainings at the same time", scaling),
     ):  # fmt: skip
         command = commands.add_parser(name, help=f"{does}; writes docs/performance.md")
         if name != "startup":
@@ -270,6 +272,27 @@ def preparation(arguments: argparse.Namespace) -> None:
         for kind, contenders in pairs.items():
             commands = [Contender(title, [*command, *more], printed_rates) for title, more in contenders.items()]
             store(kind, name, measured(commands, arguments.rounds))
+
+
+def scaling(arguments: argparse.Namespace) -> None:
+    """Times trainings in two processes, and writes docs/performance.md."""
+    import tempfile
+
+    from common.benchmark.page import store
+    from common.benchmark.training import fit
+    from common.benchmark.trials import Contender, measured, printed_rates
+
+    for name, work in works(arguments.works).items():
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            limit = [] if work.batches is None else ["--trainer.limit_train_batches", str(work.batches)]
+            words = fit(work, Path(folder), *limit, "--wandb.mode", "disabled", epochs=work.epochs)[1:]
+            pair = [sys.executable, "-m", "common.benchmark.scaling"]
+            where = ["--root", folder]
+            contenders = [
+                Contender("two processes, one training", [*pair, *where, *words], printed_rates),
+                Contender("two trainings at once", [*pair, "--apart", *where, *words], printed_rates),
+            ]
+            store("scaling", name, measured(contenders, arguments.rounds))
 
 
 def profile(arguments: argparse.Namespace) -> None:

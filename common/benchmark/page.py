@@ -23,6 +23,7 @@ KINDS = {  # of measurements, and the unit of their rates
     "evaluation": "examples a second",
     "preparation": "s",
     "batches": "examples a second",
+    "scaling": "examples a second",
 }
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 
 class WeightEMA(WeightAveraging):
@@ -32,10 +34,19 @@ class WeightEMA(WeightAveraging):
         super().__init__(multi_avg_fn=self.step)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """As in the base; another training has averages of its own, from its first step on."""
-        if stage == "fit":
-            self._pairs, self._latest_update_step = [], 0
-        super().setup(trainer, pl_module, stage)
+        """As in the base; another training has averages of its own, from its first step on.
+
+        Raises:
+            ValueError: if the weights are divided among processes, each of which would need a whole average.
+        """
+        if stage != "fit":
+            return
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise ValueError("averages of weights that are divided among processes are not kept: --averaging null")
+        self._pairs, self._latest_update_step = [], 0
+        # What the base's setup does, which warns of each model that could be divided.
+        device = self._device or pl_module.device
+        self._average_model = AveragedModel(pl_module, device=device, use_buffers=self._use_buffers, **self._kwargs)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

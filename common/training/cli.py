@@ -321,7 +321,7 @@ class SuiteCLI(LightningCLI):
         if self._get(self.config_init, "run").test and path:
             # Loaded here: with ckpt_path, weight averaging would replace them with the weights before averaging.
             checkpoint = torch.load(path, map_location=self.model.device, weights_only=True)
-            self.model.load_state_dict(checkpoint["state_dict"])
+            self.model.take_weights(checkpoint["state_dict"])
             self.writer.checkpoint = Path(path).name
             self.evaluator.steps = checkpoint["global_step"]
             try:

@@ -30,6 +30,7 @@ from common.training.compiled_step import CompiledStep
 from common.training.evaluator import Evaluator
 from common.training.hub import Shared
 from common.training.optimizers import Factories, batches_done, total_steps
+from common.training.sharding import Sharded
 from common.training.step import check_support, is_logged, log_short, training_loss
 from common.training.step_seed import seed_step
 
@@ -37,7 +38,7 @@ from common.training.step_seed import seed_step
 TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
 
 
-class ConditionalELBO(Generation, LightningModule, Shared):
+class ConditionalELBO(Sharded, Generation, LightningModule, Shared):
     """A conditional VAE, trained by its evidence lower bound or another objective: steps, optimiser, checkpoint.
 
     A subclass supplies `encode` and `decode`. Everything is in nats per example: summed over dimensions, averaged over

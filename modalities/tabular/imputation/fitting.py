@@ -108,8 +108,7 @@ class Member:
     """
 
     def __init__(self, model: TabularCVAE, x: Tensor, held_out: Tensor, fitting: Fitting, seed: int) -> None:
-        self.model, self.x, self.fitting = model, x, fitting
-        self.observed = x.masked_fill(held_out, float("nan"))
+        self.model, self.x, self.held_out, self.fitting = model, x, held_out, fitting
         ask_no_driver()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay, fused=True
@@ -128,7 +127,7 @@ class Member:
                 self.order = torch.randperm(len(self.x), generator=self.generator)
             rows, self.order = self.order[:size], self.order[size:]
             self.step += 1
-            loss = member_loss(self.model.train(), self.observed[rows], self.step)
+            loss = member_loss(self.model.train(), self.observed(rows), self.step)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
@@ -136,7 +135,12 @@ class Member:
 
     def score(self) -> float:
         """`held_out_score` of the current weights."""
-        return held_out_score(self.model, self.x[self.checked], self.observed[self.checked], self.fitting.proposals)
+        observed = self.observed(self.checked)
+        return held_out_score(self.model, self.x[self.checked], observed, self.fitting.proposals)
+
+    def observed(self, rows: Tensor) -> Tensor:
+        """Some rows without their held-out cells: a whole table for each member would take the memory of many."""
+        return self.x[rows].masked_fill(self.held_out[rows], float("nan"))
 
     def store(self) -> None:
         """Stores the current weights."""

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.swa_utils import AveragedModel
 
 from common.training.averaging import WeightEMA
@@ -36,6 +39,11 @@ def test_after_the_warm_up_it_is_the_exponential_average_of_its_decay():
 def test_a_decay_that_averages_nothing_or_never_forgets_is_refused(decay):
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1"):
         WeightEMA(decay)
+
+
+def test_averages_of_weights_that_are_divided_among_processes_are_refused():
+    with pytest.raises(ValueError, match="--averaging null"):
+        WeightEMA(0.9).setup(SimpleNamespace(strategy=ModelParallelStrategy()), torch.nn.Linear(1, 1), "fit")
 
 
 class Trace(Callback):
