@@ -49,7 +49,7 @@ class Sharded:
         from torch.distributed.fsdp import FSDPModule
 
         model: Any = self
-        if isinstance(model, FSDPModule):
-            set_model_state_dict(model, dict(states), options=StateDictOptions(full_state_dict=True))
-        else:
+        if not isinstance(self, FSDPModule):
             model.load_state_dict(states)
+        else:
+            set_model_state_dict(model, dict(states), options=StateDictOptions(full_state_dict=True))

@@ -1,4 +1,6 @@
 import json
+import os
+import statistics
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from common.benchmark.page import PAGE, growth_plot, profiles, renewed, table
 from common.benchmark.plain_loop import PlainLoop, losses, train
 from common.benchmark.preparation import in_batches, ready, usual_loader
 from common.benchmark.profile import floors, growth, shares
+from common.benchmark.scaling import rate
 from common.benchmark.trials import (
     Contender,
     Spread,
@@ -138,3 +141,18 @@ def test_a_step_is_profiled(tmp_path):
     row = {"milliseconds": 2.0, "floors": least, "shares": {"aten::mm": 0.25}, "growth": sizes}
     assert "| w | 2.0 |" in profiles({"w": row})
     assert growth_plot({"w": row}).size == (1000, 320)
+
+
+@pytest.mark.slow  # half a minute of starting processes
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_pinned_processes_are_timed(apart, tmp_path):
+    own = OWN[3]
+    data = own.write(tmp_path / "data", {"low": "calm", "high": "wild"}, 30)
+    words = ["scripts/train_tabular.py", "fit", *own.options, "--data.root", str(data), "--trainer.max_epochs", "3"]
+    found = rate(words, tmp_path / "runs", apart)
+    runs = list((tmp_path / "runs").rglob("metrics.csv"))
+    assert len(runs) == (2 if apart else 1)
+    rates = [statistics.median(rows_of(path, "train/examples_per_second")[1:]) for path in runs]
+    assert found == pytest.approx(sum(rates))
+    assert found > 1
