@@ -1,0 +1,135 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from common.batch import Batch
+from common.eval_mode import eval_mode
+from common.evaluation.annealing import (
+    Annealing,
+    annealed_log_likelihood,
+    sandwiched_log_likelihood,
+    simulated,
+)
+from common.evaluation.bounds import log_likelihood
+from common.model.latent_model import LatentModel
+from tests.common.models import LinearGaussian, Number
+
+IMPERFECT = {"shift": 0.3, "stretch": 1.4}
+SHORT = Annealing(chains=3, temperatures=8, leapfrog=2)
+
+
+class Folded(LatentModel):
+    """x = |z| + sigma * noise in one dimension with z ~ N(0, 1): the posterior has a mode at each sign of z.
+
+    `encode` knows the mode above zero alone.
+    """
+
+    def __init__(self, sigma=0.2):
+        super().__init__(Number(), latent_dim=1)
+        self.sigma = sigma
+
+    def decode(self, z, c):
+        return Independent(Normal(z.abs(), self.sigma), 1)
+
+    def encode(self, x, c):
+        variance = self.sigma**2 / (1 + self.sigma**2)
+        return Independent(Normal(x / (1 + self.sigma**2), variance**0.5), 1)
+
+    def exact(self, x):
+        """log p(x), [B]: twice the part of the line above zero."""
+        x, variance = x[:, 0].double(), 1 + self.sigma**2
+        above = torch.special.log_ndtr(x / variance / (self.sigma**2 / variance) ** 0.5)
+        return math.log(2) + Normal(0.0, variance**0.5).log_prob(x) + above
+
+
+def exact_of(model, batch):
+    return model.exact(batch.x, batch.condition["c"])
+
+
+def held(bound, exact, side, tolerance):
+    """That the mean of a bound is near the exact value, and not on its wrong side by more than two standard errors."""
+    above = bound.double() - exact
+    assert abs(above.mean().item()) < tolerance
+    assert side * above.mean() > -2 * above.std() / len(above) ** 0.5
+
+
+@pytest.mark.parametrize(("start", "chains", "temperatures"), [("posterior", 10, 100), ("prior", 40, 300)])
+def test_it_finds_the_exact_likelihood_from_below_and_from_above(start, chains, temperatures):
+    torch.manual_seed(0)
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(200)
+    with eval_mode(model):
+        made, _ = simulated(model, batch, 0)
+        bounds = sandwiched_log_likelihood(model, batch, Annealing(chains, temperatures, 3, start, at_once=10_000))
+    held(bounds.lower, exact_of(model, made), -1, 0.01)
+    held(bounds.upper, exact_of(model, made), 1, 0.01)
+
+
+def test_it_finds_both_modes_of_a_posterior_of_which_the_encoder_knows_one():
+    torch.manual_seed(0)
+    model = Folded()
+    batch = Batch(torch.ones(300, 1), {"c": torch.zeros(300)}, index=torch.arange(300))
+    with eval_mode(model):
+        made, _ = simulated(model, batch, 0)
+        exact = model.exact(made.x)
+        far = made.x[:, 0] > 1  # from zero, where the modes are apart
+        missed = (log_likelihood(model, made, 200).log_likelihood - exact)[far]
+        bounds = sandwiched_log_likelihood(model, batch, Annealing(20, 150, 3, "prior", at_once=6000))
+    assert missed.mean().item() == pytest.approx(-math.log(2), abs=0.05)
+    held(bounds.lower, exact, -1, 0.05)
+    held(bounds.upper, exact, 1, 0.05)
+
+
+def test_of_a_masked_example_it_is_the_likelihood_of_the_observed_values():
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(30)
+    mask = torch.tensor([True, False, True]).expand(30, 3)
+    found = annealed_log_likelihood(model, batch.replace(mask=mask), Annealing(temperatures=100)).log_likelihood
+    exact = model.exact(batch.x, batch.condition["c"], observed=(0, 2))
+    assert (found - exact).mean().item() == pytest.approx(0.0, abs=0.03)
+
+
+def test_an_example_has_the_same_estimate_in_any_batch_and_memory():
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(9)
+    whole = annealed_log_likelihood(model, batch, SHORT)
+    order = torch.randperm(9)
+    for part, rows in ((batch[order], order), (batch[slice(3, 5)], slice(3, 5))):
+        again = annealed_log_likelihood(model, part, SHORT)
+        assert torch.allclose(again.log_likelihood, whole.log_likelihood[rows], atol=1e-5)
+    few = replace(SHORT, at_once=1)
+    assert torch.allclose(annealed_log_likelihood(model, batch, few).log_likelihood, whole.log_likelihood, atol=1e-5)
+    other = annealed_log_likelihood(model, batch, SHORT, seed=1)
+    assert not torch.allclose(other.log_likelihood, whole.log_likelihood, atol=1e-4)
+
+
+def test_memory_is_bounded():
+    class Watched(LinearGaussian):
+        most = 0
+
+        def decode(self, z, c):
+            self.most = max(self.most, z.shape[:-1].numel())
+            return super().decode(z, c)
+
+    model = Watched()
+    annealed_log_likelihood(model, LinearGaussian().batch(7), Annealing(chains=6, temperatures=5, at_once=8))
+    assert 0 < model.most <= 8
+
+
+def test_with_two_temperatures_it_is_importance_sampling_from_the_first_distribution():
+    model = LinearGaussian()
+    batch = model.batch(20)
+    found = annealed_log_likelihood(model, batch, Annealing(chains=3, temperatures=2))
+    assert torch.allclose(found.log_likelihood, exact_of(model, batch).float(), atol=1e-4)  # of the exact posterior
+    assert found.effective_sample_size.tolist() == pytest.approx([3] * 20, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [({"chains": 0}, "chains"), ({"temperatures": 1}, "temperatures"), ({"leapfrog": 0}, "leap")]
+)
+def test_settings_that_make_no_path_are_refused(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        Annealing(**options)
