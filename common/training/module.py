@@ -34,7 +34,7 @@ from common.training.step import check_support, is_logged, log_short, training_l
 from common.training.step_seed import seed_step
 
 # Arguments that do not define the network: a checkpoint does not store them.
-TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
+TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile", "checkpointing")
 
 
 class ConditionalELBO(Generation, LightningModule, Shared):
