@@ -147,7 +147,9 @@ class TextStyleCVAE(ConditionalELBO):
             self.words = LatentWords(inputs, self.encoder.table.shape[1], barrier)
         parts = [part for part in self.modules() if isinstance(part, Checkpointed)]
         if checkpointing and not parts:
-            raise ValueError(f"model.checkpointing: {type(architecture).__name__} has no part that can be computed again")
+            raise ValueError(
+                f"model.checkpointing: {type(architecture).__name__} has no part that can be computed again"
+            )
         for part in parts if checkpointing else []:
             part.checkpoint()
         hidden = torch.zeros(len(tokenizer), dtype=torch.int64)

@@ -23,7 +23,10 @@ COUNTS = {"num_samples": 9, "prior_samples": 9, "gain_samples": 3, "gain_example
 def pairs():
     """A model and data of images and of text."""
     torch.manual_seed(0)
-    digits, verses = Digits(limit=80, binarize="threshold"), Bible(vocabulary=600, limit=240, words=12, shares=(0.2, 0.4))
+    digits, verses = (
+        Digits(limit=80, binarize="threshold"),
+        Bible(vocabulary=600, limit=240, words=12, shares=(0.2, 0.4)),
+    )
     image = ImageCVAE(AttributeEncoder(digits.attributes), latent_dim=4, architecture=MLP([16]))
     style = StyleEncoder(verses.attributes, verses.tokenizer, verses.length)
     text = TextStyleCVAE(style, verses.tokenizer, verses.length, 4, architecture=Compact(width=16, heads=2), rewrites=3)
@@ -111,7 +114,7 @@ def test_guidance_counts_as_two_decodes():
 
 
 def test_samples_come_in_the_order_of_their_conditions(pairs, most):
-    model, data = pairs["image"]
+    model, _ = pairs["image"]
     digits = torch.arange(10)
     with torch.no_grad():
         for at_once in (3, 30):

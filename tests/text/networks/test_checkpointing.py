@@ -99,7 +99,7 @@ def test_an_architecture_that_cannot_do_it_is_refused():
             return nn.Linear(1, 1)
 
     style = StyleEncoder({"style": Categorical("ab")}, WORDS, LENGTH)
-    with pytest.raises(ValueError, match="model.checkpointing: Plain has no part that can be computed again"):
+    with pytest.raises(ValueError, match=r"model\.checkpointing: Plain has no part that can be computed again"):
         TextStyleCVAE(style, WORDS, LENGTH, architecture=Plain(), checkpointing=True)
 
 
