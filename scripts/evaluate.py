@@ -120,7 +120,7 @@ def nll(arguments: argparse.Namespace) -> None:
     restored = restore(arguments.ckpt, arguments.device)
     model, data = restored.model, restored.data(arguments.config)
     values, sizes = [], []
-    at_once = arguments.at_once or model.evaluation.decodes
+    at_once = arguments.at_once or model.evaluation.most_decodes
     with eval_mode(model):
         title = f"NLL, {arguments.num_samples} samples"
         for batch in tqdm(data.loader(arguments.split), desc=title, unit="batch", disable=None):

@@ -162,7 +162,7 @@ class ConditionalELBO(Generation, LightningModule, Shared):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, PosteriorSamples]:
         """One posterior sample of each example, from its own noise, for the `Evaluator`."""
-        return {"samples": self.draws(batch, 1, self.evaluation.seed, self.evaluation.decodes)}
+        return {"samples": self.draws(batch, 1, self.evaluation.seed, self.evaluation.most_decodes)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, PosteriorSamples]:
         """As in validation."""
@@ -170,7 +170,7 @@ class ConditionalELBO(Generation, LightningModule, Shared):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Columns:
         """Position and ELBO terms of each example, in nats."""
-        terms = self.draws(batch, 1, self.evaluation.seed, self.evaluation.decodes).terms()
+        terms = self.draws(batch, 1, self.evaluation.seed, self.evaluation.most_decodes).terms()
         return {"index": batch.positions, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
 
     def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0, at_once: int | None = None) -> Tensor:
@@ -184,7 +184,7 @@ class ConditionalELBO(Generation, LightningModule, Shared):
         """
         with eval_mode(self):
             return bounds.log_likelihood(
-                self, batch, num_samples, seed, at_once or self.evaluation.decodes
+                self, batch, num_samples, seed, at_once or self.evaluation.most_decodes
             ).log_likelihood
 
     def configure_callbacks(self) -> list[Callback]:

@@ -110,7 +110,7 @@ class TextStyleCVAE(ConditionalELBO):
         language_model_steps: int = 0,
         rewrites: int = 200,
         decoding: Decoding = Decoding(),
-        checkpointing: bool = False,
+        checkpointing: bool | None = None,
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
         **base: Any,
     ) -> None:

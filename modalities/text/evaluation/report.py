@@ -72,7 +72,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
             if judge is not None:
                 figures |= _control_by_value(model, data, evaluation, judge)
             if SOURCE in conditions and model.condition.reads_source:
-                figures |= _renderings(model, conditions, data.segmentation, evaluation.decodes)
+                figures |= _renderings(model, conditions, data.segmentation, evaluation)
             labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
             rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
             figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, judged)
@@ -119,8 +119,7 @@ def _control_by_value(
                 continue
             chosen = rows.repeat(-(-count // len(rows)))[:count]
             requested = {field: values[chosen] for field, values in conditions.items()}
-            at_once = evaluation.at_once(evaluation.decodes)
-            written = sampled(model, requested, at_once, guidance=evaluation.guidance)[0]
+            written = sampled(model, requested, evaluation.at_once(), guidance=evaluation.guidance)[0]
             hits = judge.read(written)[name] == number
             figures[f"test/control_accuracy/{name}/{value}"] = Measurement.accuracy(
                 hits, f"frozen judge, {model.sampled}, guidance {evaluation.guidance:g}"
@@ -131,14 +130,15 @@ def _control_by_value(
 
 
 def _renderings(
-    model: TextStyleCVAE, conditions: Fields, segmentation: Segmentation, at_once: int, sources: int = 100,
+    model: TextStyleCVAE, conditions: Fields, segmentation: Segmentation, evaluation: Evaluation, sources: int = 100,
     draws: int = 5,
 ) -> dict[str, Measurement]:  # fmt: skip
     """Diversity of several translations of one sentence: with only z sampled, and with the tokens sampled as well."""
     fields = {name: field[:sources] for name, field in conditions.items()}
     figures = {}
     for name, draw in (("z", False), ("z_and_tokens", True)):
-        written = sampled(model, fields, at_once // (1 if draw else model.decoding.beams) or 1, draws, draw=draw)
+        at_once = max(1, evaluation.most_decodes // (1 if draw else model.decoding.beams))
+        written = sampled(model, fields, at_once, draws, draw=draw)
         renderings = list(zip(*(model.texts(sentences) for sentences in written), strict=True))
         for n in (1, 2):
             share = torch.tensor([distinct(texts, n).value for texts in renderings])

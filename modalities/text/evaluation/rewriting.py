@@ -105,7 +105,7 @@ def rewrite_rows(model: TextStyleCVAE, data: TextData, rows: Tensor, label: str,
 def _at_once(model: TextStyleCVAE, guidance: float, most: int) -> int:
     """Sentences that are rewritten at once: every beam is a decode, and guidance decodes twice."""
     decodes = model.decoding.beams * (1 if guidance == 1.0 else 2)
-    return max(1, min(most, model.evaluation.decodes // decodes))
+    return max(1, min(most, model.evaluation.most_decodes // decodes))
 
 
 def judged_under(guidance: float) -> str:

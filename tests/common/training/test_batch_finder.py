@@ -22,7 +22,7 @@ from modalities.image import ImageCVAE
 from modalities.text import TextStyleCVAE
 from modalities.text.data import Bible
 from tests.common.models import PointCVAE
-from tests.scripts.own_data import OWN
+from tests.scripts.own_data import OWN, slow_but
 from tests.scripts.resume import Runs, differences, rows_of
 
 
@@ -218,6 +218,14 @@ CASES = {
     "image": (OWN[0], ImageCVAE, len, 20, "--data.batch_size", 16, 32),
     "text": (OWN[1], TextStyleCVAE, torch.Tensor.numel, 150, "--data.batch_tokens", 120, 240),
 }
+
+
+@pytest.mark.parametrize("own", slow_but("tabular")[2:])
+def test_sound_and_tables_are_searched_too(own, tmp_path, caplog):
+    search = ["--batch_finder.mode", "power", "--batch_finder.memory_mb", "1000000", "--batch_finder.most", "16"]
+    folder = Runs(own, tmp_path, "--trainer.max_epochs", "1").fit("run", *search)
+    assert "batch_finder: data.batch_size is 16, as batch_finder.most says" in caplog.text
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["init_args"]["batch_size"] == 16
 
 
 @pytest.mark.parametrize("name", CASES)
