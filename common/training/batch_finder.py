@@ -68,7 +68,7 @@ class BatchFinder:
         most = whole if self.most is None else min(whole, self.most)
         fits: int | None = None
         least: int | None = None  # the least size that is known not to fit
-        why = ""
+        name, why = f"data.{data.batch_option.rpartition('.')[2]}", ""
         size = min(data.batch_size, most)
         while True:
             reason = fails(size)
@@ -82,7 +82,7 @@ class BatchFinder:
                 size = min(2 * size, most)
             elif fits is None:
                 if size == 1:
-                    raise ValueError(f"batch_finder: not even a batch of 1 of {data.batch_unit} fits ({why})")
+                    raise ValueError(f"batch_finder: not even {name} 1 fits ({why})")
                 size = size // 2
             elif self.mode == "bisect" and least - fits > max(1, fits // 16):
                 size = (fits + least) // 2
@@ -90,4 +90,4 @@ class BatchFinder:
                 break
         ended = ": the whole training data are one batch" if most == whole else ", as batch_finder.most says"
         ended = ended if least is None else f"; with {least:,}, {why}"
-        return fits, f"batch_finder: data.{data.batch_option.rpartition('.')[2]} is {fits:,}{ended}"
+        return fits, f"batch_finder: {name} is {fits:,}{ended}"

@@ -21,6 +21,7 @@ from common.objectives.objectives import Objective, Staged
 from common.process_memory import peak_memory_mb, release_memory, resident_memory_mb, restart_peak_memory
 from common.training.averaging import WeightEMA
 from common.training.module import ConditionalELBO
+from common.training.signals import slurm
 
 # Options of the trainer that decide how much memory a step takes.
 OPTIONS = ("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_clip_val",
@@ -113,7 +114,7 @@ class TrialStep:
         return Trainer(
             **copy.deepcopy(self.options), callbacks=callbacks, max_epochs=1, limit_val_batches=0, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False, num_sanity_val_steps=0,
+            use_distributed_sampler=False, num_sanity_val_steps=0, plugins=slurm([]),
         )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def test_the_search_tries_few_sizes_and_says_why_it_ended(mode, first, most, cap
 
 
 def test_where_nothing_fits_one_line_says_so():
-    with pytest.raises(ValueError, match=r"batch_finder: not even a batch of 1 of examples fits \(too large\)"):
+    with pytest.raises(ValueError, match=r"batch_finder: not even data\.batch_size 1 fits \(too large\)"):
         BatchFinder("power").find(Points(4), lambda size: "too large")
 
 

@@ -7,6 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical
+from common.training.compiled_step import PLAIN, CompiledStep
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.condition import SentenceReader
 from modalities.text.networks.architectures import Architecture, Compact
@@ -113,3 +114,19 @@ def test_a_training_with_it_is_the_same_training_and_a_resumed_one_may_turn_it_o
          "--model.checkpointing", "true", "--trainer.max_epochs", "4"]
     )  # fmt: skip
     assert len(rows_of(plain)) > len(rows_of(again))
+
+
+@pytest.mark.slow  # minutes of compiling
+def test_a_compiled_step_has_the_same_gradients(monkeypatch):
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compiled(function, backend="aot_eager", **how))
+    found = []
+    for number in (0, PLAIN):  # before and after the step is compiled
+        made = model(True)
+        one = CompiledStep(made, made.objective, made.auxiliary, varying=True)
+        torch.manual_seed(3)
+        one(batch(), number, None)[0].backward()
+        assert not one.failed
+        found.append({name: w.grad for name, w in made.named_parameters() if w.grad is not None})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-6, atol=1e-7, msg=name)
