@@ -114,7 +114,7 @@ class TrialStep:
         return Trainer(
             **copy.deepcopy(self.options), callbacks=callbacks, max_epochs=1, limit_val_batches=0, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            use_distributed_sampler=False, num_sanity_val_steps=0, plugins=slurm([]),
+            use_distributed_sampler=False, num_sanity_val_steps=0, plugins=[*slurm([])],
         )  # fmt: skip
 
 
