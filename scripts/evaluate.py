@@ -56,6 +56,9 @@ def parser() -> Parser:
     )
     samples = Parser(add_help=False)
     samples.add_argument("--num-samples", type=whole(1), default=1000, help="importance samples (default: 1000)")
+    samples.add_argument("--at-once", type=whole(1), metavar="N",
+                         help="examples x samples decoded at once: less needs less memory, and the NLL stays the same "
+                         "(default: evaluation.decodes of the run, 1000)")  # fmt: skip
     commands = result.add_subparsers(dest="command", required=True)
 
     nll_ = commands.add_parser("nll", parents=[shared, config, samples], help="NLL of the run's data")
@@ -117,6 +120,7 @@ def nll(arguments: argparse.Namespace) -> None:
     restored = restore(arguments.ckpt, arguments.device)
     model, data = restored.model, restored.data(arguments.config)
     values, sizes = [], []
+    at_once = arguments.at_once or model.evaluation.most_decodes
     with eval_mode(model):
         title = f"NLL, {arguments.num_samples} samples"
         for batch in tqdm(data.loader(arguments.split), desc=title, unit="batch", disable=None):
@@ -125,7 +129,7 @@ def nll(arguments: argparse.Namespace) -> None:
             if len(batch) == 0:
                 continue
             batch = data.transform(batch.to(arguments.device), training=False)
-            estimate = bounds.log_likelihood(model, batch, arguments.num_samples, arguments.seed)
+            estimate = bounds.log_likelihood(model, batch, arguments.num_samples, arguments.seed, at_once)
             values.append(-estimate.log_likelihood.cpu())
             sizes.append(estimate.effective_sample_size.cpu())
     figure = Measurement.mean(torch.cat(values), "nats", f"importance sampling, {arguments.num_samples} samples")
@@ -153,7 +157,8 @@ def score(arguments: argparse.Namespace) -> None:
     with tqdm(desc=title, unit="example", disable=None) as progress:
 
         def nll(batch: Batch) -> Tensor:
-            values: Tensor = -model.log_likelihood(batch.to(arguments.device), arguments.num_samples, arguments.seed)
+            drawn = arguments.num_samples, arguments.seed, arguments.at_once
+            values: Tensor = -model.log_likelihood(batch.to(arguments.device), *drawn)
             if not values.isfinite().all():
                 raise ValueError(f"the model's NLL of {int((~values.isfinite()).sum())} examples is not finite")
             progress.update(len(batch))

@@ -36,6 +36,14 @@ class Condition:
     def __len__(self) -> int:
         return len(self.vector)
 
+    def __getitem__(self, rows: slice) -> "Condition":
+        source = self.source
+        return Condition(
+            self.vector[rows],
+            None if self.observed is None else self.observed[rows],
+            None if source is None else Source(source.states[rows], source.tokens[rows]),
+        )
+
     def expand(self, size: int) -> "Condition":
         """One condition, [1, ...], repeated for `size` examples; a condition of `size` examples unchanged."""
         if len(self) == size:

@@ -39,12 +39,14 @@ class ConditionalDataModule(LightningDataModule):
         learned: names of what is learned from the training data, which a checkpoint stores for its model.
         terms: a checkpoint's terms, in which the data are read; None learns them from the training data.
         batch_unit: what `batch_size` counts.
+        batch_option: the option that gives `batch_size`, below the `init_args` of the data.
         limits_itself: whether `load` reads no more than `limit`, so that the rest costs nothing.
         scores_all: whether every example is scored, so that the data need no splits.
     """
 
     learned: tuple[str, ...] = ("attributes",)
     batch_unit: str = "examples"
+    batch_option: str = "batch_size"
     limits_itself: bool = False
 
     def __init__(
@@ -205,6 +207,11 @@ class ConditionalDataModule(LightningDataModule):
     def train_size(self) -> int:
         """Number of training examples."""
         return len(self.examples.splits["train"])
+
+    @property
+    def whole_batch(self) -> int:
+        """The `batch_size` at which the training examples are one batch."""
+        return self.train_size
 
     @cached_property
     def fingerprint(self) -> str:

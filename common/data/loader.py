@@ -51,9 +51,17 @@ class TensorLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `state_dict`."""
 
+    def heaviest(self) -> list[Batch]:
+        """The batches of an epoch that may take most memory: one where all have the same size."""
+        return [self.at(self.positions()[0])]
+
+    def at(self, position: Tensor) -> Batch:
+        """The batch of some positions in the split."""
+        rows, views = self.rows[position], self.examples.views
+        view = None if views is None or not self.shuffle else self.examples.batch(views[rows])
+        return self.examples.batch(rows).replace(index=position, view=view)
+
     def __iter__(self) -> Iterator[Batch]:
         first, self.first = self.first, 0
         for position in self.positions()[first:]:
-            rows, views = self.rows[position], self.examples.views
-            view = None if views is None or not self.shuffle else self.examples.batch(views[rows])
-            yield self.examples.batch(rows).replace(index=position, view=view)
+            yield self.at(position)

@@ -35,8 +35,9 @@ def overview(data: ConditionalDataModule, processes: int = 1, accumulated: int =
         notes.append(f"{repeated:,} test examples are in train as well")
     if processes * accumulated > 1 and not data.scores_all:
         size, unit = data.batch_size, data.batch_unit
-        parts = f"{size:,} a batch, {processes} processes" + (f", {accumulated} batches" if accumulated > 1 else "")
-        notes.append(f"a step of the optimiser takes {size * processes * accumulated:,} {unit}: {parts}")
+        parts = [f"{count} {what}" for count, what in ((processes, "processes"), (accumulated, "batches")) if count > 1]
+        said = ", ".join([f"{size:,} a batch", *parts])
+        notes.append(f"a step of the optimiser takes {size * processes * accumulated:,} {unit}: {said}")
     return "\n".join([*lines, *(f"  {line}" for line in notes)])
 
 

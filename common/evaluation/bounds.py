@@ -12,9 +12,8 @@ from common.distributions.noise import example_noise, prior_sample, prior_sample
 from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
 
-# Limits on what is in memory at once.
-NOISE_NUMBERS = 8_000_000
-DECODES = 1_000
+NOISE_NUMBERS = 8_000_000  # most numbers of noise in memory at once
+DECODES = 1_000  # samples of z that are decoded at once, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,9 @@ class ImportanceEstimate:
 
 
 @torch.no_grad()
-def log_likelihood(model: LatentModel, batch: Batch, num_samples: int, seed: int = 0) -> ImportanceEstimate:
+def log_likelihood(
+    model: LatentModel, batch: Batch, num_samples: int, seed: int = 0, at_once: int = DECODES
+) -> ImportanceEstimate:
     """log p(x | c) = log 1/K sum_k p(x | z_k, c) p(z_k | c) / q(z_k | x, c), z_k ~ q(z | x, c).
 
     A lower bound in expectation that tightens with K (Burda et al. 2016, theorem 1). With a mask, it is that of the
@@ -37,23 +38,19 @@ def log_likelihood(model: LatentModel, batch: Batch, num_samples: int, seed: int
         batch: B examples.
         num_samples: K.
         seed: fixes the noise, together with each example's index.
+        at_once: decodes at most this many of the K * B samples at a time.
     """
-    if model.latent_prior.latent_dim is None:
-        model.draws(batch[slice(0, 1)])  # the first posterior fixes the size of z
-    rows_at_once = max(1, min(len(batch), DECODES, NOISE_NUMBERS // max(num_samples * model.latent_prior.size, 1)))
-    indexed = batch.replace(index=batch.positions)
-    parts = [
-        model.draws(indexed[slice(start, start + rows_at_once)], num_samples, seed, at_once=DECODES).log_weights()
-        for start in range(0, len(batch), rows_at_once)
-    ]
-    log_weights = torch.cat(parts, dim=1)
+    parts = _parts(model, batch, num_samples, at_once)
+    log_weights = torch.cat([model.draws(part, num_samples, seed, at_once).log_weights() for part in parts], dim=1)
     total = torch.logsumexp(log_weights, dim=0)
     effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
     return ImportanceEstimate(total - math.log(num_samples), effective)
 
 
 @torch.no_grad()
-def prior_log_likelihood(model: LatentModel, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
+def prior_log_likelihood(
+    model: LatentModel, batch: Batch, num_samples: int, seed: int = 0, at_once: int = DECODES
+) -> Tensor:
     """log p(x | c) = log 1/K sum_k p(x | z_k, c), z_k ~ p(z | c), [B]: plain Monte Carlo.
 
     A lower bound in expectation, and a loose one where the posterior is far from the prior: `log_likelihood` is the
@@ -64,12 +61,23 @@ def prior_log_likelihood(model: LatentModel, batch: Batch, num_samples: int, see
         batch: B examples.
         num_samples: K.
         seed: fixes the noise, together with each example's index.
+        at_once: as in `log_likelihood`.
     """
-    c = model.embed(batch)
-    z = prior_samples(model.prior(c), num_samples, seed, batch.positions)
-    parts = z.split(max(1, DECODES // len(batch)))
-    log_p = torch.cat([model.log_likelihood_of_latents(batch, part, c) for part in parts])
-    return torch.logsumexp(log_p, dim=0) - math.log(num_samples)
+    found = []
+    for part in _parts(model, batch, num_samples, at_once):
+        c = model.embed(part)
+        z = prior_samples(model.prior(c), num_samples, seed, part.positions)
+        found.append(torch.logsumexp(model.log_likelihood_of_latents(part, z, c, at_once), dim=0))
+    return torch.cat(found) - math.log(num_samples)
+
+
+def _parts(model: LatentModel, batch: Batch, num_samples: int, at_once: int) -> list[Batch]:
+    """Parts of a batch whose noise, and one sample of each of whose examples, may be in memory at once."""
+    if model.latent_prior.latent_dim is None:
+        model.draws(batch[slice(0, 1)])  # the first posterior fixes the size of z
+    most = max(1, min(at_once, NOISE_NUMBERS // max(num_samples * model.latent_prior.size, 1)))
+    indexed = batch.replace(index=batch.positions)
+    return [indexed[slice(start, start + most)] for start in range(0, len(batch), most)]
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,9 @@ class Candidates:
 
 
 @torch.no_grad()
-def condition_gain(model: LatentModel, batch: Batch, candidates: Candidates, num_samples: int, seed: int = 0) -> Tensor:
+def condition_gain(
+    model: LatentModel, batch: Batch, candidates: Candidates, num_samples: int, seed: int = 0, at_once: int = DECODES
+) -> Tensor:
     """log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
 
     The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
@@ -102,14 +112,15 @@ def condition_gain(model: LatentModel, batch: Batch, candidates: Candidates, num
         candidates: the conditions to compare with.
         num_samples: importance samples for each log p(x | c).
         seed: seed of the noise.
+        at_once: as in `log_likelihood`.
     """
     weights = candidates.weights
-    own = log_likelihood(model, batch, num_samples, seed).log_likelihood
+    own = log_likelihood(model, batch, num_samples, seed, at_once).log_likelihood
     under = []
     for row in range(len(weights)):
         condition = {name: f[row].expand(len(batch)).to(batch.x.device) for name, f in candidates.fields.items()}
         other = batch.replace(condition=batch.condition | condition)
-        under.append(log_likelihood(model, other, num_samples, seed).log_likelihood)
+        under.append(log_likelihood(model, other, num_samples, seed, at_once).log_likelihood)
     if candidates.drawn is not None:
         under.append(own)
         weights = torch.cat([candidates.drawn * weights, weights.new_ones(1)]) / (candidates.drawn + 1)
@@ -149,7 +160,9 @@ def _table(fields: Fields) -> Tensor:
 
 
 @torch.no_grad()
-def random_latent_cost(model: LatentModel, batch: Batch, samples: PosteriorSamples, seed: int = 0) -> Tensor:
+def random_latent_cost(
+    model: LatentModel, batch: Batch, samples: PosteriorSamples, seed: int = 0, at_once: int = DECODES
+) -> Tensor:
     """E_q[log p(x | z, c)] - log p(x | z', c) with z' from the prior, [B]: nats that a random z costs.
 
     Close to zero means that the decoder ignores z, however many units look active.
@@ -157,5 +170,5 @@ def random_latent_cost(model: LatentModel, batch: Batch, samples: PosteriorSampl
     noise = example_noise(seed, batch.positions, (3, samples.z.shape[-1]))
     random = prior_sample(samples.prior, noise[1], noise[2, :, 0])
     z = torch.stack([reparameterize(samples.posterior, noise[0]), random])
-    own, other = model.log_likelihood_of_latents(batch, z, samples.condition)
+    own, other = model.log_likelihood_of_latents(batch, z, samples.condition, at_once)
     return own - other

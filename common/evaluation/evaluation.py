@@ -42,6 +42,8 @@ class Evaluation(Configurable):
         seed: seed of all noise in evaluation.
         judge_steps: optimiser steps of the judge's training; None takes the modality's own number, fewer are for a
             trial whose control figures mean nothing.
+        decodes: most samples of z (examples x samples) that are decoded at once, which bounds memory and changes no
+            likelihood; None is 1000. Below it, figures of generated samples are those of other draws.
     """
 
     num_samples: int = 1000
@@ -53,6 +55,21 @@ class Evaluation(Configurable):
     guidance: float = 1.0
     seed: int = 0
     judge_steps: int | None = None
+    decodes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.decodes is not None and self.decodes < 1:
+            raise ValueError(f"evaluation.decodes must be at least 1; got {self.decodes}")
+
+    @property
+    def most_decodes(self) -> int:
+        """`decodes`, or its default."""
+        return bounds.DECODES if self.decodes is None else self.decodes
+
+    def at_once(self, most: int | None = None) -> int:
+        """How many samples may be generated at once, at most `most`: guidance decodes each of them twice."""
+        number = max(1, self.most_decodes // (1 if self.guidance == 1.0 else 2))
+        return number if most is None else min(most, number)
 
     def columns(
         self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
@@ -66,24 +83,25 @@ class Evaluation(Configurable):
             candidates: conditions that the condition gain compares with; None omits the gain.
         """
         columns = columns_of(samples)
-        columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed)
+        columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed, self.most_decodes)
 
         def nll(part: Batch) -> tuple[Tensor, ...]:
-            estimate = bounds.log_likelihood(model, part, self.num_samples, self.seed)
+            estimate = bounds.log_likelihood(model, part, self.num_samples, self.seed, self.most_decodes)
             return -estimate.log_likelihood, estimate.effective_sample_size
 
         columns["nll"], columns["effective_sample_size"] = _of_first(self.nll_examples, batch, nll, 2)
         if self.prior_samples:
 
             def prior_nll(part: Batch) -> tuple[Tensor, ...]:
-                return (-bounds.prior_log_likelihood(model, part, self.prior_samples, self.seed),)
+                found = bounds.prior_log_likelihood(model, part, self.prior_samples, self.seed, self.most_decodes)
+                return (-found,)
 
             (columns["nll_from_prior"],) = _of_first(self.nll_examples, batch, prior_nll, 1)
         if candidates is not None:
             compared = candidates
 
             def gain(part: Batch) -> tuple[Tensor, ...]:
-                return (bounds.condition_gain(model, part, compared, self.gain_samples, self.seed),)
+                return (bounds.condition_gain(model, part, compared, self.gain_samples, self.seed, self.most_decodes),)
 
             (columns["condition_gain"],) = _of_first(self.gain_examples, batch, gain, 1)
         return columns
@@ -142,7 +160,7 @@ class Evaluation(Configurable):
         figures: dict[str, Measurement] = {}
         unseen = data.unseen("test")
         if judge is not None:
-            arguments = self.control_samples, self.seed, self.guidance
+            arguments = self.control_samples, self.seed, self.guidance, self.at_once(100)
             conditions = data.conditions("test")
             figures = control_figures(model, judge, conditions, *arguments)
             if unseen is not None and unseen.any():

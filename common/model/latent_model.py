@@ -112,12 +112,24 @@ class LatentModel(Configurable, nn.Module):
                 noise = example_noise(seed, batch.positions, (num_samples, posterior.event_shape[-1]))
                 z = reparameterize(posterior, noise)
         decoded = z.view_as(z)
-        parts = [decoded] if at_once is None else decoded.split(max(1, at_once // len(batch)))
-        log_likelihood = torch.cat([self.log_likelihood_of_latents(batch, part, c) for part in parts])
+        log_likelihood = self.log_likelihood_of_latents(batch, decoded, c, at_once)
         return PosteriorSamples(z, decoded, log_likelihood, posterior, self.prior(c), c, source, encoder_c)
 
-    def log_likelihood_of_latents(self, batch: Batch, z: Tensor, c: Condition) -> Tensor:
-        """log p(x | z, c) in nats, [K, B], for z [K, B, D]: float32 also under autocast."""
+    def log_likelihood_of_latents(self, batch: Batch, z: Tensor, c: Condition, at_once: int | None = None) -> Tensor:
+        """log p(x | z, c) in nats, [K, B], for z [K, B, D]: float32 also under autocast.
+
+        Args:
+            batch: B examples.
+            z: K samples for each of them.
+            c: their condition.
+            at_once: decodes at most this many z at a time, which bounds memory; None decodes all.
+        """
+        count = len(batch)
+        if at_once is not None and count > at_once:
+            rows = [slice(start, start + at_once) for start in range(0, count, at_once)]
+            return torch.cat([self.log_likelihood_of_latents(batch[r], z[:, r], c[r], at_once) for r in rows], dim=1)
+        if at_once is not None and len(z) * count > at_once:
+            return torch.cat([self.log_likelihood_of_latents(batch, part, c) for part in z.split(at_once // count)])
         likelihood = self.decode(z, c)
         with torch.autocast(batch.x.device.type, enabled=False):
             return log_prob(likelihood, batch.x, batch.mask)

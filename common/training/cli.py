@@ -2,6 +2,9 @@
 
 import hashlib
 import sys
+from dataclasses import asdict
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from common.evaluation.report import Report
 from common.paths import written_whole
 from common.results import TESTS
 from common.training.averaging import WeightEMA
+from common.training.batch_finder import BatchFinder
 from common.training.checkpoint_io import WholeCheckpointIO
 from common.training.evaluator import Evaluator
 from common.training.idle_hooks import skip_idle_hooks
@@ -46,6 +50,7 @@ from common.training.tracking.metrics_csv import MetricsCSV
 from common.training.tracking.provenance import code_difference, config_hash, git_revision
 from common.training.tracking.recipients import TakesArtifacts
 from common.training.tracking.wandb_process import finish_wandb
+from common.training.trial_step import TrialStep
 from common.training.weights import start_from
 
 
@@ -141,7 +146,7 @@ class SuiteCLI(LightningCLI):
                 self.signals.restore()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """`run`, `loggers`, `wandb`, `weights`, `averaging`, `subset`, `samples`, and links from data to model."""
+        """What a run has beside model, data and trainer, and links from data to model."""
         parser.add_argument("--run", type=RunConfig, default=RunConfig(), help="where the run is stored")
         parser.add_argument(
             "--loggers",
@@ -168,6 +173,9 @@ class SuiteCLI(LightningCLI):
             "saved in place of the last weights",
         )
         parser.add_argument("--subset", type=Subset, default=Subset(), help="the part of the data to train on")
+        parser.add_argument(
+            "--batch_finder", type=BatchFinder, default=BatchFinder(), help="the largest batch that fits into memory"
+        )
         parser.add_lightning_class_args(SampleLogger, "samples")
         for source, target in self.links:
             parser.link_arguments(f"data.{source}", f"model.{target}", apply_on="instantiate")
@@ -199,6 +207,9 @@ class SuiteCLI(LightningCLI):
         self.start = Start.of(str(self.subcommand), config.as_dict(), run, self.modality)
         self.start.check_class(self.kind)
         self.start.check(config.as_dict(), self.script)
+        resumes = self.start.resumes and config.ckpt_path is not None  # a job that SLURM repeats keeps its options
+        finder, callbacks = BatchFinder(**config.batch_finder.as_dict()), callbacks_of(config.trainer)
+        finder.check(str(self.subcommand), resumes, [str(callback.class_path) for callback in callbacks])
         self.terms = self.start.terms
         for warning in replaced_callbacks(config):
             rank_zero_warn(warning, category=UserWarning)
@@ -206,10 +217,20 @@ class SuiteCLI(LightningCLI):
             config.ckpt_path = str(self.start.path)
         self.folder = self.start.folder(run, self.modality, self.explicit)
 
-    def instantiate_classes(self) -> None:
-        """Data, model and trainer; then the data are restricted to the subset, if there is one."""
-        super().instantiate_classes()
-        self._get(self.config_init, "subset").take_from(self.datamodule)
+    def _find_batch(self, finder: BatchFinder) -> None:
+        """Sets the size of the batch, in the data and in the configuration, which then is that of a given size."""
+        config, data = self.config[self.subcommand], self.datamodule
+        if self.start.resumes:
+            stored: Any = self.start.checkpoint["configuration"]["data"]["init_args"]
+            size = int(reduce(getitem, data.batch_option.split("."), stored))
+        else:
+            options, averaging = (self._get(self.config_init, name) for name in ("trainer", "averaging"))
+            trial = TrialStep(self.model, data, options.as_dict(), averaging, finder.memory_mb)
+            size, said = finder.find(data, trial)
+            rank_zero_info(said)
+        data.batch_size = size
+        config[f"data.init_args.{data.batch_option}"] = size
+        config.batch_finder = Namespace(**asdict(BatchFinder()))
 
     def after_instantiate_classes(self) -> None:
         """Says what was read; compares data and model with the checkpoint, or takes its weights for a new training."""
@@ -224,8 +245,11 @@ class SuiteCLI(LightningCLI):
         check_model(self.model, self.start.checkpoint, self.start.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with the run's loggers and callbacks."""
+        """The trainer with the run's loggers and callbacks, after the data have their part and their batches."""
         config = self.config[self.subcommand] if self.subcommand else self.config
+        self._get(self.config_init, "subset").take_from(self.datamodule)
+        if (finder := self._get(self.config_init, "batch_finder")).on:
+            self._find_batch(finder)
         run, wandb = self._get(self.config_init, "run"), self._get(self.config_init, "wandb")
         hashed = config_hash(config.as_dict())
         if self.subcommand == "test" and self.start.path is not None:
@@ -378,11 +402,15 @@ class SuiteCLI(LightningCLI):
             print(f"scores of {count:,} of {len(self.datamodule.scored):,} examples, in nats: {path}")
 
 
+def callbacks_of(trainer: Namespace) -> list[Namespace]:
+    """The configured callbacks."""
+    callbacks = trainer.get("callbacks") or []
+    return callbacks if isinstance(callbacks, list) else [callbacks]
+
+
 def replaced_callbacks(config: Namespace) -> list[str]:
     """A warning for each callback of a configuration file that the list of a later file or option has replaced."""
-    callbacks = config.trainer.get("callbacks") or []
-    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-    present = {str(callback.class_path).rpartition(".")[2] for callback in callbacks}
+    present = {str(callback.class_path).rpartition(".")[2] for callback in callbacks_of(config.trainer)}
     warnings = []
     for file in config.get("config") or []:
         content = yaml.safe_load(Path(str(file)).read_text()) or {}

@@ -35,7 +35,7 @@ from common.training.step import check_support, is_logged, log_short, training_l
 from common.training.step_seed import seed_step
 
 # Arguments that do not define the network: a checkpoint does not store them.
-TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile")
+TRAINING_ARGUMENTS = ("optimizer", "scheduler", "compile", "checkpointing")
 
 
 class ConditionalELBO(Sharded, Generation, LightningModule, Shared):
@@ -163,7 +163,7 @@ class ConditionalELBO(Sharded, Generation, LightningModule, Shared):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, PosteriorSamples]:
         """One posterior sample of each example, from its own noise, for the `Evaluator`."""
-        return {"samples": self.draws(batch, 1, self.evaluation.seed)}
+        return {"samples": self.draws(batch, 1, self.evaluation.seed, self.evaluation.most_decodes)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, PosteriorSamples]:
         """As in validation."""
@@ -171,13 +171,22 @@ class ConditionalELBO(Sharded, Generation, LightningModule, Shared):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Columns:
         """Position and ELBO terms of each example, in nats."""
-        terms = self.draws(batch, 1, self.evaluation.seed).terms()
+        terms = self.draws(batch, 1, self.evaluation.seed, self.evaluation.most_decodes).terms()
         return {"index": batch.positions, "elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
 
-    def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
-        """Importance-sampled log p(x | c) in nats, [B]. See `common.evaluation.bounds.log_likelihood`."""
+    def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0, at_once: int | None = None) -> Tensor:
+        """Importance-sampled log p(x | c) in nats, [B]. See `common.evaluation.bounds.log_likelihood`.
+
+        Args:
+            batch: B examples.
+            num_samples: importance samples.
+            seed: seed of their noise.
+            at_once: samples that are decoded at once; None takes `evaluation.decodes`.
+        """
         with eval_mode(self):
-            return bounds.log_likelihood(self, batch, num_samples, seed).log_likelihood
+            return bounds.log_likelihood(
+                self, batch, num_samples, seed, at_once or self.evaluation.most_decodes
+            ).log_likelihood
 
     def configure_callbacks(self) -> list[Callback]:
         """An evaluator, unless the trainer already has one, with a report of the modality."""

@@ -17,10 +17,10 @@ from common.training.checkpoint import description, read_checkpoint, terms_of
 from common.training.module import ConditionalELBO
 from common.training.run_folder import RunConfig, checkpoint_by_name, new_folder, own_folder, restarts, unfinished
 
-# Options that a resumed training may change: length, batch size, devices, loggers, and how much is evaluated.
+# Options that a resumed training may change: length, batch size, devices, loggers, memory, how much is evaluated.
 FREE = {
     "data": ("batch_size", "batch_tokens", "root", "download"),  # where data lie; their fingerprint is compared
-    "model": ("evaluation", "compile"),
+    "model": ("evaluation", "compile", "checkpointing"),
 }
 FIXED_OF_TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "overfit_batches", "callbacks")
 COMPARED = ("seed_everything", "model", "data", "subset", "averaging", "trainer")

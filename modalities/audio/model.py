@@ -166,10 +166,10 @@ class AudioGenreCVAE(ConditionalELBO):
         )
         return super().interpolate(start, end, steps)
 
-    def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0) -> Tensor:
+    def log_likelihood(self, batch: Batch, num_samples: int, seed: int = 0, at_once: int | None = None) -> Tensor:
         """As in the base class; for another clip length, the sum over consecutive windows, padded with silence."""
         if batch.x.shape[-1] == self.features.frames:
-            return super().log_likelihood(batch, num_samples, seed)
+            return super().log_likelihood(batch, num_samples, seed, at_once)
         count = max(1, -(-batch.x.shape[-1] // self.features.frames))
         whole = count * self.features.frames
         padded = torch.nn.functional.pad(batch.x, (0, whole - batch.x.shape[-1]), value=self.features.silence)
@@ -177,7 +177,7 @@ class AudioGenreCVAE(ConditionalELBO):
         # Noise of a window's own, whatever other clips are in the batch.
         window = torch.arange(count, device=batch.x.device).repeat(len(batch))
         parts = parts.replace(index=batch.positions.repeat_interleave(count) * count + window)
-        return super().log_likelihood(parts, num_samples, seed).unflatten(0, (len(batch), count)).sum(1)
+        return super().log_likelihood(parts, num_samples, seed, at_once).unflatten(0, (len(batch), count)).sum(1)
 
     def setup(self, stage: str) -> None:
         """As in the base class; before training, also compares `counterfactual` with the conditions of the data.

@@ -84,6 +84,8 @@ class Completion(ImageData):
             drawn from ("grey").
     """
 
+    batch_option = "data.init_args.batch_size"
+
     def __init__(
         self, data: ImageData, hiding: Hiding = Quadrants(), coding: Literal["as_target", "grey"] = "as_target"
     ) -> None:

@@ -22,6 +22,7 @@ from modalities.text.condition import StyleEncoder
 from modalities.text.likelihood import TokenSequence
 from modalities.text.networks.architectures import Architecture, Compact, DecoderSizes
 from modalities.text.networks.attention import Pooling
+from modalities.text.networks.checkpointing import Checkpointed
 from modalities.text.networks.compact import no_probability
 from modalities.text.networks.copying import LatentWords, Words
 from modalities.text.tokenizer import Tokenizer, in_range
@@ -79,6 +80,8 @@ class TextStyleCVAE(ConditionalELBO):
         language_model_steps: first steps, which train the decoder without z. Weights that were saved in these steps are
             those of a language model: they are tested and sampled from without z.
         decoding: how sentences are generated.
+        checkpointing: keeps a layer's input alone for the backward pass and computes the layer again in it: less
+            memory, longer steps, the same gradients. Of a pretrained pair, the encoder does so.
         evaluation: sample counts and seed of validation and test.
         base: as in `ConditionalELBO`.
     """
@@ -107,6 +110,7 @@ class TextStyleCVAE(ConditionalELBO):
         language_model_steps: int = 0,
         rewrites: int = 200,
         decoding: Decoding = Decoding(),
+        checkpointing: bool | None = None,
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
         **base: Any,
     ) -> None:
@@ -141,6 +145,13 @@ class TextStyleCVAE(ConditionalELBO):
             inputs = (size if stride else latent_dim) + condition.dim
             barrier = no_probability(tokenizer.special, len(tokenizer))
             self.words = LatentWords(inputs, self.encoder.table.shape[1], barrier)
+        parts = [part for part in self.modules() if isinstance(part, Checkpointed)]
+        if checkpointing and not parts:
+            raise ValueError(
+                f"model.checkpointing: {type(architecture).__name__} has no part that can be computed again"
+            )
+        for part in parts if checkpointing else []:
+            part.checkpoint()
         hidden = torch.zeros(len(tokenizer), dtype=torch.int64)
         hidden[hidden_tokens or []] = 1
         self.register_buffer("hidden", hidden, persistent=False)

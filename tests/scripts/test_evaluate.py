@@ -38,6 +38,19 @@ def test_evaluate_takes_a_split_and_a_limit(run, capsys):
     assert "on 70 examples" in printed
 
 
+def test_how_many_are_decoded_at_once_changes_no_figure(run, capsys, monkeypatch):
+    decode, counts = ImageCVAE.decode, []
+    monkeypatch.setattr(ImageCVAE, "decode", lambda s, z, c: counts.append(z.shape[:-1].numel()) or decode(s, z, c))
+    checkpoint = str(run / "checkpoints" / "best.ckpt")
+    printed = []
+    for at_once in (["--at-once", "7"], []):
+        counts.clear()
+        assert evaluate.main(["nll", "--ckpt", checkpoint, "--num-samples", "9", "--limit", "20", *at_once]) == 0
+        printed.append(capsys.readouterr().out)
+        assert max(counts) == (7 if at_once else 180)
+    assert printed[0] == printed[1]
+
+
 def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, capsys):
     model = ImageCVAE(AttributeEncoder({"digit": Categorical("ab")}), (1, 8, 8), 2, architecture=Layers([4]))
     torch.save({"state_dict": model.state_dict(), **description(model)}, tmp_path / "x.ckpt")

@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 PLACES = ("run", "wandb", "loggers")  # options of where a run is stored and logged
+FOUND = ("batch_finder",)  # what it finds is an option of the data
 ARGUMENTS = ("ckpt_path", "config", "verbose", "weights_only", "return_predictions")  # of the subcommands
 
 
@@ -38,7 +39,8 @@ def config_hash(config: dict[str, Any]) -> str:
 
     It is the same for every subcommand. Options that are not set do not count, so that a new one changes no hash.
     """
-    relevant = {key: value for key, value in config.items() if key not in (*PLACES, "seed_everything", *ARGUMENTS)}
+    ignored = (*PLACES, *FOUND, "seed_everything", *ARGUMENTS)
+    relevant = {key: value for key, value in config.items() if key not in ignored}
     return hashlib.sha256(json.dumps(_set(relevant), sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -43,8 +43,9 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         batch, guidance = data.batch("test", evaluation.control_samples), evaluation.guidance
         judge = self.judge(data)
         with seeded(evaluation.seed):
-            generated = _by_parts(model, lambda part: model.sample(part.condition, guidance=guidance)[0], batch)
-            reconstructed = _by_parts(model, model.reconstruct, batch)
+            at_once = evaluation.at_once(ROWS)
+            generated = _by_parts(model, lambda p: model.sample(p.condition, guidance=guidance)[0], batch, at_once)
+            reconstructed = _by_parts(model, model.reconstruct, batch, at_once)
             how = f"{model.sampled} with z ~ p(z|c)"
             clips = ClipEvaluation(data, judge, batch, generated, reconstructed, how, model.vocoder)
             figures |= clips.figures()
@@ -57,12 +58,12 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         return audio_media(model, batch)
 
 
-def _by_parts(model: AudioGenreCVAE, apply: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-    return torch.cat([apply(batch[rows].to(model.device)).cpu() for rows in _parts(len(batch))])
+def _by_parts(model: AudioGenreCVAE, apply: Callable[[Batch], Tensor], batch: Batch, at_once: int) -> Tensor:
+    return torch.cat([apply(batch[rows].to(model.device)).cpu() for rows in _parts(len(batch), at_once)])
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + ROWS) for start in range(0, count, ROWS)]
+def _parts(count: int, at_once: int) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, count, at_once)]
 
 
 def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) -> Figures:
@@ -80,7 +81,8 @@ def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) ->
     count = len(attribute.values)
     own = batch.condition[name]
     target = (own + torch.randint(1, count, own.shape)) % count
-    parts = [model.transfer(batch[rows].to(model.device), {name: target[rows]}).cpu() for rows in _parts(len(batch))]
+    rows = _parts(len(batch), model.evaluation.at_once(ROWS))
+    parts = [model.transfer(batch[part].to(model.device), {name: target[part]}).cpu() for part in rows]
     changed = clips.vocoder.round_trip(torch.cat(parts), clips.features)
     expected = {**batch.condition, name: target}
     figures: Figures = {}

@@ -72,6 +72,15 @@ class BucketLoader(TensorLoader):
     def __len__(self) -> int:
         return len(self.sizes) // self.world if self.shuffle else len(self.sizes)
 
+    def heaviest(self) -> list[Batch]:
+        """The batches of most sentences, of most tokens, and of the longest sentences."""
+        parts = self.positions()
+        lengths = [int(self.lengths[part].max()) for part in parts]
+        measures = [
+            [len(part) * (length**power) for part, length in zip(parts, lengths, strict=True)] for power in (0, 1)
+        ]
+        return [self.at(parts[number]) for number in sorted({row.index(max(row)) for row in (*measures, lengths)})]
+
     def positions(self) -> list[Tensor]:
         """Positions in the split, batch by batch."""
         epoch = self.epoch if self.shuffle else 0
@@ -120,6 +129,7 @@ class TextData(ConditionalDataModule):
     """
 
     batch_unit = "tokens"
+    batch_option = "batch_tokens"
     limits_itself = True
     learned = ("attributes", "tokenizer", "length", "hidden_tokens", "segmentation")
 
@@ -144,8 +154,7 @@ class TextData(ConditionalDataModule):
         in_range("data.hide", hide, 1, above=True)
         check_shares(shares)
         self.vocabulary, self.pretrained, self.length, self.words = vocabulary, tokenizer, length, words
-        self.batch_tokens, self.pairs, self.exemplars, self.hide = batch_tokens, pairs, exemplars, hide
-        self.shares = shares
+        self.pairs, self.exemplars, self.hide, self.shares = pairs, exemplars, hide, shares
 
     def adopt(self, terms: Terms) -> None:
         """As in the base; the longest sentence is that of the checkpoint's model."""
@@ -327,6 +336,12 @@ class TextData(ConditionalDataModule):
             rows[place] = pools[place][(numbers[place] + 1) % len(pools[place])]
         return self.examples.x[rows].to(batch.x.device)
 
+    @property
+    def whole_batch(self) -> int:
+        """As in the base, with padding."""
+        rows = self.examples.splits["train"]
+        return len(rows) * int(self.lengths[rows].max())
+
     def _keys(self, fields: Fields) -> list[tuple[int, ...]]:
         """The categories of each of B sentences."""
         names = [name for name, attribute in self.attributes.items() if isinstance(attribute, Categorical)]
@@ -336,13 +351,13 @@ class TextData(ConditionalDataModule):
     def loader(self, split: Split, shuffle: bool = False) -> TensorLoader:
         """Batches of a split for this process."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        rows, tokens = self.examples.splits[split], self.batch_tokens * (1 if shuffle else 4)
+        rows, tokens = self.examples.splits[split], self.batch_size * (1 if shuffle else 4)
         return BucketLoader(self.examples, rows, self.lengths, tokens, shuffle, self.seed, rank, world)
 
     def predict_dataloader(self) -> TensorLoader:
         """Batches of all sentences."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        tokens = 4 * self.batch_tokens
+        tokens = 4 * self.batch_size
         return BucketLoader(self.examples, self.scored, self.lengths, tokens, False, self.seed, rank, world)
 
 

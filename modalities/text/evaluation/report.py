@@ -17,6 +17,7 @@ from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, file_name, table_picture
 from common.evaluation.report import Report
+from common.evaluation.sampling import sampled
 from common.lazy import pd
 from common.results import Measurement
 from common.seeding import seeded
@@ -59,7 +60,8 @@ class TextReport(Report[TextStyleCVAE, TextData]):
         figures = perplexity(table["nll"], data.lengths[rows[table["index"]]], evaluation.num_samples)
         with seeded(evaluation.seed):
             conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
-            written = model.sample(conditions, guidance=evaluation.guidance)[0].cpu()
+            at_once, guidance = evaluation.at_once(SAMPLES), evaluation.guidance
+            written = sampled(model, conditions, at_once, guidance=guidance)[0]
             real = data.examples.x[data.once("test")[:SAMPLES]]
             pad = model.tokenizer.pad
             ngrams = NgramModel(rows_of(data.examples.x[data.once("train")], pad), len(model.tokenizer))
@@ -70,7 +72,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
             if judge is not None:
                 figures |= _control_by_value(model, data, evaluation, judge)
             if SOURCE in conditions and model.condition.reads_source:
-                figures |= _renderings(model, conditions, data.segmentation)
+                figures |= _renderings(model, conditions, data.segmentation, evaluation)
             labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
             rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
             figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, judged)
@@ -117,7 +119,7 @@ def _control_by_value(
                 continue
             chosen = rows.repeat(-(-count // len(rows)))[:count]
             requested = {field: values[chosen] for field, values in conditions.items()}
-            written = model.sample(requested, guidance=evaluation.guidance)[0].cpu()
+            written = sampled(model, requested, evaluation.at_once(), guidance=evaluation.guidance)[0]
             hits = judge.read(written)[name] == number
             figures[f"test/control_accuracy/{name}/{value}"] = Measurement.accuracy(
                 hits, f"frozen judge, {model.sampled}, guidance {evaluation.guidance:g}"
@@ -128,13 +130,15 @@ def _control_by_value(
 
 
 def _renderings(
-    model: TextStyleCVAE, conditions: dict[str, Tensor], segmentation: Segmentation, sources: int = 100, draws: int = 5
-) -> dict[str, Measurement]:
+    model: TextStyleCVAE, conditions: Fields, segmentation: Segmentation, evaluation: Evaluation, sources: int = 100,
+    draws: int = 5,
+) -> dict[str, Measurement]:  # fmt: skip
     """Diversity of several translations of one sentence: with only z sampled, and with the tokens sampled as well."""
     fields = {name: field[:sources] for name, field in conditions.items()}
     figures = {}
     for name, draw in (("z", False), ("z_and_tokens", True)):
-        written = model.sample(fields, draws, draw=draw)
+        at_once = max(1, evaluation.most_decodes // (1 if draw else model.decoding.beams))
+        written = sampled(model, fields, at_once, draws, draw=draw)
         renderings = list(zip(*(model.texts(sentences) for sentences in written), strict=True))
         for n in (1, 2):
             share = torch.tensor([distinct(texts, n).value for texts in renderings])

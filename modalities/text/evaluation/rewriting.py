@@ -91,7 +91,7 @@ def rewrite_rows(model: TextStyleCVAE, data: TextData, rows: Tensor, label: str,
     Where the data give exemplars, a sentence is read beside one of its own style and rewritten after one of the target.
     """
     texts: list[str] = []
-    for part in rows.split(100):
+    for part in rows.split(_at_once(model, model.decoding.guidance, 100)):
         batch = Batch(data.examples.x[part], {name: data.examples.fields[name][part] for name in data.attributes})
         wanted: dict[str, Any] = {label: target}
         if data.exemplars:
@@ -100,6 +100,12 @@ def rewrite_rows(model: TextStyleCVAE, data: TextData, rows: Tensor, label: str,
             batch.condition[EXEMPLAR] = data.exemplars_of(batch, part)
         texts += model.texts(model.transfer(batch.to(model.device), wanted, model.decoding.guidance))
     return texts
+
+
+def _at_once(model: TextStyleCVAE, guidance: float, most: int) -> int:
+    """Sentences that are rewritten at once: every beam is a decode, and guidance decodes twice."""
+    decodes = model.decoding.beams * (1 if guidance == 1.0 else 2)
+    return max(1, min(most, model.evaluation.most_decodes // decodes))
 
 
 def judged_under(guidance: float) -> str:
@@ -184,8 +190,9 @@ def rewriting_table(
     train = data.once("train")
     own = train[data.examples.fields[label][train] == target]
     outputs: list[str] = []
-    for start in tqdm(range(0, len(batch), 50), desc="rewriting", unit="batch", disable=None):
-        outputs += model.texts(model.transfer(batch[slice(start, start + 50)], {label: target}, guidance))
+    size = _at_once(model, guidance, 50)
+    for start in tqdm(range(0, len(batch), size), desc="rewriting", unit="batch", disable=None):
+        outputs += model.texts(model.transfer(batch[slice(start, start + size)], {label: target}, guidance))
     systems = {"model": outputs, "copy": copy(inputs)}
     if len(own):
         systems["retrieve"] = retrieve(inputs, model.texts(data.examples.x[own]), data.segmentation)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modalities.text.networks.context import KeyValue
+from modalities.text.networks.checkpointing import Checkpointed
+from modalities.text.networks.context import KeyValue, joined
 
 
 class Attention(nn.Module):
@@ -42,7 +43,7 @@ class Attention(nn.Module):
         return self.out(attended.transpose(1, 2).flatten(-2))
 
 
-class Block(nn.Module):
+class Block(Checkpointed):
     """Pre-norm attention, optional cross-attention and a feed-forward layer, each with a residual path.
 
     Args:
@@ -71,6 +72,28 @@ class Block(nn.Module):
         if source is not None:
             h = h + self.dropout(self.cross(self.cross_norm(h), source, source_mask))
         return h + self.dropout(self.feed(self.feed_norm(h)))
+
+    def over(
+        self,
+        h: Tensor,
+        mask: Tensor | None = None,
+        prefix: KeyValue | None = None,
+        source: KeyValue | None = None,
+        source_mask: Tensor | None = None,
+    ) -> Tensor:
+        """h [N, T, E] after the block, from h, which attends to itself and to keys and values in front of it."""
+        return self.recomputed(self._over, h, mask, prefix, source, source_mask)
+
+    def _over(
+        self,
+        h: Tensor,
+        mask: Tensor | None,
+        prefix: KeyValue | None,
+        source: KeyValue | None,
+        source_mask: Tensor | None,
+    ) -> Tensor:
+        pair = self.attention.project(self.attention_norm(h))
+        return self(h, pair if prefix is None else joined(prefix, pair), mask, source, source_mask)
 
 
 class Pooling(nn.Module):
@@ -150,5 +173,5 @@ class LatentReader(nn.Module):
             h = h + self.word(words * words.shape[-1] ** 0.5)
         h = torch.cat([self.condition(c).unsqueeze(1), h], dim=1)
         for block in self.layers:
-            h = block(h, block.attention.project(block.attention_norm(h)), None, None, None)
+            h = block.over(h)
         return self.norm(h[:, 1:])

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from common.conditions.condition import Source
 from modalities.text.networks.attention import Block, LatentReader
-from modalities.text.networks.context import DecoderContext, KeyValueCache, tile
+from modalities.text.networks.checkpointing import Checkpointed
+from modalities.text.networks.context import DecoderContext, KeyValueCache, joined, tile
 from modalities.text.networks.copying import CopyGate, LatentCopyGate, Words
 
 
@@ -65,11 +66,11 @@ class TextEncoder(nn.Module):
             real = nn.functional.pad(real, (1, 0), value=True)
         mask = real[:, None, None, :]
         for block in self.layers:
-            h = block(h, block.attention.project(block.attention_norm(h)), mask, None, None)
+            h = block.over(h, mask)
         return self.norm(h)[:, -tokens.shape[1] :]
 
 
-class TextDecoder(nn.Module):
+class TextDecoder(Checkpointed):
     """A causal transformer with tied embeddings: log-probabilities of each next token.
 
     The latent's M vectors and the condition become one slot each of keys and values in every layer (prefix tuning: Li
@@ -205,13 +206,16 @@ class TextDecoder(nn.Module):
     def score(self, tokens: Tensor, target: Tensor, context: DecoderContext) -> Tensor:
         """Log-probabilities [N, T] of `target` [N, T], as in `forward` but without those of all other tokens."""
         h = self.states(tokens, context)
-        log_p = -nn.functional.cross_entropy(self._logits(h).flatten(0, 1), target.flatten(), reduction="none")
-        log_p = log_p.view_as(target)
+        log_p = self.recomputed(self._of_vocabulary, h, target)
         if self.copy is not None and context.source_tokens is not None:
             log_p = self.copy.score(log_p, target, h, context.source[-1][0], context.source_tokens, self.pad)
         if self.copy_latent is not None and context.words is not None:
             log_p = self.copy_latent.score(log_p, target, h, *context.words)
         return log_p
+
+    def _of_vocabulary(self, h: Tensor, target: Tensor) -> Tensor:
+        lost = nn.functional.cross_entropy(self._logits(h).flatten(0, 1), target.flatten(), reduction="none")
+        return -lost.view_as(target)
 
     def _logits(self, h: Tensor) -> Tensor:
         return nn.functional.linear(h, self.embedding.weight, self.bias + self.barrier).float()
@@ -229,16 +233,16 @@ class TextDecoder(nn.Module):
             # Without a source the states are zero, and all may be attended to.
             source_mask = (real | ~real.any(-1, keepdim=True))[:, None, None, :]
         for layer, block in enumerate(self.layers):
-            keys, values = block.attention.project(block.attention_norm(h))
-            if cache is not None:
-                keys, values = cache.extend(layer, keys, values)
-            if context.prefix:
-                slot_keys, slot_values = context.prefix[layer]
-                keys = torch.cat([slot_keys, keys], dim=2)
-                values = torch.cat([slot_values, values], dim=2)
-            mask = _causal(tokens.shape[1], keys.shape[2], h.device) if tokens.shape[1] > 1 else None
+            prefix = context.prefix[layer] if context.prefix else None
             source = context.source[layer] if context.source else None
-            h = block(h, (keys, values), mask, source, source_mask)
+            steps = tokens.shape[1]
+            known = start + steps + (0 if prefix is None else prefix[0].shape[2])
+            mask = _causal(steps, known, h.device) if steps > 1 else None
+            if cache is None:
+                h = block.over(h, mask, prefix, source, source_mask)
+            else:
+                pair = cache.extend(layer, *block.attention.project(block.attention_norm(h)))
+                h = block(h, pair if prefix is None else joined(prefix, pair), mask, source, source_mask)
         if cache is not None:
             cache.length += tokens.shape[1]
         return self.norm(h)

@@ -13,6 +13,11 @@ from modalities.text.networks.copying import Words
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [N, H, length, E / H]
 
 
+def joined(first: KeyValue, second: KeyValue) -> KeyValue:
+    """Keys and values one after the other."""
+    return torch.cat([first[0], second[0]], dim=2), torch.cat([first[1], second[1]], dim=2)
+
+
 @dataclass
 class DecoderContext:
     """Everything a decoder knows before the first token.
@@ -57,8 +62,7 @@ class KeyValueCache:
         if layer == len(self.layers):
             self.layers.append((keys, values))
         else:
-            old_keys, old_values = self.layers[layer]
-            self.layers[layer] = (torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2))
+            self.layers[layer] = joined(self.layers[layer], (keys, values))
         return self.layers[layer]
 
     def select(self, rows: Tensor) -> None:

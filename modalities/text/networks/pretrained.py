@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.conditions.condition import Source
 from modalities.text.networks.architectures import Architecture, DecoderSizes
+from modalities.text.networks.checkpointing import Checkpointed
 from modalities.text.networks.compact import no_probability
 from modalities.text.networks.context import DecoderContext, KeyValue, KeyValueCache, tile
 from modalities.text.networks.copying import Words
@@ -134,7 +135,7 @@ def _check_length(name: str, model: Any, length: int) -> None:
         raise ValueError(f"{name} has {longest} positions, {length} are needed: shorten `length` or give another model")
 
 
-class PretrainedEncoder(nn.Module):
+class PretrainedEncoder(Checkpointed):
     """A pretrained encoder: tokens [N, T] -> states [N, T, E]; the condition is prepended as one more position.
 
     Args:
@@ -150,6 +151,14 @@ class PretrainedEncoder(nn.Module):
         self.condition = None
         if condition_dim:
             self.condition = nn.Linear(condition_dim, model.get_input_embeddings().embedding_dim)
+
+    def checkpoint(self) -> None:
+        """Turns it on in the pretrained model's layers. A decoder's cannot: they would forget the keys of z."""
+        super().checkpoint()
+        # Older versions of transformers know the second name alone.
+        enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
+        self.model.disable_input_require_grads()  # which only the reentrant kind needs
 
     @property
     def table(self) -> Tensor:

@@ -51,3 +51,13 @@ def test_what_is_observed_or_read_comes_from_the_nearer_end(share, value, tokens
     assert between.observed[0, 0, 0].item() == value
     assert between.source.tokens.tolist() == [tokens]
     assert between.source.states.unique().tolist() == [value]
+
+
+def test_rows_of_a_condition_have_all_of_its_parts():
+    whole = Condition(torch.randn(4, 2), torch.randn(4, 3), Source(torch.randn(4, 5, 6), torch.arange(20).view(4, 5)))
+    part = whole[1:3]
+    assert (len(part), part.observed.shape, part.source.states.shape) == (2, (2, 3), (2, 5, 6))
+    assert torch.equal(part.vector, whole.vector[1:3])
+    assert torch.equal(part.source.tokens, whole.source.tokens[1:3])
+    alone = Condition(torch.randn(4, 2))[slice(0, 1)]
+    assert (len(alone), alone.observed, alone.source) == (1, None, None)

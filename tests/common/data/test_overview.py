@@ -58,3 +58,6 @@ def test_what_a_step_takes_is_told_where_several_batches_make_one():
     assert overview(data, 2, 3).splitlines()[-1] == (
         "  a step of the optimiser takes 384 examples: 64 a batch, 2 processes, 3 batches"
     )
+    assert overview(data, 1, 3).splitlines()[-1] == (
+        "  a step of the optimiser takes 192 examples: 64 a batch, 3 batches"
+    )

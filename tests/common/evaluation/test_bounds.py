@@ -86,20 +86,23 @@ def test_the_likelihood_of_an_example_does_not_depend_on_its_batch():
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "value"), [("DECODES", 1), ("DECODES", 45), ("NOISE_NUMBERS", 60)])
+@pytest.mark.parametrize(("at_once", "noise"), [(1, 8_000_000), (45, 8_000_000), (1000, 60)])
 @pytest.mark.parametrize("indexed", [True, False])
-def test_the_likelihood_does_not_depend_on_what_is_in_memory_at_once(monkeypatch, name, value, indexed):
+def test_the_likelihood_does_not_depend_on_what_is_in_memory_at_once(monkeypatch, at_once, noise, indexed):
     model = LinearGaussian(**IMPERFECT)
     batch = model.batch(30)
-    whole = log_likelihood(model, batch, 7)
-    monkeypatch.setattr(bounds, name, value)
-    part = log_likelihood(model, batch if indexed else batch.replace(index=None), 7)
+    whole, prior = log_likelihood(model, batch, 7), prior_log_likelihood(model, batch, 7)
+    monkeypatch.setattr(bounds, "NOISE_NUMBERS", noise)
+    given = batch if indexed else batch.replace(index=None)
+    part = log_likelihood(model, given, 7, at_once=at_once)
     assert torch.allclose(part.log_likelihood, whole.log_likelihood, atol=1e-5)
     assert torch.allclose(part.effective_sample_size, whole.effective_sample_size, rtol=1e-4)
+    assert torch.allclose(prior_log_likelihood(model, given, 7, at_once=at_once), prior, atol=1e-5)
 
 
+@pytest.mark.parametrize("bound", [log_likelihood, prior_log_likelihood])
 @pytest.mark.parametrize(("count", "num_samples"), [(4, 50), (50, 1), (50, 4)])
-def test_memory_is_bounded_whatever_the_numbers_of_examples_and_samples(monkeypatch, count, num_samples):
+def test_memory_is_bounded_whatever_the_numbers_of_examples_and_samples(bound, count, num_samples):
     class Watched(LinearGaussian):
         most = 0
 
@@ -107,9 +110,8 @@ def test_memory_is_bounded_whatever_the_numbers_of_examples_and_samples(monkeypa
             self.most = max(self.most, z.shape[:-1].numel())
             return super().decode(z, c)
 
-    monkeypatch.setattr(bounds, "DECODES", 10)
     model = Watched()
-    log_likelihood(model, LinearGaussian().batch(count), num_samples)
+    bound(model, LinearGaussian().batch(count), num_samples, at_once=10)
     assert 0 < model.most <= 10
 
 

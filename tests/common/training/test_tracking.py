@@ -22,6 +22,7 @@ from tests.scripts.resume import Runs, differences
 
 def test_the_configuration_hash_ignores_where_a_run_lies_and_its_seed_alone():
     config = {"model": {"latent_dim": 4}, "run": {"name": "a"}, "wandb": {}, "seed_everything": 0}
+    assert config_hash(config) == config_hash({**config, "batch_finder": {"mode": "off"}})
     assert config_hash(config) == config_hash({**config, "run": {"name": "b"}, "seed_everything": 7})
     assert config_hash(config) != config_hash({**config, "model": {"latent_dim": 5}})
 

@@ -364,3 +364,23 @@ def test_a_folder_without_a_tokenizer_gives_none(folder):
     for name in ("bert", "absent", "absent.json"):
         with pytest.raises(ValueError, match=rf"no tokenizer at .*{name}: give a folder"):
             Tokenizer.pretrained(folder / name)
+
+
+def test_a_pretrained_encoder_computes_its_layers_again_and_the_gradients_are_the_same(architecture, tokenizer):
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = cvae(architecture, tokenizer, checkpointing=checkpointing).train()
+        for part in model.encoder.model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.2
+        calls = []
+        model.encoder.model.encoder.layer[0].intermediate.register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        torch.manual_seed(1)
+        loss = -model.draws(sentences(tokenizer)).terms().elbo.mean()
+        loss.backward()
+        assert len(calls) == (2 if checkpointing else 1)
+        found.append((loss.item(), {n: w.grad for n, w in model.named_parameters() if w.grad is not None}))
+    assert found[0][0] == found[1][0]
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], gradient, rtol=1e-6, atol=1e-7, msg=name)
