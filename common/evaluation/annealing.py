@@ -16,6 +16,7 @@ from common.batch import Batch
 from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
+from common.evaluation.bounds import DECODES
 from common.model.latent_model import LatentModel
 from common.seeding import seeded
 
@@ -44,7 +45,6 @@ class Annealing(Configurable):
         leapfrog: steps of a trajectory.
         start: the first distribution: q(z | x, c), which is near where it ends, or p(z | c), which misses no mode.
         acceptance: rate of accepted trajectories that the pilot run aims at.
-        at_once: decodes at most this many z at a time, which bounds memory.
     """
 
     chains: int = 10
@@ -52,10 +52,9 @@ class Annealing(Configurable):
     leapfrog: int = 5
     start: Literal["posterior", "prior"] = "posterior"
     acceptance: float = 0.65
-    at_once: int = 1000
 
     def __post_init__(self) -> None:
-        for name, least in (("chains", 1), ("temperatures", 2), ("leapfrog", 1), ("at_once", 1)):
+        for name, least in (("chains", 1), ("temperatures", 2), ("leapfrog", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
 
@@ -89,7 +88,9 @@ class Sandwich:
     upper: Tensor
 
 
-def annealed_log_likelihood(model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0) -> AnnealedEstimate:
+def annealed_log_likelihood(
+    model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0, at_once: int = DECODES
+) -> AnnealedEstimate:
     """log p(x | c) by annealed importance sampling: a lower bound in expectation. With a mask, of the observed values.
 
     Memory is bounded for any K and B; the result does not depend on the batch an example came in.
@@ -99,17 +100,20 @@ def annealed_log_likelihood(model: LatentModel, batch: Batch, settings: Annealin
         batch: B examples.
         settings: the path and its chains.
         seed: fixes the noise, together with each example's index.
+        at_once: decodes at most this many z at a time.
     """
     parts = []
-    for part in _blocks(model, batch, settings):
-        log_weights, accepted = _forward(_Path.of(model, part, settings), settings, seed)
+    for part in _blocks(model, batch, settings, at_once):
+        log_weights, accepted = _forward(_Path.of(model, part, settings, at_once), settings, seed)
         total = torch.logsumexp(log_weights, dim=0)
         effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
         parts.append((total - math.log(settings.chains), effective, accepted))
     return AnnealedEstimate(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def sandwiched_log_likelihood(model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0) -> Sandwich:
+def sandwiched_log_likelihood(
+    model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0, at_once: int = DECODES
+) -> Sandwich:
     """Both bounds of log p(x | c) for an x that the model simulates under the condition (and mask) of each example.
 
     The z that x was made from is a draw from the exact posterior. A chain that starts there and runs backwards takes
@@ -122,11 +126,12 @@ def sandwiched_log_likelihood(model: LatentModel, batch: Batch, settings: Anneal
         batch: B examples, of whose x the shape alone is used.
         settings: the path and its chains.
         seed: fixes the noise, together with each example's index.
+        at_once: as in `annealed_log_likelihood`.
     """
     parts = []
-    for part in _blocks(model, batch, settings):
+    for part in _blocks(model, batch, settings, at_once):
         made, z = simulated(model, part, seed)
-        path = _Path.of(model, made, settings)
+        path = _Path.of(model, made, settings, at_once)
         below, _ = _forward(path, settings, seed)
         above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
         parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
@@ -145,12 +150,12 @@ def simulated(model: LatentModel, batch: Batch, seed: int) -> tuple[Batch, Tenso
     return batch.replace(x=torch.cat(drawn).to(batch.x.dtype), view=None), z
 
 
-def _blocks(model: LatentModel, batch: Batch, settings: Annealing) -> Iterator[Batch]:
+def _blocks(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> Iterator[Batch]:
     """Parts of a batch of which one z of each example can be decoded at once, with all examples' indices."""
     if model.latent_prior.latent_dim is None:
         model.draws(batch[slice(0, 1)])  # the first posterior fixes the size of z
     indexed = batch.replace(index=batch.positions)
-    size = max(1, settings.at_once // settings.chains)
+    size = max(1, at_once // settings.chains)
     for start in range(0, len(batch), size):
         yield indexed[slice(start, start + size)]
 
@@ -195,7 +200,7 @@ class _Path:
         batch: the examples.
         first: batch shape [B], event shape [D].
         scale: deviations of the first distribution [B, D], in which steps are measured.
-        at_once: as in `Annealing`.
+        at_once: z that are decoded at a time.
     """
 
     model: LatentModel
@@ -206,14 +211,14 @@ class _Path:
 
     @staticmethod
     @torch.no_grad()
-    def of(model: LatentModel, batch: Batch, settings: Annealing) -> "_Path":
+    def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> "_Path":
         c = model.embed(batch)
         first: Distribution = model.prior(c)
         if settings.start == "posterior":
             first = model.encode(batch.shown(model.missing_value).x, c)
         size = (len(batch), model.latent_prior.size)
         scale = first.stddev if factorises(first) else torch.ones(size, device=batch.x.device)
-        return _Path(model, batch, first, scale.float(), settings.at_once)
+        return _Path(model, batch, first, scale.float(), at_once)
 
     def start(self, chains: int, seed: int) -> _Point:
         """Chains at draws from the first distribution."""
