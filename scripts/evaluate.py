@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,6 +37,7 @@ SCORED = 20  # examples that are scored at once
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
+  evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --limit 50
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
   evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json
@@ -64,6 +66,21 @@ def parser() -> Parser:
     nll_ = commands.add_parser("nll", parents=[shared, config, samples], help="NLL of the run's data")
     nll_.add_argument("--split", default="test", choices=["train", "val", "test"], help="split (default: test)")
     nll_.add_argument("--limit", type=whole(1), metavar="N", help="only the first N examples")
+    nll_.add_argument("--method", default="is", choices=["is", "ais"],
+                      help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
+                           "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
+    annealed = nll_.add_argument_group("with --method ais")
+    annealed.add_argument("--chains", type=whole(1), default=10, help="chains of each example (default: 10)")
+    annealed.add_argument("--temperatures", type=whole(2), default=100,
+                          help="distributions between the first one and the posterior (default: 100)")  # fmt: skip
+    annealed.add_argument("--leapfrog", type=whole(1), default=5,
+                          help="steps of a Hamiltonian trajectory at each temperature (default: 5)")  # fmt: skip
+    annealed.add_argument("--start", default="posterior", choices=["posterior", "prior"],
+                          help="first distribution: the encoder's, or the prior, which misses no mode but needs more "
+                               "temperatures (default: posterior)")  # fmt: skip
+    annealed.add_argument("--gap", action="store_true",
+                          help="also bounds the NLL from both sides, of as many examples that the model simulates "
+                               "under the same conditions")  # fmt: skip
     nll_.set_defaults(run=nll)
 
     score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example in your own files")
@@ -108,35 +125,60 @@ def parser() -> Parser:
 
 
 def nll(arguments: argparse.Namespace) -> None:
-    """Prints the negative log-likelihood with its error and effective sample size."""
+    """Prints the negative log-likelihood with its error and effective sample size, and the gap of its bounds."""
+    if arguments.gap and arguments.method != "ais":
+        raise ValueError("--gap is of annealed importance sampling: give --method ais as well")
     import torch
     from tqdm import tqdm
 
     from common.eval_mode import eval_mode
-    from common.evaluation import bounds
+    from common.evaluation.annealing import Annealing, sandwiched_log_likelihood
+    from common.evaluation.evaluation import Evaluation
     from common.results import Measurement
     from common.training.restore import restore
 
     restored = restore(arguments.ckpt, arguments.device)
     model, data = restored.model, restored.data(arguments.config)
-    values, sizes = [], []
-    at_once = arguments.at_once or model.evaluation.most_decodes
-    with eval_mode(model):
-        title = f"NLL, {arguments.num_samples} samples"
-        for batch in tqdm(data.loader(arguments.split), desc=title, unit="batch", disable=None):
-            if arguments.limit is not None:
-                batch = batch[batch.positions < arguments.limit]
-            if len(batch) == 0:
-                continue
-            batch = data.transform(batch.to(arguments.device), training=False)
-            estimate = bounds.log_likelihood(model, batch, arguments.num_samples, arguments.seed, at_once)
-            values.append(-estimate.log_likelihood.cpu())
-            sizes.append(estimate.effective_sample_size.cpu())
-    figure = Measurement.mean(torch.cat(values), "nats", f"importance sampling, {arguments.num_samples} samples")
+    path = Annealing(arguments.chains, arguments.temperatures, arguments.leapfrog, arguments.start)
+    decodes = arguments.at_once or model.evaluation.most_decodes
+    method = Evaluation(
+        seed=arguments.seed, decodes=decodes, nll_method=arguments.method,
+        annealing=path if arguments.method == "ais" else None,
+    )  # fmt: skip
+    title = method.estimator(arguments.num_samples)
+    loader = data.loader(arguments.split)
+    count = min(arguments.limit or len(loader.rows), len(loader.rows))
+    values, sizes, below, above = [], [], [], []
+    begun = time.perf_counter()
+    with eval_mode(model), tqdm(total=count, desc="NLL", unit="example", disable=None) as progress:
+        for batch in loader:
+            batch = batch[batch.positions < count]
+            size = len(batch) if arguments.method == "is" else max(1, decodes // path.chains)
+            for rows in torch.arange(len(batch)).split(size) if len(batch) else ():
+                part = data.transform(batch[rows].to(arguments.device), training=False)
+                found = method.estimate(model, part, arguments.num_samples)
+                values.append(-found.log_likelihood.cpu())
+                sizes.append(found.effective_sample_size.cpu())
+                if arguments.gap:
+                    both = sandwiched_log_likelihood(model, part, path, arguments.seed, decodes)
+                    below.append(-both.upper.cpu())
+                    above.append(-both.lower.cpu())
+                progress.update(len(part))
+    seconds = (time.perf_counter() - begun) / count
+    figure = Measurement.mean(torch.cat(values), "nats", title)
     print(
         f"{arguments.split} NLL {figure.value:.3f} ± {figure.stderr or 0:.3f} nats on {figure.n} examples "
         f"({figure.estimator}; mean effective sample size {torch.cat(sizes).mean():.1f})"
     )
+    if arguments.gap:
+        low, high = torch.cat(below), torch.cat(above)
+        gap = Measurement.mean(high - low, "nats", title)
+        print(
+            f"simulated NLL between {low.mean():.3f} and {high.mean():.3f} nats, a gap of {gap.value:.3f} "
+            f"± {gap.stderr or 0:.3f} on {gap.n} examples that the model has made"
+        )
+    if arguments.method == "ais":
+        print(f"{seconds:.2f} s an example")
 
 
 def score(arguments: argparse.Namespace) -> None:

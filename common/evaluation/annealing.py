@@ -16,7 +16,7 @@ from common.batch import Batch
 from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
-from common.evaluation.bounds import DECODES
+from common.evaluation.bounds import DECODES, Estimate
 from common.model.latent_model import LatentModel
 from common.seeding import seeded
 
@@ -64,20 +64,16 @@ class Annealing(Configurable):
             f"temperatures, {self.leapfrog} steps each"
         )
 
+    @property
+    def decodes(self) -> int:
+        """How many z are decoded for an example, each with a gradient."""
+        return (self.chains + pilots(self)) * self.temperatures * self.leapfrog
+
     def schedule(self) -> Tensor:
         """The exponents of p(x, z | c) along the path, [T], from 0 to 1: close to each other at both ends."""
         places = torch.linspace(-STEEPNESS, STEEPNESS, self.temperatures, dtype=torch.float64)
         sigmoid = torch.sigmoid(places)
         return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).float()
-
-
-@dataclass(frozen=True)
-class AnnealedEstimate:
-    """log p(x | c), the effective number of chains behind it, and the share of accepted trajectories, each [B]."""
-
-    log_likelihood: Tensor
-    effective_sample_size: Tensor
-    acceptance: Tensor
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class Sandwich:
 
 def annealed_log_likelihood(
     model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0, at_once: int = DECODES
-) -> AnnealedEstimate:
+) -> Estimate:
     """log p(x | c) by annealed importance sampling: a lower bound in expectation. With a mask, of the observed values.
 
     Memory is bounded for any K and B; the result does not depend on the batch an example came in.
@@ -102,13 +98,8 @@ def annealed_log_likelihood(
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many z at a time.
     """
-    parts = []
-    for part in _blocks(model, batch, settings, at_once):
-        log_weights, accepted = _forward(_Path.of(model, part, settings, at_once), settings, seed)
-        total = torch.logsumexp(log_weights, dim=0)
-        effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
-        parts.append((total - math.log(settings.chains), effective, accepted))
-    return AnnealedEstimate(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    paths = (_Path.of(model, part, settings, at_once) for part in _blocks(model, batch, settings, at_once))
+    return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
 
 
 def sandwiched_log_likelihood(
@@ -132,7 +123,7 @@ def sandwiched_log_likelihood(
     for part in _blocks(model, batch, settings, at_once):
         made, z = simulated(model, part, seed)
         path = _Path.of(model, made, settings, at_once)
-        below, _ = _forward(path, settings, seed)
+        below = _forward(path, settings, seed)
         above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
         parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
     return Sandwich(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -277,9 +268,14 @@ def _moved(
     return reached.where(threshold < probability, point), probability
 
 
+def pilots(settings: Annealing) -> int:
+    """Chains of the pilot run."""
+    return max(2, settings.chains // 4)
+
+
 def _steps(path: _Path, settings: Annealing, seed: int) -> list[Tensor]:
     """The length of a step [B] at each temperature between the ends, from chains of their own."""
-    chains = max(2, settings.chains // 4)
+    chains = pilots(settings)
     between = settings.schedule()[1:-1].to(path.scale.device)
     point = path.start(chains, (seed * 4 + PILOT) * 1_000_003)
     step = torch.full_like(path.scale[:, 0], path.scale.shape[1] ** -0.25)
@@ -292,18 +288,16 @@ def _steps(path: _Path, settings: Annealing, seed: int) -> list[Tensor]:
     return found[WARM_UP:]
 
 
-def _forward(path: _Path, settings: Annealing, seed: int) -> tuple[Tensor, Tensor]:
-    """Log-weights [K, B] of chains from the first distribution on, and the share of accepted moves [B]."""
+def _forward(path: _Path, settings: Annealing, seed: int) -> Tensor:
+    """Log-weights [K, B] of chains from the first distribution on."""
     betas = settings.schedule().to(path.scale.device)
     point = path.start(settings.chains, (seed * 4 + FIRST) * 1_000_003)
     log_weights = betas[1] * point.log_ratio()
-    rates = []
     for number, step in enumerate(_steps(path, settings, seed), 1):
         noise = _noise(path, settings.chains, seed, FORWARD, number)
-        point, probability = _moved(path, point, betas[number], step, noise, settings.leapfrog)
+        point, _ = _moved(path, point, betas[number], step, noise, settings.leapfrog)
         log_weights = log_weights + (betas[number + 1] - betas[number]) * point.log_ratio()
-        rates.append(probability.mean(0))
-    return log_weights, torch.stack(rates).mean(0) if rates else torch.ones_like(path.scale[:, 0])
+    return log_weights
 
 
 def _reverse(path: _Path, z: Tensor, settings: Annealing, seed: int) -> Tensor:

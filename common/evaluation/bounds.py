@@ -1,6 +1,7 @@
 """Bounds of the likelihood, by importance sampling and by plain Monte Carlo, and differences of them: all in nats."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,17 +18,24 @@ DECODES = 1_000  # samples of z that are decoded at once, where nobody says how 
 
 
 @dataclass(frozen=True)
-class ImportanceEstimate:
-    """log p(x | c) and the effective number of importance samples behind it, each [B]."""
+class Estimate:
+    """log p(x | c) in nats and the effective number of samples behind it, each [B]."""
 
     log_likelihood: Tensor
     effective_sample_size: Tensor
+
+    @staticmethod
+    def of(log_weights: Tensor) -> "Estimate":
+        """From the log-weights of K samples of each example, [K, B]."""
+        total = torch.logsumexp(log_weights, dim=0)
+        effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
+        return Estimate(total - math.log(len(log_weights)), effective)
 
 
 @torch.no_grad()
 def log_likelihood(
     model: LatentModel, batch: Batch, num_samples: int, seed: int = 0, at_once: int = DECODES
-) -> ImportanceEstimate:
+) -> Estimate:
     """log p(x | c) = log 1/K sum_k p(x | z_k, c) p(z_k | c) / q(z_k | x, c), z_k ~ q(z | x, c).
 
     A lower bound in expectation that tightens with K (Burda et al. 2016, theorem 1). With a mask, it is that of the
@@ -42,9 +50,7 @@ def log_likelihood(
     """
     parts = _parts(model, batch, num_samples, at_once)
     log_weights = torch.cat([model.draws(part, num_samples, seed, at_once).log_weights() for part in parts], dim=1)
-    total = torch.logsumexp(log_weights, dim=0)
-    effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
-    return ImportanceEstimate(total - math.log(num_samples), effective)
+    return Estimate.of(log_weights)
 
 
 @torch.no_grad()
@@ -99,12 +105,7 @@ class Candidates:
 def condition_gain(
     model: LatentModel, batch: Batch, candidates: Candidates, num_samples: int, seed: int = 0, at_once: int = DECODES
 ) -> Tensor:
-    """log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
-
-    The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
-    its frequency among the candidates, the mean over the data is the mutual information of x and c under the model.
-    Where the candidates are M draws, each example's own condition is added as one more: a lower bound, at most
-    log (M + 1), which is InfoNCE with the model's likelihood as critic (Poole et al. 2019, equation 10).
+    """`gain_of` by importance sampling.
 
     Args:
         model: the model, in evaluation mode.
@@ -114,13 +115,28 @@ def condition_gain(
         seed: seed of the noise.
         at_once: as in `log_likelihood`.
     """
+    return gain_of(lambda part: log_likelihood(model, part, num_samples, seed, at_once), batch, candidates)
+
+
+def gain_of(estimate: Callable[[Batch], Estimate], batch: Batch, candidates: Candidates) -> Tensor:
+    """log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
+
+    The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
+    its frequency among the candidates, the mean over the data is the mutual information of x and c under the model.
+    Where the candidates are M draws, each example's own condition is added as one more: a lower bound, at most
+    log (M + 1), which is InfoNCE with the model's likelihood as critic (Poole et al. 2019, equation 10).
+
+    Args:
+        estimate: of log p(x | c) of the examples of a batch.
+        batch: B examples.
+        candidates: the conditions to compare with.
+    """
     weights = candidates.weights
-    own = log_likelihood(model, batch, num_samples, seed, at_once).log_likelihood
+    own = estimate(batch).log_likelihood
     under = []
     for row in range(len(weights)):
         condition = {name: f[row].expand(len(batch)).to(batch.x.device) for name, f in candidates.fields.items()}
-        other = batch.replace(condition=batch.condition | condition)
-        under.append(log_likelihood(model, other, num_samples, seed, at_once).log_likelihood)
+        under.append(estimate(batch.replace(condition=batch.condition | condition)).log_likelihood)
     if candidates.drawn is not None:
         under.append(own)
         weights = torch.cat([candidates.drawn * weights, weights.new_ones(1)]) / (candidates.drawn + 1)

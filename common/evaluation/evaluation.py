@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed
@@ -15,6 +16,7 @@ from common.configurable import Configurable
 from common.data.datamodule import ConditionalDataModule
 from common.distributions.noise import example_noise
 from common.evaluation import bounds, information, probes
+from common.evaluation.annealing import Annealing, annealed_log_likelihood, sandwiched_log_likelihood
 from common.evaluation.bounds import Candidates
 from common.evaluation.columns import Columns, columns_of, conditions_of
 from common.evaluation.control import control_figures
@@ -23,7 +25,7 @@ from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
 from common.results import Measurement
 
-LEAST_EFFECTIVE = 2.0  # effective importance samples below which a test warns
+LEAST_EFFECTIVE = 5.0  # effective importance samples below which a test warns
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Evaluation(Configurable):
             trial whose control figures mean nothing.
         decodes: most samples of z (examples x samples) that are decoded at once, which bounds memory and changes no
             likelihood; None is 1000. Below it, figures of generated samples are those of other draws.
+        nll_method: how NLL and condition gain are estimated: "is", importance sampling (None as well), or "ais",
+            annealed importance sampling, where single importance samples would decide.
+        annealing: the path of annealed importance sampling; None takes its defaults.
+        gap_examples: examples like the first ones of the test, but simulated by the model, on which the NLL of "ais" is
+            bounded from both sides; None and 0 omit it.
     """
 
     num_samples: int = 1000
@@ -56,8 +63,13 @@ class Evaluation(Configurable):
     seed: int = 0
     judge_steps: int | None = None
     decodes: int | None = None
+    nll_method: Literal["is", "ais"] | None = None
+    annealing: Annealing | None = None
+    gap_examples: int | None = None
 
     def __post_init__(self) -> None:
+        if self.nll_method != "ais" and (self.annealing is not None or self.gap_examples):
+            raise ValueError("evaluation.annealing and gap_examples are of evaluation.nll_method ais: set it as well")
         if self.decodes is not None and self.decodes < 1:
             raise ValueError(f"evaluation.decodes must be at least 1; got {self.decodes}")
 
@@ -70,6 +82,18 @@ class Evaluation(Configurable):
         """How many samples may be generated at once, at most `most`: guidance decodes each of them twice."""
         number = max(1, self.most_decodes // (1 if self.guidance == 1.0 else 2))
         return number if most is None else min(most, number)
+
+    def estimate(self, model: LatentModel, batch: Batch, num_samples: int) -> bounds.Estimate:
+        """log p(x | c) of a batch by `nll_method`; importance sampling takes `num_samples`."""
+        if self.nll_method == "ais":
+            return annealed_log_likelihood(model, batch, self.annealing or Annealing(), self.seed, self.most_decodes)
+        return bounds.log_likelihood(model, batch, num_samples, self.seed, self.most_decodes)
+
+    def estimator(self, num_samples: int) -> str:
+        """What `estimate` does, for a table."""
+        if self.nll_method == "ais":
+            return str(self.annealing or Annealing())
+        return f"importance sampling, {num_samples} samples"
 
     def columns(
         self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
@@ -86,8 +110,8 @@ class Evaluation(Configurable):
         columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed, self.most_decodes)
 
         def nll(part: Batch) -> tuple[Tensor, ...]:
-            estimate = bounds.log_likelihood(model, part, self.num_samples, self.seed, self.most_decodes)
-            return -estimate.log_likelihood, estimate.effective_sample_size
+            found = self.estimate(model, part, self.num_samples)
+            return -found.log_likelihood, found.effective_sample_size
 
         columns["nll"], columns["effective_sample_size"] = _of_first(self.nll_examples, batch, nll, 2)
         if self.prior_samples:
@@ -101,9 +125,17 @@ class Evaluation(Configurable):
             compared = candidates
 
             def gain(part: Batch) -> tuple[Tensor, ...]:
-                return (bounds.condition_gain(model, part, compared, self.gain_samples, self.seed, self.most_decodes),)
+                return (bounds.gain_of(lambda own: self.estimate(model, own, self.gain_samples), part, compared),)
 
             (columns["condition_gain"],) = _of_first(self.gain_examples, batch, gain, 1)
+        if self.gap_examples:
+
+            def gap(part: Batch) -> tuple[Tensor, ...]:
+                settings = self.annealing or Annealing()
+                both = sandwiched_log_likelihood(model, part, settings, self.seed, self.most_decodes)
+                return (both.upper - both.lower,)
+
+            (columns["nll_gap"],) = _of_first(self.gap_examples, batch, gap, 1)
         return columns
 
     def measure(
@@ -118,17 +150,18 @@ class Evaluation(Configurable):
             candidates: conditions that the condition gain was computed with.
         """
         drawn = None if candidates is None else candidates.drawn
-        importance = f"importance sampling, {self.num_samples} samples"
+        nll = self.estimator(self.num_samples)
         estimators_of = {
             "elbo": "one posterior draw",
             "reconstruction": "one posterior draw",
             "kl": "closed form" if "kl_per_unit" in table else "one posterior draw",
-            "nll": importance,
+            "nll": nll,
+            "nll_gap": f"upper minus lower bound on simulated examples, {nll}",
             "nll_from_prior": f"Monte Carlo from the prior, {self.prior_samples} samples",
             "random_latent_cost": "one posterior and one prior draw",
-            "condition_gain": f"{importance.split(',')[0]}, {self.gain_samples} samples, "
+            "condition_gain": f"{self.estimator(self.gain_samples)}, "
             + ("all conditions" if drawn is None else f"own and {drawn} drawn conditions"),
-            "effective_sample_size": importance,
+            "effective_sample_size": nll,
         }
         figures = {}
         for name, estimator in estimators_of.items():
@@ -137,11 +170,13 @@ class Evaluation(Configurable):
                 unit = "samples" if name == "effective_sample_size" else "nats"
                 figures[f"test/{name}"] = Measurement.mean(known, unit, estimator)
         effective = figures.get("test/effective_sample_size")
-        if effective is not None and effective.value < LEAST_EFFECTIVE < self.num_samples:
+        if effective is not None and self.nll_method != "ais" and effective.value < LEAST_EFFECTIVE < self.num_samples:
             rank_zero_warn(
-                f"single importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
-                f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, "
-                "is meaningless. Raise model.evaluation.num_samples and gain_samples",
+                f"few importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
+                f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, means "
+                "little. Estimate them by annealed importance sampling, model.evaluation.nll_method ais, which decodes "
+                f"{Annealing().decodes:,} z an example with their gradients in place of {self.num_samples:,}; or raise "
+                "num_samples and gain_samples",
                 category=UserWarning,
             )
         return figures
@@ -173,7 +208,7 @@ class Evaluation(Configurable):
         if unseen is not None and "nll" in table:
             nll = table["nll"][unseen[table["index"]] & ~table["nll"].isnan()]
             if len(nll):
-                estimator = f"importance sampling, {self.num_samples} samples; combinations that training never saw"
+                estimator = f"{self.estimator(self.num_samples)}; combinations that training never saw"
                 figures["test/unseen/nll"] = Measurement.mean(nll, "nats", estimator)
         return figures
 

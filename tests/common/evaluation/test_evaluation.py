@@ -100,11 +100,11 @@ def measured(sigma):
 
 
 def test_estimates_that_hang_on_single_samples_are_warned_of():
-    with pytest.warns(UserWarning, match=r"single importance samples decide the NLL .* 1\.\d of 50\)"):
+    with pytest.warns(UserWarning, match=r"few importance samples decide the NLL .* 1\.\d of 50\)"):
         assert measured(0.02) < 2
 
 
 def test_sound_estimates_are_not():
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "single importance samples")
+        warnings.filterwarnings("error", "few importance samples")
         assert measured(3.0) > 10
