@@ -79,8 +79,8 @@ def samples(shard: Path) -> Iterator[Sample]:
                 if found.setdefault(_parted(info.name)[1], info) is not info:
                     raise ValueError(f"{shard}: {info.name} is there twice: {REMEDY}")
             yield Sample(shard, key, found, tar)
-        tar.fileobj.seek(tar.offset)  # type: ignore[union-attr]
-        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # type: ignore[union-attr]
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise ValueError(f"{shard} is damaged or incomplete from byte {tar.offset:,}: copy it again")
 
 

@@ -19,7 +19,7 @@ from modalities.audio.evaluation.report import AudioReport
 from modalities.image import ImageCVAE, data
 from modalities.image.report import ImageReport
 from modalities.tabular import TabularCVAE
-from modalities.tabular.data import TableFile, TabularData
+from modalities.tabular.data import OpenML, TableFile, TabularData
 from modalities.tabular.data.tables import synthetic
 from modalities.tabular.evaluation.report import TabularReport
 from modalities.text import TextStyleCVAE
@@ -134,7 +134,8 @@ TABULAR_BASES["miwae"] = [CONFIGS / "tabular" / "wine.yaml", CONFIGS / "tabular"
 
 @pytest.mark.parametrize("name", sorted(TABULAR_BASES))
 def test_every_tabular_configuration_builds_a_model_that_scores_and_imputes(name, monkeypatch):
-    monkeypatch.setattr(TableFile, "frame", lambda self: synthetic(60, 0.1))
+    for own in (TableFile, OpenML):
+        monkeypatch.setattr(own, "read", lambda self: synthetic(60, 0.1))
     arguments = ["fit", "--wandb.mode", "disabled"]
     arguments += [part for file in TABULAR_BASES[name] for part in ("--config", str(file))]
     cli = BuildOnly(TabularCVAE, TabularData, TabularReport, "tabular", train_tabular.LINKS, args=arguments)
