@@ -23,6 +23,7 @@ from common.data.faults import Faults, Faulty
 from common.data.media import Media
 from common.data.splits import Split, few, random_split
 from common.data.terms import Terms
+from common.data.texts import Files, names_of
 from common.data.unpacking import is_packed, unpacked
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
@@ -219,7 +220,7 @@ class ImageFiles(ImageData):
 
     def decoded(
         self,
-        files: list[Path],
+        files: Sequence[Path],
         fields: Fields,
         attributes: dict[str, Attribute],
         splits: dict[Split, Tensor],
@@ -231,7 +232,8 @@ class ImageFiles(ImageData):
             ValueError: naming all faulty files, or if those that are left out leave none for a split.
         """
         rows, splits = few(splits, self.limit)
-        decoded = decode_images([files[row] for row in rows.tolist()], self.size, self.channels, self.faulty)
+        chosen = Files.of(files).take(rows.tolist())
+        decoded = decode_images(chosen, self.size, self.channels, self.faulty)
         rows, before = rows[decoded.rows], splits
         splits = {
             name: torch.searchsorted(decoded.rows, part[torch.isin(part, decoded.rows)])
@@ -246,7 +248,7 @@ class ImageFiles(ImageData):
             fields,
             fit_continuous(attributes, fields, splits["train"]),
             splits,
-            origin={"file": [str(files[row]) for row in rows.tolist()]},
+            origin={"file": chosen.texts.take(decoded.rows.tolist())},
             notes=[*notes, *decoded.notes],
         )
 
@@ -371,7 +373,6 @@ class ImageFolder(ImageFiles):
             if csv.resolve().is_relative_to(root.resolve()):
                 found = replace(found, passed_over=found.passed_over - Counter([csv.suffix.lower()]))
         files, columns = labelled.files, labelled.columns
-        names = [file.relative_to(root).as_posix() for file in files]
-        splits = self.split(names, self.shares, columns.fields, labelled.given)
+        splits = self.split(names_of(files, root), self.shares, columns.fields, labelled.given)
         notes = [*notes, *found.notes(), *columns.notes]
         return self.decoded(files, columns.fields, columns.attributes, splits, notes)

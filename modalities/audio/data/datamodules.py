@@ -23,6 +23,7 @@ from common.data.faults import NAMED, Faults, Faulty
 from common.data.media import Media
 from common.data.splits import Split, spread
 from common.data.terms import Terms
+from common.data.texts import Files
 from common.data.unpacking import is_packed, unpacked
 from common.paths import data_root
 from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
@@ -259,7 +260,7 @@ class RecordedAudio(AudioData):
             notes.append(f"recordings whose {CANCEL}: {len(one):,} ({_some([str(files[row]) for row in one])})")
         return notes
 
-    def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, list[Any]]:
+    def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, Sequence[Any]]:
         """File, number in the file and length of each clip."""
         counts: Counter[int] = Counter()
         numbers = []
@@ -267,7 +268,7 @@ class RecordedAudio(AudioData):
             numbers.append(counts[row])
             counts[row] += 1
         seconds = [self.settings.seconds] * len(owner)
-        return {"file": [str(files[row]) for row in owner], "clip": numbers, "seconds": seconds}
+        return {"file": Files.of(files).texts.take(owner), "clip": numbers, "seconds": seconds}
 
     def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
         labels: list[tuple[int, int, int]] = []
