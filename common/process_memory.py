@@ -1,7 +1,6 @@
 """Memory of this process."""
 
 import ctypes
-import gc
 import resource
 import sys
 from pathlib import Path
@@ -28,15 +27,22 @@ def restart_peak_memory() -> bool:
 
 
 def release_memory() -> None:
-    """Gives memory that was freed back to the system, where its allocator (that of glibc) keeps it otherwise."""
-    gc.collect()
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
+    """Gives memory that was freed back to the system, which the C library of Linux would keep for the process."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def resident_memory_mb() -> float:
     """Resident memory of this process now, MB of 2^20 bytes; 0 where the system does not report it."""
     return _status("VmRSS")
+
+
+def private_memory_mb() -> float:
+    """Memory of this process that is no file's, MB of 2^20 bytes; 0 where the system does not report it.
+
+    What is read of a memory-mapped file is resident as well, and is given up when others need room.
+    """
+    return _status("RssAnon")
 
 
 def _status(name: str) -> float:

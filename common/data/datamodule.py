@@ -22,6 +22,7 @@ from common.data.loader import TensorLoader
 from common.data.splits import Split, everything, given_split, hashed_split
 from common.data.terms import Terms, name_map, renamed
 from common.paths import cache_root, locked
+from common.process_memory import release_memory
 
 
 class ConditionalDataModule(LightningDataModule):
@@ -121,6 +122,7 @@ class ConditionalDataModule(LightningDataModule):
     def _read(self) -> Examples:
         with locked(cache_root() / f"load-{type(self).__name__}"):
             examples = self.load()
+        release_memory()  # of the names, rows and labels that were read
         if self.limit is not None and not self.limits_itself:
             examples = examples.few(self.limit)
         if self.names:

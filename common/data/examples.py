@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from common.conditions.attributes import Attribute, Fields
 from common.data.splits import Split, few
 
 COMPARED = 2**29  # bytes of examples up to which those of different splits are compared
+PART = 256  # examples that are copied at once where all are looked at
 
 
 @dataclass(frozen=True)
@@ -63,29 +65,37 @@ class Examples:
 
     def content(self) -> str:
         """Hash of the conditions, and of up to 10,000 examples spread over all, whatever the splits."""
-        rows = torch.arange(0, len(self.x), max(1, len(self.x) // 10_000))
         digest = hashlib.sha256(repr(self.x.shape).encode())
         for name in sorted(self.fields):
             digest.update(name.encode() + self.fields[name].contiguous().numpy().tobytes())
-        digest.update(self.x[rows].contiguous().numpy().tobytes())
+        self._spread(digest)
         return digest.hexdigest()[:16]
+
+    def _spread(self, digest: Any) -> None:
+        """Adds up to 10,000 examples, spread over all, to a hash."""
+        for rows in torch.arange(0, len(self.x), max(1, len(self.x) // 10_000)).split(PART):
+            digest.update(self.x[rows].contiguous().numpy().tobytes())
 
     def repeated(self, split: Split) -> int:
         """How many examples of a split equal one of train in x; 0 where the data are too large to be compared."""
         if self.x.nbytes > COMPARED:
             return 0
-        known = set(map(_digest, self.x[self.splits["train"]]))
-        return sum(_digest(example) in known for example in self.x[self.splits[split]])
+        return int(np.isin(self._digests(split), self._digests("train")).sum())
+
+    def _digests(self, split: Split) -> np.ndarray:
+        """A hash of each example of a split, [n] uint64; few of the examples are in memory at once."""
+        rows = self.splits[split]
+        return np.fromiter((_digest(x) for part in rows.split(PART) for x in self.x[part]), np.uint64, len(rows))
 
     def fingerprint(self) -> str:
         """Hash of conditions, splits and up to 10,000 examples spread over all."""
         digest = hashlib.sha256(repr((self.x.shape, self.attributes)).encode())
-        rows = torch.arange(0, len(self.x), max(1, len(self.x) // 10_000))
         views = [] if self.views is None else [self.views]
-        for tensor in [*self.fields.values(), *self.splits.values(), *views, self.x[rows]]:
+        for tensor in [*self.fields.values(), *self.splits.values(), *views]:
             digest.update(tensor.contiguous().numpy().tobytes())
+        self._spread(digest)
         return digest.hexdigest()[:16]
 
 
-def _digest(example: Tensor) -> bytes:
-    return hashlib.blake2b(example.contiguous().numpy().tobytes(), digest_size=16).digest()
+def _digest(example: Tensor) -> int:
+    return int.from_bytes(hashlib.blake2b(example.contiguous().numpy().tobytes(), digest_size=8).digest(), "big")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.data.splits import Split, split_of
+from common.data.texts import Files, folders_of
 
 # What editors, notebooks, archives and operating systems leave behind; names that begin with a point are such as well.
 LEFT_BEHIND = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
@@ -23,7 +24,7 @@ class Found:
     """
 
     root: Path
-    files: list[Path]
+    files: Sequence[Path]
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def notes(self) -> list[str]:
@@ -51,7 +52,7 @@ def files_below(root: Path, suffixes: Collection[str], kind: str) -> Found:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: set data.root, or $SUITE_DATA for the data root")
-    found = Found(root, [])
+    found, passed_over = list[str](), Counter[str]()
     above: dict[str, tuple[str, ...]] = {}  # real paths of a folder and of those above it
     for folder, folders, names in os.walk(root, followlinks=True):
         parents, real = above.get(os.path.dirname(folder), ()), os.path.realpath(folder)
@@ -60,19 +61,20 @@ def files_below(root: Path, suffixes: Collection[str], kind: str) -> Found:
             continue
         above[folder] = (*parents, real)
         folders[:] = sorted(name for name in folders if not is_left_behind(name))
+        below = os.path.relpath(folder, root)
         for name in names:
-            file = Path(folder, name)
             if is_left_behind(name):
                 continue
             if name.lower().endswith(tuple(suffixes)):
-                found.files.append(file)
+                found.append(os.path.join("" if below == os.curdir else below, name))
             else:
-                found.passed_over[file.suffix.lower() or "without a suffix"] += 1
-    if not found.files:
-        others = "".join(f"; {note}" for note in found.notes())
+                passed_over[Path(name).suffix.lower() or "without a suffix"] += 1
+    found.sort(key=lambda name: name.replace(os.sep, "\0"))  # as paths are sorted: name by name
+    result = Found(root, Files.below(root, found), passed_over)
+    if not found:
+        others = "".join(f"; {note}" for note in result.notes())
         raise FileNotFoundError(f"no {kind} below {root} (suffixes {', '.join(sorted(suffixes))}){others}")
-    found.files.sort()
-    return found
+    return result
 
 
 def labels_and_splits(files: Sequence[Path], root: Path, labelled: bool = True) -> tuple[list[str], list[Split] | None]:
@@ -89,14 +91,15 @@ def labels_and_splits(files: Sequence[Path], root: Path, labelled: bool = True) 
     Raises:
         ValueError: naming a file that lies in no class's folder, or beside the folders of splits.
     """
-    parts = [file.relative_to(root).parts for file in files]
-    splits = [split_of(names[0]) if len(names) > 1 else None for names in parts]
+    parts = folders_of(files, root)
+    splits = [split_of(names[0]) if names else None for names in parts]
     if None not in splits and "train" not in splits and len(set(splits)) > 1:
         raise ValueError(f"{root} holds folders of {' and '.join(sorted(set(map(str, splits))))}, and none of train")
-    second = {split_of(names[1]) for names in parts if len(names) > 2}
-    if len({names[0] for names in parts}) == 1 and splits[0] is None and {"train"} < second:
+    different = set(parts)
+    second = {split_of(names[1]) for names in different if len(names) > 1}
+    if len({names[:1] for names in different}) == 1 and splits[0] is None and {"train"} < second:
         raise ValueError(f"the folders of splits lie in {Path(root, parts[0][0])}: set data.root to it")
-    nested = any(len(names) > 2 for names in parts)
+    nested = any(len(names) > 1 for names in different)
     several = {"train"} < set(splits) - {None} or (nested and set(splits) == {"train"})
     if several and None in splits:
         other = files[splits.index(None)]
@@ -115,7 +118,7 @@ def labels_and_splits(files: Sequence[Path], root: Path, labelled: bool = True) 
         )
     depth = 1 if ready else 0
     for file, names in zip(files, parts, strict=True):
-        if len(names) < depth + 2:
+        if len(names) < depth + 1:
             raise ValueError(
                 f"{file} lies in no class's folder: put files into {Path(root, *names[:depth])}/<class>/, name a table "
                 "of them with data.attributes, or train without classes: data.condition []"

@@ -1,6 +1,7 @@
 """Whether training steps with a batch of some size fit into memory: those of a copy, after which all is as before."""
 
 import copy
+import gc
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -74,6 +75,7 @@ class TrialStep:
 
     def __call__(self, size: int) -> str | None:
         """Why a batch of some size does not fit; None if it does."""
+        gc.collect()
         release_memory()
         restart_peak_memory()
         if self.device.type == "cuda":

@@ -63,7 +63,7 @@ class SoundFormat(FileFormat[AudioGenreCVAE]):
         found = sound_files(folder)
         for note in reading_notes(found):
             rank_zero_warn(note, category=UserWarning)
-        return found.files
+        return list(found.files)
 
     def write(self, model: AudioGenreCVAE, samples: Tensor, path: Path) -> None:
         """Writes samples [..., 1, mels, T] as one sound file with a suffix of `WRITTEN`, or as a folder of WAV files.

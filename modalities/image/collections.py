@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from common.data.faults import Faults, Faulty
 from common.data.folders import Found, files_below
+from common.data.texts import ESCAPED, Files
 from common.paths import cache_root, made_once
 from common.table_files.limits import most_bytes
 from modalities.image.decoding import SUFFIXES, VERSION, decode, remark_notes
@@ -52,10 +54,9 @@ def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Fault
         OSError: naming the first file that is not to blame for that it could not be read; nothing is cached then.
     """
     digest = hashlib.sha256(f"{VERSION} {size} {channels} {most_bytes()}".encode())
-    for file in files:
-        status = file.stat() if file.exists() else None
-        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else None
-        digest.update(f"{os.path.realpath(file)} {state}\n".encode(errors="surrogateescape"))
+    real = cache(os.path.realpath)  # of the folders
+    for folder, name in map(os.path.split, Files.of(files).texts):
+        digest.update(f"{real(folder)}/{name} {_state(os.path.join(folder, name))}\n".encode(errors=ESCAPED))
 
     def make(folder: Path) -> None:
         folder.mkdir()
@@ -75,13 +76,22 @@ def decode_images(files: Sequence[Path], size: int, channels: int, faulty: Fault
         report = {"rows": rows, "faults": faults.found, "remarks": remarks}
         (folder / "report.json").write_text(json.dumps(report))
 
-    folder = made_once(cache_root() / "images" / digest.hexdigest()[:24], make)
-    report = json.loads((folder / "report.json").read_text())
+    made = made_once(cache_root() / "images" / digest.hexdigest()[:24], make)
+    report = json.loads((made / "report.json").read_text())
     faults = Faults("images")
     faults.found.extend(report["faults"])
     faults.settle(len(files), faulty)
     rows = report["rows"]
     notes = remark_notes(report["remarks"], len(rows))
     # Copy on write: torch needs writable memory, and the file stays unchanged.
-    x = np.memmap(folder / "pixels", np.uint8, "c", shape=(len(rows), channels, size, size))
+    x = np.memmap(made / "pixels", np.uint8, "c", shape=(len(rows), channels, size, size))
     return Decoded(torch.from_numpy(x), torch.tensor(rows), notes)
+
+
+def _state(file: str) -> tuple[int, int, int] | None:
+    """Size and times of a file; None if there is no such file."""
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

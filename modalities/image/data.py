@@ -20,15 +20,18 @@ from common.conditions.columns import fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import Faults, Faulty
-from common.data.saved_media import TABLE, unpacked
+from common.data.media import Media
 from common.data.splits import Split, few, random_split
 from common.data.terms import Terms
+from common.data.texts import Files, names_of
+from common.data.unpacking import is_packed, unpacked
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
-from common.table_files import is_saved_dataset
 from modalities.image.collections import decode_images, image_files
+from modalities.image.decoding import SUFFIXES
 from modalities.image.labels import labelled_by_folder, labelled_by_table
 
+IMAGES = Media("Image", SUFFIXES, ".png")
 DIGITS = Categorical([str(digit) for digit in range(10)])
 
 
@@ -217,7 +220,7 @@ class ImageFiles(ImageData):
 
     def decoded(
         self,
-        files: list[Path],
+        files: Sequence[Path],
         fields: Fields,
         attributes: dict[str, Attribute],
         splits: dict[Split, Tensor],
@@ -229,7 +232,8 @@ class ImageFiles(ImageData):
             ValueError: naming all faulty files, or if those that are left out leave none for a split.
         """
         rows, splits = few(splits, self.limit)
-        decoded = decode_images([files[row] for row in rows.tolist()], self.size, self.channels, self.faulty)
+        chosen = Files.of(files).take(rows.tolist())
+        decoded = decode_images(chosen, self.size, self.channels, self.faulty)
         rows, before = rows[decoded.rows], splits
         splits = {
             name: torch.searchsorted(decoded.rows, part[torch.isin(part, decoded.rows)])
@@ -244,7 +248,7 @@ class ImageFiles(ImageData):
             fields,
             fit_continuous(attributes, fields, splits["train"]),
             splits,
-            origin={"file": [str(files[row]) for row in rows.tolist()]},
+            origin={"file": chosen.texts.take(decoded.rows.tolist())},
             notes=[*notes, *decoded.notes],
         )
 
@@ -326,14 +330,15 @@ class CelebA(ImageFiles):
 
 
 class ImageFolder(ImageFiles):
-    """The user's own images: one folder per class, any folder with a table of attributes, or a saved data set.
+    """The user's own images: one folder per class, any folder with a table of attributes, or in a container.
 
     With `condition: []` images need neither. Folders called `train`, `val` and `test` around those of the classes are
     the splits; so is a column `split` of the table.
 
     Args:
-        root: folder of the images. Without a table each of its subfolders is a class. Or the folder of a data set that
-            `datasets` has saved to disk, with a column of images; its other columns are the attributes.
+        root: folder of the images. Without a table each of its subfolders is a class. Or shards of WebDataset, a
+            folder of `.tar` files or their names as a pattern; or the folder of a data set that `datasets` has saved to
+            disk, with a column of images. What else these hold of an image are its attributes.
         attributes: table whose first column names an image file below `root`; every other column is an attribute.
             Text, and whole numbers with at most 20 different values, are categories; other numbers are continuous.
         continuous: columns that are continuous whatever their values.
@@ -354,10 +359,10 @@ class ImageFolder(ImageFiles):
 
     def load(self) -> Examples:
         """Decodes the images and reads the folders or the table."""
-        root, csv = self.root, self.csv
-        if is_saved_dataset(root):
-            root = unpacked(root, "Image")
-            csv = root / TABLE
+        root, csv, notes = self.root, self.csv, list[str]()
+        if is_packed(root, IMAGES):
+            content = unpacked(root, IMAGES)
+            root, csv, notes = content.files, csv or content.table, content.notes
         found = image_files(root)
         if csv is None:
             labelled = labelled_by_folder(found, self.condition != [])
@@ -368,7 +373,6 @@ class ImageFolder(ImageFiles):
             if csv.resolve().is_relative_to(root.resolve()):
                 found = replace(found, passed_over=found.passed_over - Counter([csv.suffix.lower()]))
         files, columns = labelled.files, labelled.columns
-        names = [file.relative_to(root).as_posix() for file in files]
-        splits = self.split(names, self.shares, columns.fields, labelled.given)
-        notes = [*found.notes(), *columns.notes]
+        splits = self.split(names_of(files, root), self.shares, columns.fields, labelled.given)
+        notes = [*notes, *found.notes(), *columns.notes]
         return self.decoded(files, columns.fields, columns.attributes, splits, notes)

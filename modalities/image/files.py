@@ -33,7 +33,7 @@ class ImageFormat(FileFormat[ImageCVAE]):
         found = image_files(folder)
         for note in found.notes():
             rank_zero_warn(note, category=UserWarning)
-        return found.files
+        return list(found.files)
 
     def write(self, model: ImageCVAE, samples: Tensor, path: Path) -> None:
         """Writes images [..., channels, height, width] as a PNG grid, or as [N, ...], `samples` in an NPZ file."""

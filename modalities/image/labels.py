@@ -16,6 +16,7 @@ from common.conditions.columns import ConditionColumns, condition_columns, text_
 from common.data.faults import Faults, Faulty
 from common.data.folders import Found, is_left_behind, labels_and_splits
 from common.data.splits import Split, split_column
+from common.data.texts import folders_of
 from common.lazy import pd
 from common.table_files import place, read_table
 
@@ -30,7 +31,7 @@ class Labelled:
         columns: the conditions, each [N], and what a person should know of the reading.
     """
 
-    files: list[Path]
+    files: Sequence[Path]
     given: list[Split] | None
     columns: ConditionColumns
 
@@ -54,7 +55,7 @@ def labelled_by_folder(found: Found, labelled: bool = True) -> Labelled:
 
 def _empty_folders(found: Found, depth: int) -> list[str]:
     """Folders of classes that hold no image, relative to the root; classes lie `depth` folders below it."""
-    parts = [file.relative_to(found.root).parts for file in found.files]
+    parts = set(folders_of(found.files, found.root))
     above = {found.root.joinpath(*names[:depth]) for names in parts}
     holding = {found.root.joinpath(*names[: depth + 1]) for names in parts}
     folders = {path for folder in above for path in folder.iterdir() if path.is_dir() and not is_left_behind(path.name)}

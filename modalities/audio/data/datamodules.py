@@ -20,19 +20,21 @@ from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import NAMED, Faults, Faulty
-from common.data.saved_media import TABLE, unpacked
+from common.data.media import Media
 from common.data.splits import Split, spread
 from common.data.terms import Terms
+from common.data.texts import Files
+from common.data.unpacking import is_packed, unpacked
 from common.paths import data_root
-from common.table_files import is_saved_dataset
 from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file
 from modalities.audio.data.rendering import PROGRAMS, Performance, clip_starts, render, sources_digest
 from modalities.audio.data.tunes import GENRES, Tune, group_tunes, read_tunes, split_tunes, tune_files
-from modalities.audio.signal.audio_files import CANCEL, READING, clips
+from modalities.audio.signal.audio_files import CANCEL, READING, SUFFIXES, clips
 from modalities.audio.signal.decoding import Sound
 from modalities.audio.signal.features import LogMel
 
+SOUNDS = Media("Audio", SUFFIXES, ".wav")
 STATISTICS_CLIPS = 2000  # training clips behind mean and deviation of the features
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -258,7 +260,7 @@ class RecordedAudio(AudioData):
             notes.append(f"recordings whose {CANCEL}: {len(one):,} ({_some([str(files[row]) for row in one])})")
         return notes
 
-    def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, list[Any]]:
+    def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, Sequence[Any]]:
         """File, number in the file and length of each clip."""
         counts: Counter[int] = Counter()
         numbers = []
@@ -266,7 +268,7 @@ class RecordedAudio(AudioData):
             numbers.append(counts[row])
             counts[row] += 1
         seconds = [self.settings.seconds] * len(owner)
-        return {"file": [str(files[row]) for row in owner], "clip": numbers, "seconds": seconds}
+        return {"file": Files.of(files).texts.take(owner), "clip": numbers, "seconds": seconds}
 
     def _cut(self, files: Sequence[Path], writer: ClipWriter) -> Columns:
         labels: list[tuple[int, int, int]] = []
@@ -290,12 +292,13 @@ class RecordedAudio(AudioData):
 
 
 class AudioFiles(RecordedAudio):
-    """Your own recordings: a folder per genre, a table or file names with the conditions, or a saved data set.
+    """Your own recordings: a folder per genre, a table or file names with the conditions, or in a container.
 
     Args:
         root: folder of the files. Without a CSV or a pattern each of its subfolders is a genre, and folders below are
-            what `group` or `condition` call them. Or the folder of a data set that `datasets` has saved to disk, with a
-            column of audio; its other columns are the conditions.
+            what `group` or `condition` call them. Or shards of WebDataset, a folder of `.tar` files or their names as a
+            pattern; or the folder of a data set that `datasets` has saved to disk, with a column of audio. What else
+            these hold of a recording are its conditions.
         attributes: CSV whose first column names a file below `root`; every other column is a condition.
         pattern: pattern of the file names, as in `<digit>_<speaker>_<index>`; `condition` selects among its parts.
         group: column, part or level of folders below the genres, such as an artist, whose recordings stay together in
@@ -327,15 +330,19 @@ class AudioFiles(RecordedAudio):
 
     def recordings(self) -> Recordings:
         """The files with their conditions from the CSV, the file names or the folders."""
-        if is_saved_dataset(self.root):
-            folder = unpacked(self.root, "Audio")
-            return table_file(folder, folder / TABLE, self.group, self.faulty)
-        if self.csv is not None:
-            return table_file(self.root, self.csv, self.group, self.faulty)
+        if not is_packed(self.root, SOUNDS):
+            return self._found(self.root, self.csv)
+        content = unpacked(self.root, SOUNDS)
+        found = self._found(content.files, self.csv or (content.table if self.pattern is None else None))
+        return replace(found, notes=[*content.notes, *found.notes])
+
+    def _found(self, root: Path, csv: Path | None) -> Recordings:
+        if csv is not None:
+            return table_file(root, csv, self.group, self.faulty)
         if self.pattern is not None:
-            return named_files(self.root, self.pattern, self.group, self.faulty)
+            return named_files(root, self.pattern, self.group, self.faulty)
         level = next((name for name in self.condition or () if name not in ("genre", self.group)), None)
-        return genre_folders(self.root, self.group, level)
+        return genre_folders(root, self.group, level)
 
 
 class GTZAN(RecordedAudio):

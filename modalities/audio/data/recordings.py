@@ -16,6 +16,7 @@ from torchaudio.datasets.gtzan import gtzan_genres
 from common.data.faults import NAMED, Faults, Faulty
 from common.data.folders import labels_and_splits
 from common.data.splits import Split, split_column, spread
+from common.data.texts import Files, names_of
 from common.lazy import pd
 from common.table_files import place, read_table
 from modalities.audio.signal.audio_files import reading_notes, sound_files
@@ -54,7 +55,7 @@ class Recordings:
         """Some of the recordings."""
         return replace(
             self,
-            files=[self.files[row] for row in rows],
+            files=Files.of(self.files).take(rows),
             conditions=self.conditions.iloc[rows],
             groups=[self.groups[row] for row in rows],
             splits=None if self.splits is None else [self.splits[row] for row in rows],
@@ -79,13 +80,14 @@ class Recordings:
                     f"{self.source}: {self.group} {group!r}{more} lies in several splits: {where}. Move the "
                     "recordings, or leave out data.group"
                 )
-        stems = Counter(file.with_suffix("") for file in self.files)
-        twins = [row for row, file in enumerate(self.files) if stems[file.with_suffix("")] > 1]
+        stems = [os.path.splitext(text)[0] for text in Files.of(self.files).texts]
+        counts = Counter(stems)
+        twins = [row for row, stem in enumerate(stems) if counts[stem] > 1]
         if not twins:
             return self
-        groups, first = list(self.groups), dict[Path, str]()
+        groups, first = list(self.groups), dict[str, str]()
         for row in twins if self.group is None and self.splits is None else ():
-            groups[row] = first.setdefault(self.files[row].with_suffix(""), groups[row])
+            groups[row] = first.setdefault(stems[row], groups[row])
         note = f"recordings that differ in their suffix alone: {len(twins):,} (such as {self.files[twins[0]]})"
         note += "; those of one name share a split" if groups != list(self.groups) else ""
         return replace(self, groups=groups, notes=[*self.notes, note])
@@ -107,7 +109,7 @@ def genre_folders(root: Path, group: str | None = None, level: str | None = None
         raise ValueError("data.group genre keeps whole genres out of training or test: name another one, or none")
     found = sound_files(root)
     genres, splits = labels_and_splits(found.files, root)
-    names = [str(file.relative_to(root)) for file in found.files]
+    names = names_of(found.files, root)
     columns: dict[str, Sequence[str | None]] = {"genre": genres}
     groups, notes = names, reading_notes(found)
     if group is not None and level is not None:

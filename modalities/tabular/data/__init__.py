@@ -4,11 +4,25 @@ from modalities.tabular.data.datamodules import (
     BreastCancer,
     Diabetes,
     Iris,
+    OwnTable,
     ScikitTable,
     Synthetic,
     TableFile,
     TabularData,
     Wine,
 )
+from modalities.tabular.data.named import OpenML, ScikitLearn
 
-__all__ = ["BreastCancer", "Diabetes", "Iris", "ScikitTable", "Synthetic", "TableFile", "TabularData", "Wine"]
+__all__ = [
+    "BreastCancer",
+    "Diabetes",
+    "Iris",
+    "OpenML",
+    "OwnTable",
+    "ScikitLearn",
+    "ScikitTable",
+    "Synthetic",
+    "TableFile",
+    "TabularData",
+    "Wine",
+]

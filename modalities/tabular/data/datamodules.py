@@ -307,65 +307,52 @@ class Synthetic(TabularData):
         return synthetic(missing=0.1, seed=1)
 
 
-class TableFile(TabularData):
-    """Your own table, CSV, TSV, JSONL, Parquet, Excel or a data set that `datasets` has saved, with or without gaps.
+class OwnTable(TabularData):
+    """Base of tables that a person chooses, with kinds of columns that are guessed; a subclass supplies `read`.
 
     A column `split` of train, val and test is no data, but divides the rows.
 
     Args:
-        root: the file, or the folder of the saved data set.
         target: columns that validation and test always hide: the model is evaluated as their predictor.
         drop: columns to leave out, such as identifiers; `impute.py` passes them through as they are.
         index: column that names the rows; it is left out likewise.
         schema: YAML file that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical),
             or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns are inferred.
         rate: share of cells to hide.
-        dialect: how the file is written, and which cells count as empty; the checkpoint remembers the latter.
         base: as in `TabularData`.
     """
 
     def __init__(
         self,
-        root: Path,
         target: list[str] | None = None,
         drop: list[str] | None = None,
         index: str | None = None,
         schema: Path | None = None,
         rate: float = 0.3,
-        dialect: Dialect = Dialect(),  # noqa: B008, which is frozen
         **base: Any,
     ) -> None:
         super().__init__(rate=rate, schema=schema, **base)
-        self.root = Path(root)
-        self.source = str(root)
         self.target = target or []
         self.drop = drop or []
         self.index = index
-        self.dialect = dialect
 
-    @property
-    def sources(self) -> list[Path]:
-        """The table and the schema."""
-        return [self.root, *([] if self.schema_file is None else [Path(self.schema_file)])]
+    def read(self) -> pd.DataFrame:
+        """The table with all of its columns, and NaN for empty cells."""
+        raise NotImplementedError
 
     def dropped(self) -> list[str]:
-        """Columns of the file that are no data."""
+        """Columns of the table that are no data."""
         return list(dict.fromkeys([*([self.index] if self.index else []), *self.drop]))
 
-    @property
-    def na_values(self) -> list[str]:
-        """Further cells that count as empty, here or in the training of the checkpoint."""
-        return list(dict.fromkeys([*(self.known("na_values") or []), *map(str, self.dialect.na_values)]))
-
     def frame(self) -> pd.DataFrame:
-        """Reads the file."""
-        table = read_table(self.root, replace(self.dialect, na_values=self.na_values))
+        """The columns that are data."""
+        table = self.read()
         named = {"target": self.target, "drop": self.drop, "index": [self.index] if self.index else []}
         for option, names in {**named, "map": list(self.column_names)}.items():
             unknown = [name for name in names if name not in table.columns]
             if unknown:
                 present = ", ".join(map(str, table.columns))
-                raise ValueError(f"data.{option}: {self.root} has no column {', '.join(unknown)}; it has: {present}")
+                raise ValueError(f"data.{option}: {self.source} has no column {', '.join(unknown)}; it has: {present}")
         notes = table.attrs.get("notes", [])
         table = table.drop(columns=self.dropped()).rename(columns=self.column_names)
         table.attrs["notes"] = notes
@@ -374,3 +361,33 @@ class TableFile(TabularData):
     def targets(self) -> list[str]:
         """Columns that validation and test always hide."""
         return [self.column_names.get(name, name) for name in self.target]
+
+
+class TableFile(OwnTable):
+    """Your own table, CSV, TSV, JSONL, Parquet, Excel or a data set that `datasets` has saved, with or without gaps.
+
+    Args:
+        root: the file, or the folder of the saved data set.
+        dialect: how the file is written, and which cells count as empty; the checkpoint remembers the latter.
+        base: as in `OwnTable`.
+    """
+
+    def __init__(self, root: Path, dialect: Dialect = Dialect(), **base: Any) -> None:  # noqa: B008, which is frozen
+        super().__init__(**base)
+        self.root = Path(root)
+        self.source = str(root)
+        self.dialect = dialect
+
+    @property
+    def sources(self) -> list[Path]:
+        """The table and the schema."""
+        return [self.root, *([] if self.schema_file is None else [Path(self.schema_file)])]
+
+    @property
+    def na_values(self) -> list[str]:
+        """Further cells that count as empty, here or in the training of the checkpoint."""
+        return list(dict.fromkeys([*(self.known("na_values") or []), *map(str, self.dialect.na_values)]))
+
+    def read(self) -> pd.DataFrame:
+        """Reads the file."""
+        return read_table(self.root, replace(self.dialect, na_values=self.na_values))

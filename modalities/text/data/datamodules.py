@@ -15,8 +15,10 @@ from common.conditions.columns import condition_columns, fit_continuous
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
+from common.data.shards import is_sharded
 from common.data.splits import Split, check_shares
 from common.data.terms import Terms
+from common.data.unpacking import unpacked
 from common.paths import data_root
 from common.table_files import TABLE_SUFFIXES, is_saved_dataset
 from modalities.text.condition import EXEMPLAR
@@ -430,11 +432,12 @@ class Yelp(TextData):
 
 
 class TextFiles(TextData):
-    """The user's own text: a folder with one file per style, a table (CSV, TSV, JSONL, Parquet, Excel), or a data set
-    that `datasets` has saved to disk.
+    """The user's own text: a folder with one file per style, a table (CSV, TSV, JSONL, Parquet, Excel), shards of
+    WebDataset, or a data set that `datasets` has saved to disk.
 
     Args:
-        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), table or saved folder.
+        root: the folder (`<style>.txt`, `<split>.<style>.txt` or `<split>/<style>.txt`), table or saved folder; or
+            shards, a folder of `.tar` files or their names as a pattern, whose `.txt` are texts and `.json` conditions.
         text: name of the text column of a table.
         group: column of group names of a table: texts of one group are versions of the same text.
         base: as in `TextData`.
@@ -451,6 +454,14 @@ class TextFiles(TextData):
 
     def corpus(self) -> Corpus:
         """Reads the folder or the table."""
+        conditions = None if self.names else self.condition
+        if is_sharded(self.root, (".txt", ".txt.gz")):
+            content = unpacked(self.root, None)
+            if content.table is None:
+                raise ValueError(f"{self.root}: the shards hold no text")
+            corpus = table_file(content.table, self.text, conditions, self.group)
+            origin = {**corpus.origin, "file": [str(self.root)] * len(corpus.texts)}
+            return replace(corpus, file=self.root, origin=origin, notes=[*content.notes, *corpus.notes])
         if self.root.name.lower().endswith(TABLE_SUFFIXES) or is_saved_dataset(self.root):
-            return table_file(self.root, self.text, None if self.names else self.condition, self.group)
+            return table_file(self.root, self.text, conditions, self.group)
         return style_files(self.root)

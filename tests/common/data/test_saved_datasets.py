@@ -12,11 +12,11 @@ import soundfile
 from datasets.table import InMemoryTable
 from PIL import Image
 
-from common.data.saved_media import unpacked
+from common.data.unpacking import unpacked
 from common.table_files import read_table
 from modalities.audio.data import AudioFiles
 from modalities.audio.signal.features import LogMel
-from modalities.image.data import ImageFolder
+from modalities.image.data import IMAGES, ImageFolder
 from modalities.tabular.data import TableFile
 from modalities.text.data import TextFiles
 
@@ -70,7 +70,7 @@ def test_images_come_with_all_their_attributes(tmp_path):
     order = examples.fields["age"].argsort()
     assert examples.x[order][:, 0, 0, 0].tolist() == list(range(60))
     assert examples.fields["tone"][order].tolist() == rows(60)
-    assert unpacked(tmp_path / "saved", "Image") == unpacked(tmp_path / "saved", "Image")
+    assert unpacked(tmp_path / "saved", IMAGES) == unpacked(tmp_path / "saved", IMAGES)
 
 
 def test_sounds_come_with_their_conditions(tmp_path):
@@ -96,7 +96,7 @@ def test_sounds_come_with_their_conditions(tmp_path):
 def test_what_is_damaged_or_missing_is_named(tmp_path):
     datasets.Dataset.from_dict({"a": [1, 2, 3]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(ValueError, match=r"has no column of the kind Image; it has a \(Value\)"):
-        unpacked(tmp_path / "saved", "Image")
+        unpacked(tmp_path / "saved", IMAGES)
     state = json.loads((tmp_path / "saved/state.json").read_text())
     file = tmp_path / "saved" / state["_data_files"][0]["filename"]
     file.write_bytes(file.read_bytes()[:40])
@@ -134,4 +134,4 @@ def test_a_file_that_the_data_set_names_is_not_read(tmp_path):
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, named.schema) as writer:
         writer.write_table(named)
     with pytest.raises(ValueError, match="row 1: image holds no bytes"):
-        unpacked(tmp_path / "saved", "Image")
+        unpacked(tmp_path / "saved", IMAGES)
