@@ -17,14 +17,14 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
 from common.conditions.columns import fit_continuous
+from common.data.containers.media import Media
+from common.data.containers.unpacking import is_packed, unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import Faults, Faulty
-from common.data.media import Media
 from common.data.splits import Split, few, random_split
 from common.data.terms import Terms
 from common.data.texts import Files, names_of
-from common.data.unpacking import is_packed, unpacked
 from common.distributions.noise import example_noise
 from common.paths import cache_root, data_root, made_once
 from modalities.image.collections import decode_images, image_files

@@ -17,14 +17,14 @@ from tqdm import tqdm
 from common.batch import Batch
 from common.conditions.attributes import Categorical
 from common.conditions.columns import condition_columns, fit_continuous
+from common.data.containers.media import Media
+from common.data.containers.unpacking import is_packed, unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import NAMED, Faults, Faulty
-from common.data.media import Media
 from common.data.splits import Split, spread
 from common.data.terms import Terms
 from common.data.texts import Files
-from common.data.unpacking import is_packed, unpacked
 from common.paths import data_root
 from modalities.audio.data.clip_cache import ClipWriter, Columns, cached_clips
 from modalities.audio.data.recordings import Recordings, genre_folders, gtzan, named_files, speech_commands, table_file

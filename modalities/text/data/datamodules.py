@@ -12,13 +12,13 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.columns import condition_columns, fit_continuous
+from common.data.containers.shards import is_sharded
+from common.data.containers.unpacking import unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.shards import is_sharded
 from common.data.splits import Split, check_shares
 from common.data.terms import Terms
-from common.data.unpacking import unpacked
 from common.paths import data_root
 from common.table_files import TABLE_SUFFIXES, is_saved_dataset
 from modalities.text.condition import EXEMPLAR

@@ -12,7 +12,7 @@ import soundfile
 from datasets.table import InMemoryTable
 from PIL import Image
 
-from common.data.unpacking import unpacked
+from common.data.containers.unpacking import unpacked
 from common.table_files import read_table
 from modalities.audio.data import AudioFiles
 from modalities.audio.signal.features import LogMel

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from common.data.shards import is_sharded, shards
-from common.data.unpacking import unpacked
+from common.data.containers.shards import is_sharded, shards
+from common.data.containers.unpacking import unpacked
 from common.training.restore import restore
 from modalities.audio.data import AudioFiles
 from modalities.audio.signal.features import LogMel

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.data.media import Media
-from common.data.shard_table import FILE, ShardTable
-from common.data.shards import is_sharded, shards
+from common.data.containers.media import Media
+from common.data.containers.shard_table import FILE, ShardTable
+from common.data.containers.shards import is_sharded, shards
 from common.paths import cache_root, made_once
 from common.table_files import is_saved_dataset
 from common.table_files.saved_dataset import saved_media, saved_table

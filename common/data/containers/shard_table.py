@@ -10,10 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from common.data.containers.media import Media
+from common.data.containers.samples import Sample, samples
+from common.data.containers.shards import Shard, shards
 from common.data.folders import Found
-from common.data.media import Media
-from common.data.samples import Sample, samples
-from common.data.shards import Shard, shards
 from common.data.splits import Split
 from common.table_files import json_object
 
