@@ -5,6 +5,7 @@ Shapes: B examples, K chains, T temperatures, D latent.
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,8 +99,9 @@ def annealed_log_likelihood(
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many z at a time.
     """
-    paths = (_Path.of(model, part, settings, at_once) for part in _blocks(model, batch, settings, at_once))
-    return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
+    with _gradients_of_z():
+        paths = (_Path.of(model, part, settings, at_once) for part in _blocks(model, batch, settings, at_once))
+        return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
 
 
 def sandwiched_log_likelihood(
@@ -120,12 +122,13 @@ def sandwiched_log_likelihood(
         at_once: as in `annealed_log_likelihood`.
     """
     parts = []
-    for part in _blocks(model, batch, settings, at_once):
-        made, z = simulated(model, part, seed)
-        path = _Path.of(model, made, settings, at_once)
-        below = _forward(path, settings, seed)
-        above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
-        parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
+    with _gradients_of_z():
+        for part in _blocks(model, batch, settings, at_once):
+            made, z = simulated(model, part, seed)
+            path = _Path.of(model, made, settings, at_once)
+            below = _forward(path, settings, seed)
+            above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
+            parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
     return Sandwich(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -141,11 +144,18 @@ def simulated(model: LatentModel, batch: Batch, seed: int) -> tuple[Batch, Tenso
     return batch.replace(x=torch.cat(drawn).to(batch.x.dtype), view=None), z
 
 
+@contextmanager
+def _gradients_of_z() -> Iterator[None]:
+    """No gradient but those that a path asks for: Lightning tests in inference mode, which has none at all."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 def _blocks(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> Iterator[Batch]:
     """Parts of a batch of which one z of each example can be decoded at once, with all examples' indices."""
     if model.latent_prior.latent_dim is None:
         model.draws(batch[slice(0, 1)])  # the first posterior fixes the size of z
-    indexed = batch.replace(index=batch.positions)
+    indexed = batch.replace(index=batch.positions).map(torch.clone)  # tensors of inference mode have no gradient
     size = max(1, at_once // settings.chains)
     for start in range(0, len(batch), size):
         yield indexed[slice(start, start + size)]

@@ -51,6 +51,40 @@ def test_how_many_are_decoded_at_once_changes_no_figure(run, capsys, monkeypatch
     assert printed[0] == printed[1]
 
 
+SHORT = {"chains": 4, "temperatures": 20, "leapfrog": 3}
+
+
+def test_annealed_importance_sampling_bounds_the_nll_closer_and_from_both_sides(run, capsys):
+    options = ["nll", "--ckpt", str(run / "checkpoints" / "best.ckpt"), "--num-samples", "4", "--limit", "20"]
+    short = [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
+    assert evaluate.main(options) == 0
+    loose = float(re.search(r"test NLL ([\d.]+)", capsys.readouterr().out)[1])
+    assert evaluate.main([*options, "--method", "ais", "--gap", *short]) == 0
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert "on 20 examples (annealed importance sampling from the posterior, 4 chains of 20 temperatures" in first
+    assert float(re.search(r"test NLL ([\d.]+)", first)[1]) < loose
+    low, high, gap = map(float, re.search(r"between ([\d.]+) and ([\d.]+) nats, a gap of ([\d.]+)", second).groups())
+    assert high - low == pytest.approx(gap, abs=2e-3)
+    assert 0 < gap < 5
+    assert re.fullmatch(r"[\d.]+ s an example", third)
+    assert evaluate.main([*options, "--gap"]) == 2
+    assert "--method ais" in capsys.readouterr().err
+
+
+def test_a_test_takes_annealed_importance_sampling(run, train_image, tmp_path):
+    words = [f"--model.evaluation.annealing.{name}={value}" for name, value in SHORT.items()]
+    words += [f"--model.evaluation.{name}" for name in ("nll_method=ais", "nll_examples=6", "gap_examples=5")]
+    words += ["--model.evaluation.gain_examples=3", "--model.evaluation.control_samples=8"]
+    options = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt"]
+    tested = train_image("test", *options, *words, "--run.root", tmp_path).folder
+    metrics = Results.read(tested / "results.json").metrics
+    for name, count in (("nll", 6), ("nll_gap", 5), ("condition_gain", 3), ("effective_sample_size", 6)):
+        assert metrics[f"test/{name}"].n == count
+        assert "annealed importance sampling from the posterior, 4 chains" in metrics[f"test/{name}"].estimator
+    assert 0 < metrics["test/nll_gap"].value < 5
+    assert 1 <= metrics["test/effective_sample_size"].value <= 4
+
+
 def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, capsys):
     model = ImageCVAE(AttributeEncoder({"digit": Categorical("ab")}), (1, 8, 8), 2, architecture=Layers([4]))
     torch.save({"state_dict": model.state_dict(), **description(model)}, tmp_path / "x.ckpt")

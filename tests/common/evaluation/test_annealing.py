@@ -14,7 +14,10 @@ from common.evaluation.annealing import (
 )
 from common.evaluation.bounds import log_likelihood
 from common.model.latent_model import LatentModel
+from tests.audio.models import perturb
 from tests.common.models import LinearGaussian, Number
+from tests.every_model import MODELS
+from tests.tabular.models import half_hidden
 
 IMPERFECT = {"shift": 0.3, "stretch": 1.4}
 SHORT = Annealing(chains=3, temperatures=8, leapfrog=2)
@@ -132,3 +135,38 @@ def test_with_two_temperatures_it_is_importance_sampling_from_the_first_distribu
 def test_settings_that_make_no_path_are_refused(options, reason):
     with pytest.raises(ValueError, match=reason):
         Annealing(**options)
+
+
+def batches():
+    """Examples for models of `tests.every_model`."""
+    style, rows = torch.arange(24) % 2, torch.arange(24)
+    pictures = Batch(torch.rand(24, 1, 8, 8), {"kind": rows % 3, "age": torch.full((24,), 40.0)}, index=rows)
+    clips = Batch(torch.randn(24, 1, 16, 32), {"genre": rows % 3, "instrument": style}, index=rows)
+    sentences = Batch(torch.randint(4, 250, (24, 12)), {"style": style}, index=rows)
+    return {"pictures": pictures, "text": sentences, "audio": clips, "table": half_hidden(24)}
+
+
+LONGER = [pytest.param(name, "prior", marks=pytest.mark.slow) for name in ("text", "audio", "table")]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        *[(name, "posterior") for name in ("pictures", "pictures, mixture", "text", "audio", "table")],
+        *[(name, "prior") for name in ("pictures", "pictures, mixture")],
+        *LONGER,
+    ],
+)
+def test_bounds_of_every_modality_and_prior_close_as_the_path_gets_longer(name, start):
+    torch.manual_seed(0)
+    model, batch = MODELS[name](), batches()[name.partition(",")[0]]
+    if name == "audio":  # whose encoder is far from any posterior with large random weights
+        perturb(model, 0.1)
+    gaps = []
+    with eval_mode(model):
+        for temperatures in (3, 40):
+            bounds = sandwiched_log_likelihood(model, batch, Annealing(4, temperatures, 3, start))
+            gap = bounds.upper - bounds.lower
+            assert gap.mean() > -2 * gap.std() / len(gap) ** 0.5
+            gaps.append(gap.mean().item())
+    assert gaps[1] < max(0.5 * gaps[0], 0.1), gaps
