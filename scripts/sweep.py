@@ -65,6 +65,8 @@ def run_sweep(arguments: argparse.Namespace, sweep: Sweep, folder: Path) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = int(os.environ.get("OMP_NUM_THREADS") or cores)
     threads = arguments.threads or max(1, available // arguments.workers)
+    if arguments.threads and arguments.executor != "local":
+        raise ValueError(f"--threads is for --executor local; {arguments.executor} takes --cpus")
     machines = cluster(arguments, arguments.workers, folder)
     complete = workers.run_sweep(sweep, folder, arguments.workers, arguments.trials, threads, machines)
     table = trial_table(folder, sweep)

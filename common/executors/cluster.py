@@ -4,8 +4,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
+from common.executors import shared_locks
 from common.executors.executor import Executor, J, Lost, S, Share, StoppedError
 from common.executors.training import stop_all
 
@@ -19,17 +21,20 @@ class Remote:
     Attributes:
         work: does a job.
         share: what it may use.
-        folder: the folder in which it runs.
+        here: the folder in which it runs.
+        runs: the folder of the runs, whose locks all machines must share.
     """
 
     work: Callable[[Any, Share], Any]
     share: Share
-    folder: str
+    here: Path
+    runs: Path
 
     def __call__(self, job: Any) -> Any:
         """The outcome; a `StoppedError` where the job is to be run again."""
-        os.chdir(self.folder)  # a worker of Ray starts in its own
+        os.chdir(self.here)  # a worker of Ray starts in its own
         try:
+            shared_locks.check(self.runs)
             return self.work(job, self.share)
         except StoppedError as stopped:
             return stopped
@@ -65,39 +70,48 @@ class Cluster(Protocol):
         """What a job that has ended returned; raises StoppedError if it returned nothing."""
 
 
-def on(cluster: Cluster, log: Callable[[str], None]) -> Executor:
+def on(cluster: Cluster, runs: Path, log: Callable[[str], None]) -> Executor:
     """Runs jobs on a cluster.
 
     Args:
         cluster: where.
+        runs: the folder of the runs.
         log: receives a line for each job that is run again.
     """
 
     def execute(jobs: Sequence[J], work: Callable[[J, Share], S]) -> Iterator[tuple[J, S | Lost]]:
-        remote = Remote(work, Share(cluster.threads, remote=True), os.getcwd())
+        remote = Remote(work, Share(cluster.threads, remote=True), Path.cwd(), runs)
         second = replace(remote, share=replace(remote.share, again=True))
-        lost = Counter[J]()
-        waiting, running = list(jobs), dict[Any, J]()
-        while waiting or running:
-            free = len(waiting) if cluster.at_once is None else cluster.at_once - len(running)
-            for kind, repeated in ((remote, False), (second, True)):
-                chosen = [job for job in waiting[:free] if (lost[job] > 0) == repeated]
-                if chosen:
-                    running |= zip(cluster.submit(kind, chosen), chosen, strict=True)
-            del waiting[:free]
-            for handle in cluster.ended(list(running)):
-                job = running.pop(handle)
-                outcome = _outcome(cluster, handle)
-                if isinstance(outcome, StoppedError):
-                    lost[job] += 1
-                    if lost[job] <= REPEATS:
-                        log(f"{job}: {outcome}; run again ({lost[job]} of {REPEATS} times)")
-                        waiting.insert(0, job)
-                        continue
-                    outcome = Lost(f"{outcome}, {REPEATS + 1} times")
-                yield job, outcome
+        with shared_locks.held(runs):
+            yield from _run(cluster, jobs, remote, second, log)
 
     return execute
+
+
+def _run(
+    cluster: Cluster, jobs: Sequence[Any], remote: Remote, second: Remote, log: Callable[[str], None]
+) -> Iterator[tuple[Any, Any]]:
+    """Runs jobs, and those again that were lost, by `second`."""
+    lost = Counter[Any]()
+    waiting, running = list(jobs), dict[Any, Any]()
+    while waiting or running:
+        free = len(waiting) if cluster.at_once is None else cluster.at_once - len(running)
+        for kind, repeated in ((remote, False), (second, True)):
+            chosen = [job for job in waiting[:free] if (lost[job] > 0) == repeated]
+            if chosen:
+                running |= zip(cluster.submit(kind, chosen), chosen, strict=True)
+        del waiting[:free]
+        for handle in cluster.ended(list(running)):
+            job = running.pop(handle)
+            outcome = _outcome(cluster, handle)
+            if isinstance(outcome, StoppedError):
+                lost[job] += 1
+                if lost[job] <= REPEATS:
+                    log(f"{job}: {outcome}; run again ({lost[job]} of {REPEATS} times)")
+                    waiting.insert(0, job)
+                    continue
+                outcome = Lost(f"{outcome}, {REPEATS + 1} times")
+            yield job, outcome
 
 
 def _outcome(cluster: Cluster, handle: Any) -> Any:

@@ -26,10 +26,11 @@ class Share:
     again: bool = False
 
     def environment(self) -> dict[str, str]:
-        """The environment of a training; it is not the task of SLURM's job, whose variables would say so."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        own["OMP_NUM_THREADS"] = str(self.threads)
-        return own if self.gpus is None else own | {"CUDA_VISIBLE_DEVICES": self.gpus}
+        """The environment of a training; on a cluster it is not to take itself for the task of SLURM's job."""
+        own = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        if self.gpus is not None:
+            own["CUDA_VISIBLE_DEVICES"] = self.gpus
+        return {name: value for name, value in own.items() if not (self.remote and name.startswith("SLURM_"))}
 
 
 @dataclass(frozen=True)

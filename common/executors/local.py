@@ -71,7 +71,7 @@ def in_processes(threads: int) -> Executor:
                 raise
         for job, process in started.items():
             if process.exitcode and process.exitcode < 0:
-                yield job, Lost(f"was killed by {signal.Signals(-process.exitcode).name}")
+                yield job, Lost(f"it was killed by {signal.Signals(-process.exitcode).name}")
 
     return execute
 

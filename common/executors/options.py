@@ -52,10 +52,10 @@ def cluster(arguments: argparse.Namespace, parallel: int, folder: Path) -> Execu
     if arguments.executor == "ray":
         from common.executors.ray_cluster import RayCluster
 
-        return on(RayCluster(*resources, arguments.ray_address), say)
+        return on(RayCluster(*resources, arguments.ray_address), folder, say)
     from common.executors.slurm_array import SlurmArray
 
-    return on(SlurmArray(*resources, dict(arguments.slurm), folder / "slurm"), say)
+    return on(SlurmArray(*resources, dict(arguments.slurm), folder / "slurm"), folder, say)
 
 
 def say(line: str) -> None:

@@ -56,7 +56,7 @@ def run_sweep(
         jobs = [Worker(number + 1) for number in range(workers)]
         for worker, outcome in (cluster or in_processes(threads))(jobs, partial(_work, folder, sweep, most)):
             if isinstance(outcome, Lost):
-                _say(f"{worker} {outcome.reason}")
+                _say(f"{worker}: {outcome.reason}")
     if cluster is None:
         work(folder, sweep, most, Share(threads))  # with several: what a killed one has left
     _stop_if_all_fail(folder, sweep)

@@ -39,9 +39,9 @@ def double(job, share):
     return 2 * job
 
 
-def test_a_job_whose_worker_is_lost_is_run_again_at_most_twice():
+def test_a_job_whose_worker_is_lost_is_run_again_at_most_twice(tmp_path):
     cluster, said = Unreliable({"twice": 2, "thrice": 3}, at_once=2), []
-    outcomes = dict(on(cluster, said.append)(["once", "twice", "thrice", "bad", "stopped"], double))
+    outcomes = dict(on(cluster, tmp_path, said.append)(["once", "twice", "thrice", "bad", "stopped"], double))
     assert outcomes == {
         "once": "onceonce",
         "twice": "twicetwice",
@@ -65,5 +65,5 @@ def test_a_job_whose_worker_is_lost_is_run_again_at_most_twice():
 def test_jobs_run_in_the_folder_of_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cluster = Unreliable({}, at_once=None)
-    assert list(on(cluster, print)(["here"], lambda job, share: os.getcwd())) == [("here", str(tmp_path))]
+    assert list(on(cluster, tmp_path, print)(["here"], lambda job, share: os.getcwd())) == [("here", str(tmp_path))]
     assert cluster.most == 1

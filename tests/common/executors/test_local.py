@@ -32,12 +32,13 @@ def test_jobs_at_the_same_time_have_a_gpu_each(monkeypatch):
     assert min(seen.count("4"), seen.count("7")) >= 2
 
 
-def test_a_training_is_not_the_task_of_the_job_of_slurm_that_holds_it(monkeypatch):
+def test_a_training_on_a_cluster_is_not_the_task_of_the_job_of_slurm_that_holds_it(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    environment = Share(3).environment()
+    environment = Share(3, remote=True).environment()
     assert environment["OMP_NUM_THREADS"] == "3"
     assert [name for name in environment if name.startswith("SLURM_")] == []
+    assert Share(3).environment()["SLURM_NTASKS"] == "1"  # a command that a person has put into a job
 
 
 def record_or_die(folder, job, share):
@@ -49,5 +50,5 @@ def record_or_die(folder, job, share):
 def test_processes_have_a_gpu_each_and_one_that_is_killed_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     ended = list(in_processes(3)([0, 1], partial(record_or_die, tmp_path)))
-    assert ended == [(1, Lost("was killed by SIGKILL"))]
+    assert ended == [(1, Lost("it was killed by SIGKILL"))]
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["0 3", "1 3"]

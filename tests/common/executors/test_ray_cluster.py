@@ -27,11 +27,11 @@ def _two_workers():
     ray.shutdown()
 
 
-def cluster(said):
+def cluster(folder, said):
     from common.executors.cluster import on
     from common.executors.ray_cluster import RayCluster
 
-    return on(RayCluster(parallel=2, cpus=1, gpus=0, address=None), said.append)
+    return on(RayCluster(parallel=2, cpus=1, gpus=0, address=None), folder, said.append)
 
 
 def test_cells_of_killed_workers_are_run_again_from_their_checkpoints_to_one_end(tmp_path):
@@ -51,7 +51,7 @@ def test_cells_of_killed_workers_are_run_again_from_their_checkpoints_to_one_end
     killer = threading.Thread(target=kill)
     killer.start()
     said = []
-    states = dict(cluster(said)(cells, run))
+    states = dict(cluster(tmp_path, said)(cells, run))
     killer.join()
     assert seen == ["running", "running"]
     assert [states[cell].status for cell in cells] == ["finished", "finished", "failed"]

@@ -9,6 +9,7 @@ import pytest
 
 from common.comparison.progress import progress
 from common.comparison.runner import run
+from common.executors.executor import Lost, StoppedError
 from scripts import compare, sweep
 from tests.common.comparison.tables import journal as runs
 from tests.common.comparison.tables import write_table
@@ -54,7 +55,7 @@ def test_cells_whose_time_is_over_or_whose_node_is_lost_go_on_from_their_checkpo
     disturbing.start()
     said = []
     array = SlurmArray(3, 1, 0, {"time": "30"}, tmp_path / "slurm")
-    states = dict(on(array, said.append)(cells, run))
+    states = dict(on(array, tmp_path, said.append)(cells, run))
     disturbing.join()
     assert seen == ["running", "running"]
     assert [states[cell].status for cell in cells] == ["finished", "finished", "failed"]
@@ -105,6 +106,43 @@ def test_a_sweep_is_an_array_of_workers_and_goes_on_where_the_time_of_one_is_ove
     outputs = "".join(file.read_text() for file in (tmp_path / "sweeps" / "numbers" / "slurm").glob("*.out"))
     assert "trial 0: goes on, its worker was stopped" in outputs
     assert "#SBATCH --array=0-1%2" in (jobs / "1.sh").read_text()
+
+
+def test_threads_on_a_cluster_are_its_cores(tmp_path, capsys):
+    pytest.importorskip("optuna", reason="the extra `sweeps` is not installed")
+    path = write_sweep(tmp_path, {"model.x": {"values": [2]}})
+    words = ["--root", str(tmp_path / "sweeps"), "--executor", "slurm", "--slurm", "time=9", "--threads", "2"]
+    assert sweep.main(["run", str(path), *words]) == 2
+    assert "--threads is for --executor local; slurm takes --cpus" in capsys.readouterr().err
+
+
+def test_what_sbatch_refuses_is_said_in_its_words(tmp_path, capsys):
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
+    table = write_table(tmp_path, {"a": 1.0, "b": 2.0})
+    words = ["--root", str(tmp_path / "runs"), "--out", str(tmp_path), "--executor", "slurm", "--slurm", "time=9"]
+    assert compare.main(["run", str(table), *words]) == 2
+    assert "compare.py: sbatch refuses: sbatch: error: invalid partition\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "again"), [("CANCELLED by 1000", False), ("NODE_FAIL", True), ("TIMEOUT", True), ("OUT_OF_MEMORY", True)]
+)
+def test_a_job_that_a_person_cancels_is_not_run_again(tmp_path, state, again):
+    from common.executors.slurm_array import SlurmArray
+
+    class Handle:
+        job_id = "7_1"
+
+        def result(self):
+            raise submitit.core.utils.UncompletedJobError("no output")
+
+    Handle.state = state
+    array = SlurmArray(1, 1, 0, {"time": "30"}, tmp_path / "slurm")
+    if again:
+        with pytest.raises(StoppedError, match=rf"SLURM's job 7_1 has ended without results \({state}\)"):
+            array.outcome(Handle())
+    else:
+        assert array.outcome(Handle()) == Lost("SLURM's job 7_1 was cancelled")
 
 
 @pytest.mark.parametrize(
