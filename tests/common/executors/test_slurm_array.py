@@ -108,6 +108,21 @@ def test_a_sweep_is_an_array_of_workers_and_goes_on_where_the_time_of_one_is_ove
     assert "#SBATCH --array=0-1%2" in (jobs / "1.sh").read_text()
 
 
+def test_who_ends_the_waiting_hears_how_to_end_the_jobs(tmp_path, capsys):
+    from common.executors.slurm_array import SlurmArray
+
+    class Handle:
+        def __init__(self, job_id):
+            self.job_id = job_id
+
+        def done(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SlurmArray(1, 1, 0, {"time": "30"}, tmp_path / "slurm").ended([Handle("7_0"), Handle("7_1"), Handle("9")])
+    assert capsys.readouterr().out == "SLURM's jobs go on; to end them: scancel 7 9\n"
+
+
 def test_threads_on_a_cluster_are_its_cores(tmp_path, capsys):
     pytest.importorskip("optuna", reason="the extra `sweeps` is not installed")
     path = write_sweep(tmp_path, {"model.x": {"values": [2]}})
