@@ -29,7 +29,7 @@ EXTRAS := .venv/extras
 
 $(EXTRAS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev,demo,descriptions,export,mlflow,ray,sweeps,tables,tensorboard]'
+		--editable '.[dev,demo,descriptions,export,mlflow,ray,slurm,sweeps,tables,tensorboard]'
 	touch $(EXTRAS)
 
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.command_line import Parser, file_to_read, folder_to_write, real, run_script, whole
+from common.command_line import Parser, file_to_read, folder_to_write, run_script, whole
+from common.executors.options import add_executor, cluster, say
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ def parser() -> Parser:
     run.add_argument("table", help=help_table)
     run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
     run.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
-    run.add_argument("--executor", choices=["local", "ray"], default="local",
-                     help="runs on this machine or on a Ray cluster (default: local)")  # fmt: skip
-    run.add_argument("--ray-address", help="address of an existing cluster (default: start Ray on this machine)")
-    run.add_argument("--cpus", type=real(0), default=1, help="CPU cores for each Ray task (default: 1)")
-    run.add_argument("--gpus", type=real(0), default=0, help="GPUs for each Ray task (default: 0)")
+    add_executor(run)
     run.add_argument("--dry-run", action="store_true", help="list the runs with their expected hours, and run nothing")
     run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
@@ -86,8 +83,9 @@ def run_table(arguments: argparse.Namespace) -> int:
     """Runs what is missing and prints the table; 1 if a run failed."""
     from common.comparison.rendering import markdown, sheet
     from common.comparison.results import collect
-    from common.comparison.runner import Executor, local, on_ray, run_missing
+    from common.comparison.runner import run_missing
     from common.comparison.specification import cells
+    from common.executors.local import local
 
     if arguments.dry_run:
         if arguments.fresh:
@@ -97,10 +95,8 @@ def run_table(arguments: argparse.Namespace) -> int:
         return show_status(arguments)
     name, table = find_table(arguments.table)
     todo = cells(table, arguments.budget, arguments.root)
-    executor: Executor = local(arguments.max_parallel)
-    if arguments.executor == "ray":
-        executor = on_ray(arguments.max_parallel, arguments.cpus, arguments.gpus, arguments.ray_address)
-    states = run_missing(todo, executor, arguments.fresh, log=lambda line: print(line, flush=True))
+    executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
+    states = run_missing(todo, executor, arguments.fresh, log=say)
     results = collect(table, arguments.budget, states)
     path = compact_file(arguments.out, name, arguments.budget)
     results.write(path)

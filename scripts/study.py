@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.command_line import Parser, folder_to_write, run_script, whole
+from common.executors.options import add_executor, cluster
 
 SPECIFICATIONS = Path("configs/studies")
 EPILOG = """examples:
@@ -28,6 +29,7 @@ def parser() -> Parser:
     runs.add_argument("study", help="name of a specification in configs/studies, or its path")
     runs.add_argument("--root", type=folder_to_write, default=Path("runs/studies"), help="folder of the runs")
     runs.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
+    add_executor(runs)
     runs.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
 
     verbs.add_parser("conditions", parents=[shared, runs], help="rank candidate conditions by nats gained")
@@ -65,9 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
         sizes = arguments.conditions, arguments.samples, arguments.batch_size, arguments.steps
         study_runs.complexity_study(arguments.ckpt, arguments.out, arguments.name, *sizes)
         return 0
+    from common.executors.local import local
+
     study = study_runs.conditions_study if arguments.verb == "conditions" else study_runs.data_study
     path = specification(arguments.study)
-    return int(not study(path, arguments.root, arguments.out, arguments.max_parallel, arguments.fresh))
+    executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
+    return int(not study(path, arguments.root, arguments.out, executor, arguments.fresh))
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.command_line import Parser, file_to_write, folder_to_write, run_script, whole
+from common.executors.options import add_executor, cluster
 
 # Heavy packages are imported where they are used, so that the command line is parsed before they are.
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def parser() -> Parser:
     run.add_argument("--trials", type=whole(1), metavar="N", help="most trials (default: run_cap of the specification)")
     run.add_argument("--threads", type=whole(1), metavar="N",
                      help="CPU threads of each training (default: this machine's, shared by the workers)")  # fmt: skip
+    add_executor(run)
 
     show = verbs.add_parser("show", parents=[shared], help="print the trials")
     show.add_argument("--format", choices=["text", "md", "csv"], default="text", help="format (default: text)")
@@ -63,7 +65,10 @@ def run_sweep(arguments: argparse.Namespace, sweep: Sweep, folder: Path) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = int(os.environ.get("OMP_NUM_THREADS") or cores)
     threads = arguments.threads or max(1, available // arguments.workers)
-    complete = workers.run_sweep(sweep, folder, arguments.workers, arguments.trials, threads)
+    if arguments.threads and arguments.executor != "local":
+        raise ValueError(f"--threads is for --executor local; {arguments.executor} takes --cpus")
+    machines = cluster(arguments, arguments.workers, folder)
+    complete = workers.run_sweep(sweep, folder, arguments.workers, arguments.trials, threads, machines)
     table = trial_table(folder, sweep)
     print(as_text(table), end="")
     if table.best is not None:

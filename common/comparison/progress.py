@@ -37,7 +37,7 @@ def is_running(cell: Cell) -> bool:
         return False
     with (cell.folder / LOCK).open() as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # NFS wants a file open for writing for the other kind
         except BlockingIOError:
             return True
         return False

@@ -142,6 +142,9 @@ class Cell:
     folder: Path
     data: tuple[str, ...] | None
 
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
 
 def read_table(path: Path) -> Table:
     """A table's specification from its file; see `read_specification`."""

@@ -10,31 +10,32 @@ from common.comparison.complexity import Cost, costs
 from common.comparison.plots import costs_plot, gains_plot, sizes_plot
 from common.comparison.rendering import markdown, markdown_rows, sheet
 from common.comparison.results import TableResults, collect
-from common.comparison.runner import State, local, run_missing
+from common.comparison.runner import State, run_missing
 from common.comparison.specification import Cell, Table, cells
 from common.comparison.studies import Gain, conclusion, condition_gains, condition_table, data_table, read_study
+from common.executors.executor import Executor
 from common.training.restore import restore
 
 
-def _run(table: Table, root: Path, parallel: int, fresh: bool) -> tuple[dict[Cell, State], TableResults, bool]:
+def _run(table: Table, root: Path, executor: Executor, fresh: bool) -> tuple[dict[Cell, State], TableResults, bool]:
     """Runs the missing cells of a study's table; returns their states, results, and whether all runs finished."""
     todo = cells(table, "study", root)
-    states = run_missing(todo, local(parallel), fresh, log=lambda line: print(line, flush=True))
+    states = run_missing(todo, executor, fresh, log=lambda line: print(line, flush=True))
     return states, collect(table, "study", states), all(state.status == "finished" for state in states.values())
 
 
-def conditions_study(path: Path, root: Path, out: Path, parallel: int = 1, fresh: bool = False) -> bool:
+def conditions_study(path: Path, root: Path, out: Path, executor: Executor, fresh: bool = False) -> bool:
     """Ranks candidate conditions by what they gain, and concludes which are worth having; false if a run failed.
 
     Args:
         path: path of the specification.
         root: folder of the runs.
         out: folder of results, table and plot.
-        parallel: number of runs at a time.
+        executor: where they run.
         fresh: deletes finished runs and repeats them.
     """
     study = read_study(path)
-    states, results, finished = _run(condition_table(study), root / path.stem, parallel, fresh)
+    states, results, finished = _run(condition_table(study), root / path.stem, executor, fresh)
     gains = condition_gains(states)
     record = {"kind": "conditions", "study": str(path), "results": asdict(results)}
     record["gains"] = {row: asdict(gain) for row, gain in gains.items()}
@@ -45,13 +46,13 @@ def conditions_study(path: Path, root: Path, out: Path, parallel: int = 1, fresh
     return finished
 
 
-def data_study(path: Path, root: Path, out: Path, parallel: int = 1, fresh: bool = False) -> bool:
+def data_study(path: Path, root: Path, out: Path, executor: Executor, fresh: bool = False) -> bool:
     """Likelihood and control accuracy against the training examples of each combination of conditions.
 
     Arguments and result as in `conditions_study`.
     """
     study = read_study(path)
-    _, results, finished = _run(data_table(study), root / path.stem, parallel, fresh)
+    _, results, finished = _run(data_table(study), root / path.stem, executor, fresh)
     name = f"{path.stem}-data"
     _write(out, name, {"kind": "data", "study": str(path), "results": asdict(results)})
     sizes_plot(study.title, study.sizes, results).save(out / f"{name}.png")

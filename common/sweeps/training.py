@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from common.executors.executor import Share, StoppedError
+from common.executors.training import STOPPED, stop, training
 from common.sweeps.extra import optuna
 from common.sweeps.specification import Sweep
 from common.sweeps.storage import PRUNED, REASON, SECONDS, Reserved, State
@@ -36,7 +37,7 @@ class Outcome:
     reason: str = ""
 
 
-def run_trial(reserved: Reserved, sweep: Sweep, constants: dict[str, object], threads: int) -> Outcome:
+def run_trial(reserved: Reserved, sweep: Sweep, constants: dict[str, object], share: Share) -> Outcome:
     """Runs a trial to its end, going on from its last checkpoint where it has one.
 
     Its process inherits the lock of the run folder and holds it even if this one is killed. An exception here, such as
@@ -46,7 +47,10 @@ def run_trial(reserved: Reserved, sweep: Sweep, constants: dict[str, object], th
         reserved: the trial.
         sweep: the specification.
         constants: options that all trials share.
-        threads: CPU threads that it may use.
+        share: what it may use.
+
+    Raises:
+        StoppedError: if a cluster has stopped the training.
     """
     if reserved.trial.user_attrs.get(PRUNED):  # decided, and its worker killed before it was told
         return Outcome(State.PRUNED)
@@ -59,26 +63,12 @@ def run_trial(reserved: Reserved, sweep: Sweep, constants: dict[str, object], th
     saved = [path for which in ("last", "best") if (path := reserved.folder / "checkpoints" / f"{which}.ckpt").exists()]
     if saved:
         command += ["--ckpt_path", str(saved[0])]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with (reserved.folder / LOG).open("ab") as log:
-        # A session of its own: Ctrl-C reaches this process alone, which stops the training once.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=[reserved.lock],
-            start_new_session=True,
-        )
-    try:
-        pruned = _follow(process, reserved, sweep.metric.name)
-    except BaseException:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-        raise
-    return Outcome(State.PRUNED) if pruned else _ended(process.returncode, reserved, sweep)
+    with training(command, reserved.folder / LOG, share, reserved.lock, apart=True) as process:
+        if _follow(process, reserved, sweep.metric.name):
+            return Outcome(State.PRUNED)
+    if share.remote and process.returncode in STOPPED:
+        raise StoppedError(f"the training of trial {reserved.number} was stopped by SIGTERM")
+    return _ended(process.returncode, reserved, sweep)
 
 
 def _follow(process: subprocess.Popen[bytes], reserved: Reserved, metric: str) -> bool:
@@ -96,8 +86,7 @@ def _follow(process: subprocess.Popen[bytes], reserved: Reserved, metric: str) -
             # After each in turn: what the pruner decides depends on the figures, not on when they were read.
             if running and trial.should_prune():
                 trial.set_user_attr(PRUNED, step)
-                process.terminate()  # the training saves itself and ends with status 143
-                process.wait()
+                stop(process)  # the training saves itself and ends with status 143
                 clock.store()
                 return True
         if not running:

@@ -1,15 +1,14 @@
-"""Workers of a sweep: processes that run one trial after another until there are no more."""
+"""Workers of a sweep: each runs one trial after another until there are no more, wherever an executor has it run."""
 
 import math
-import multiprocessing
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from common.executors.executor import Executor, Lost, Share
+from common.executors.local import in_processes
+from common.executors.training import terminable
 from common.sweeps.check import check_command
 from common.sweeps.space import constants, size, space
 from common.sweeps.specification import Sweep
@@ -20,15 +19,28 @@ WAIT = 0.5  # seconds between two looks for a trial that a killed worker has lef
 FAILURES = 3  # as many trials that fail before one finishes end the sweep: it is the options that they share
 
 
-def run_sweep(sweep: Sweep, folder: Path, workers: int, most: int | None, threads: int) -> bool:
+@dataclass(frozen=True)
+class Worker:
+    """A job of an executor."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"worker {self.number}"
+
+
+def run_sweep(
+    sweep: Sweep, folder: Path, workers: int, most: int | None, threads: int, cluster: Executor | None = None
+) -> bool:
     """Runs what is missing of a sweep; whether all trials have ended, and one has finished.
 
     Args:
         sweep: the specification.
         folder: the sweep's folder, which is made.
-        workers: processes, each of which runs one training at a time.
+        workers: how many run at the same time, each of them one training.
         most: most trials; None for the specification's `run_cap`, or all combinations.
-        threads: CPU threads of each training.
+        threads: CPU threads of each training on this machine.
+        cluster: where the workers run; None for this machine.
 
     Raises:
         ValueError: if the specification is not that of the folder, its command line is not understood by the training
@@ -40,52 +52,42 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int, most: int | None, thread
     begin(folder, sweep)
     if not study_of(folder, sweep).get_trials(deepcopy=False):
         check_command(sweep)
-    if workers > 1:
-        _processes(workers, (folder, sweep, most, threads))
-    work(folder, sweep, most, threads)  # with several: what a killed one has left
+    if cluster is not None or workers > 1:
+        jobs = [Worker(number + 1) for number in range(workers)]
+        for worker, outcome in (cluster or in_processes(threads))(jobs, partial(_work, folder, sweep, most)):
+            if isinstance(outcome, Lost):
+                _say(f"{worker}: {outcome.reason}")
+    if cluster is None:
+        work(folder, sweep, most, Share(threads))  # with several: what a killed one has left
+    _stop_if_all_fail(folder, sweep)
     trials = study_of(folder, sweep).get_trials(deepcopy=False)
     return all(trial.state.is_finished() for trial in trials) and any(t.state == State.COMPLETE for t in trials)
 
 
-def _processes(count: int, arguments: tuple[Any, ...]) -> None:
-    """Runs several workers to their end, and says which were killed."""
-    context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=_worker, args=arguments, name=f"worker {n + 1}") for n in range(count)]
-    for process in started:
-        process.start()
-    with _terminable():
-        try:
-            for process in started:
-                process.join()
-        except BaseException:
-            for process in started:
-                process.terminate()
-            for process in started:
-                process.join()
-            raise
-    for process in started:
-        if process.exitcode and process.exitcode < 0:
-            _say(f"{process.name} was killed by {signal.Signals(-process.exitcode).name}")
-
-
-def _worker(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
-    """A worker in a process of its own."""
+def _work(folder: Path, sweep: Sweep, most: int | None, worker: Worker, share: Share) -> None:
+    """One of several workers. Which trials have failed is said by the process that has started it."""
     try:
-        work(folder, sweep, most, threads)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except ValueError:  # which the first process says
-        raise SystemExit(2) from None
+        work(folder, sweep, most, share)
+    except AllFailedError:
+        return
 
 
-def work(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
-    """Runs trials until there are no more. Ctrl-C and SIGTERM stop the present one, saved, to be taken up again."""
+class AllFailedError(ValueError):
+    """The first trials of a sweep have all failed."""
+
+
+def work(folder: Path, sweep: Sweep, most: int | None, share: Share) -> None:
+    """Runs trials until there are no more. Ctrl-C and SIGTERM stop the present one, saved, to be taken up again.
+
+    Where others run the last trials, it waits for them, as they may be killed; on a cluster, only one whose worker was
+    lost does so: the others would hold machines for nothing.
+    """
     fixed = constants(sweep)
-    with _terminable():
+    with terminable():
         while True:
             _stop_if_all_fail(folder, sweep)
             reserved = reserve(folder, sweep, most)
-            if reserved == "done":
+            if reserved == "done" or (reserved == "wait" and share.remote and not share.again):
                 return
             if not isinstance(reserved, Reserved):
                 time.sleep(WAIT)
@@ -93,7 +95,7 @@ def work(folder: Path, sweep: Sweep, most: int | None, threads: int) -> None:
             try:
                 if reserved.again:
                     _say(f"trial {reserved.number}: goes on, its worker was stopped")
-                outcome = run_trial(reserved, sweep, fixed, threads)
+                outcome = run_trial(reserved, sweep, fixed, share)
                 tell(reserved, outcome)
             finally:
                 reserved.close()
@@ -114,27 +116,10 @@ def _stop_if_all_fail(folder: Path, sweep: Sweep) -> None:
     failed = [trial for trial in ended if trial.state == State.FAIL]
     if len(failed) >= FAILURES and len(failed) == len(ended):
         reason = failed[-1].user_attrs[REASON]
-        raise ValueError(
+        raise AllFailedError(
             f"the first {len(failed)} trials have all failed, the last: {reason}. Begin anew: delete {folder}"
         )
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes SIGTERM an exception, so that a worker stops its training before it ends; in the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    former = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

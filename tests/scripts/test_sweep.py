@@ -120,7 +120,8 @@ def test_trials_end_the_search_of_a_space_without_end(tmp_path, capsys):
 
 
 @pytest.mark.extras
-def test_of_two_workers_one_is_killed_and_no_trial_is_lost_or_run_twice(tmp_path):
+def test_of_two_workers_with_a_gpu_each_one_is_killed_and_no_trial_is_lost_or_run_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     path = write_sweep(tmp_path, {"model.x": {"values": [1, 2, 3, 4, 5, 6]}}, epochs=5, seconds=0.15)
     process = started(path, "--workers", 2)
     # A worker is the parent of a training that has come to its second epoch; both are killed.
@@ -142,6 +143,7 @@ def test_of_two_workers_one_is_killed_and_no_trial_is_lost_or_run_twice(tmp_path
         f"trial-{number:03d}": [0, 1, 2, 3, 4] for number in range(6)
     }
     assert sum(map(len, repeated(tmp_path).values())) <= 1
+    assert {(row.folder / "gpus").read_text() for row in rows} <= {"0", "1"}
     assert [row.value for row in rows] == pytest.approx([-((x - 3) ** 2) - 1 / 5 for x in range(1, 7)])
 
 

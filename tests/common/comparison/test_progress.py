@@ -1,13 +1,13 @@
-"""What is said of a table's runs before, while and after they run; and which GPU each of them sees."""
+"""What is said of a table's runs before, while and after they run."""
 
 import fcntl
 
 import pytest
 
-from common.comparison import runner
 from common.comparison.progress import lines, progress
-from common.comparison.runner import LOCK, local, run_missing
+from common.comparison.runner import LOCK, run_missing
 from common.comparison.specification import cells, read_table
+from common.executors.local import local
 from scripts import compare
 from tests.common.comparison.tables import journal, write_table
 
@@ -51,32 +51,6 @@ def test_hours_are_those_of_the_row_and_a_locked_folder_is_running(words, tmp_pa
     assert [entry.status for entry in found] == ["finished", "missing", "finished", "finished", "missing", "running"]
     assert {entry.seconds for entry in found} == {1.5}
     assert lines(found, 1)[-1].startswith("3 finished, 2 missing, 1 running; left: 0.00 h of training, ")
-
-
-def test_runs_at_the_same_time_see_a_gpu_each(words, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    seen = []
-    real = runner.subprocess.run
-
-    def noted(command, **options):
-        seen.append(options["env"]["CUDA_VISIBLE_DEVICES"])
-        return real(command, **options)
-
-    monkeypatch.setattr(runner.subprocess, "run", noted)
-    table = read_table(tmp_path / "numbers.yaml")
-    run_missing(cells(table, "quick", tmp_path / "runs"), local(2), False, lambda line: None)
-    assert set(seen) == {"4", "7"}
-    assert min(seen.count("4"), seen.count("7")) >= 2
-
-
-SHARES = {("", 2): [None, None], ("4", 2): ["4", "4"], ("0,1,2,3", 1): ["0,1,2,3"], ("0,1,2,3", 2): ["0,1", "2,3"],
-          ("0,1,2", 2): ["0", "1"], ("0,1", 3): ["0", "1", "0"]}  # fmt: skip
-
-
-@pytest.mark.parametrize(("known", "parallel"), SHARES)
-def test_gpus_are_divided_among_the_runs_at_the_same_time(known, parallel, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", known)
-    assert runner.shares_of_gpus(parallel) == SHARES[known, parallel]
 
 
 def test_a_dry_run_does_not_pretend_to_delete(words, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from common.comparison.runner import FAILURE, LOCK, delete_run, run
 from common.comparison.specification import Cell
+from common.executors.executor import Share
 from common.results import EXAMPLES
 from tests.common.comparison.tables import RUN
 
@@ -26,7 +27,7 @@ def cell(tmp_path):
 
 
 def test_a_run_that_fails_leaves_no_figures_of_an_earlier_one(cell):
-    reached = run(cell, 1)
+    reached = run(cell, Share(1))
     assert (reached.status, reached.results) == ("failed", None)
     assert "the value is negative" in reached.reason
     assert not (cell.folder / EXAMPLES).exists()

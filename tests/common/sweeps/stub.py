@@ -28,6 +28,8 @@ last = folder / "checkpoints" / "last.ckpt"
 last.parent.mkdir(parents=True, exist_ok=True)
 assert last.exists() == ("--ckpt_path" in given)
 assert os.environ["OMP_NUM_THREADS"] == "1"
+(folder / "gpus").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+(folder / "worker").write_text(str(os.getppid()))
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 x, y, seconds = (float(given.get(name, 0)) for name in ("--model.x", "--model.y", "--seconds"))
