@@ -10,17 +10,24 @@ from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
+from common.evaluation import disentanglement
+from common.evaluation.columns import Columns
+from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, enlargement, file_name, image_grid, labelled
+from common.evaluation.probes import few_label_accuracy
 from common.evaluation.report import Report
+from common.results import Measurement
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData
 from modalities.image.files import ImageFormat
 from modalities.image.judge import ImageJudge
 from modalities.image.model import ImageCVAE
+from modalities.image.sprites import ORDERED, Sprites
 
 COLUMNS = 10
 MAX_ROWS = 12
 COMPLETIONS = 6
+LABELS = 100  # examples that a downstream classifier is trained on
 
 
 class ImageReport(Report[ImageCVAE, ImageData]):
@@ -33,6 +40,12 @@ class ImageReport(Report[ImageCVAE, ImageData]):
         if not data.attributes or isinstance(data, Completion):
             return None
         return ImageJudge.of(data.whole, data.fingerprint, self.judge_steps)
+
+    def figures(
+        self, model: ImageCVAE, data: ImageData, evaluation: Evaluation, table: Columns
+    ) -> dict[str, Measurement]:
+        """Of pictures whose factors are known, how z stands for those that are not the condition, and for those."""
+        return factor_figures(model, data, evaluation.seed, table) if isinstance(data, Sprites) else {}
 
     def media(self, model: ImageCVAE, batch: Batch) -> Media:
         """The pictures, by name."""
@@ -48,6 +61,29 @@ class ImageReport(Report[ImageCVAE, ImageData]):
             media.files["samples"] = file_name("samples", f"by {names}" if names else "")
             media.captions["traversal"] = "one validation image along its most active latent units, from -3 to 3"
         return media
+
+
+def factor_figures(model: ImageCVAE, data: Sprites, seed: int, table: Columns) -> dict[str, Measurement]:
+    """Disentanglement of the posterior means by name (`test/...`), and what a classifier of few labels makes of them.
+
+    Args:
+        model: the tested model, whose condition are some factors.
+        data: the tested data.
+        seed: seed of splits, forests and groups.
+        table: the columns of the test examples.
+    """
+    codes, factors = table["mean"], {name: codes[table["index"].long()] for name, codes in data.factors("test").items()}
+    given = {name: factor for name, factor in factors.items() if name in model.condition.attributes}
+    free = {name: factor for name, factor in factors.items() if name not in given}
+    found = disentanglement.figures(codes, free, ORDERED, seed) if free else {}
+    if given:
+        known = disentanglement.figures(codes, given, ORDERED, seed)["test/dci_informativeness"]
+        found["test/given_informativeness"] = known
+    for name in free.keys() - ORDERED.keys():
+        value, error, count = few_label_accuracy(codes, free[name], LABELS, seed=seed)
+        text = f"linear classifier of posterior means with {LABELS} labels"
+        found[f"test/few_labels/{name}"] = Measurement(value, error, count, "accuracy", text)
+    return found
 
 
 def reconstructions_picture(images: Tensor, reconstructed: Tensor) -> Image.Image:
