@@ -39,7 +39,7 @@ def test_two_processes_test_like_one_and_make_one_run(run_script, train_image, t
     assert figures["test/elbo"]["n"] == 500
 
 
-@pytest.mark.parametrize("own", slow_but("text", "tabular"))
+@pytest.mark.parametrize("own", slow_but("text"))
 def test_two_processes_train_like_one_that_accumulates_their_batches(own, run_script, request, tmp_path):
     data = own.write(tmp_path / "data", {"low": "calm", "high": "wild"}, 40)
     options = [*own.options, "--data.root", data, "--run.root", tmp_path / "runs", "--trainer.log_every_n_steps", "1"]

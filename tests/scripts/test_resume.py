@@ -34,9 +34,12 @@ def test_a_killed_training_ends_as_one_that_was_not(runs):
 
 @pytest.mark.parametrize(
     "further",
-    [[], ["--trainer.val_check_interval", "2"], ["--trainer.accumulate_grad_batches", "2"],
-     ["--trainer.check_val_every_n_epoch", "2"], ["--trainer.limit_train_batches", "3"]],
-    ids=lambda further: further[0][len("--trainer.") :] if further else "plain",
+    [pytest.param([], id="plain"), *(
+        pytest.param([f"--trainer.{name}", value], id=name, marks=marks) for name, value, marks in (
+            ("val_check_interval", "2", pytest.mark.slow), ("accumulate_grad_batches", "2", ()),
+            ("check_val_every_n_epoch", "2", ()), ("limit_train_batches", "3", pytest.mark.slow),
+        )
+    )],
 )  # fmt: skip
 def test_a_training_goes_on_from_any_of_its_saves(further, tmp_path, monkeypatch):
     accumulates = "--trainer.accumulate_grad_batches" in further  # images have a schedule, and 5 batches an epoch

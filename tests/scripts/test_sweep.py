@@ -149,7 +149,7 @@ def test_of_two_workers_with_a_gpu_each_one_is_killed_and_no_trial_is_lost_or_ru
 
 @pytest.mark.extras
 def test_a_training_that_outlives_its_killed_worker_is_waited_for(tmp_path):
-    path = write_sweep(tmp_path, {"model.x": {"values": [3]}}, epochs=6, seconds=0.2)
+    path = write_sweep(tmp_path, {"model.x": {"values": [3]}}, epochs=6, seconds=1.0)
     process = started(path)
     wait_for(lambda: epochs_trained(tmp_path))
     process.kill()

@@ -7,8 +7,8 @@ from common.demo.session import Session
 from common.training.restore import restore
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
-from tests.audio.models import small_model
-from tests.common.export.test_programs import perturb, text
+from tests.audio.models import perturb, small_model
+from tests.every_model import text
 from tests.tabular.models import conditional
 
 
