@@ -33,7 +33,13 @@ from tests.scripts.unrun import BuildOnly, ParseOnly
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 # Log-likelihood of a random pixel under an untrained network, nats: at best minus the entropy of what is random.
 PIXELS = {Bernoulli: (-0.8, -0.68), Gaussian: (-6.0, 0.0), DiscretizedLogistic: (-10.0, -math.log(256))}
-SHAPES = {"cifar10": (3, 32, 32), "celeba": (3, 64, 64), "utkface": (3, 64, 64), "folder": (3, 64, 64)}
+SHAPES = {
+    "sprites": (3, 64, 64),
+    "cifar10": (3, 32, 32),
+    "celeba": (3, 64, 64),
+    "utkface": (3, 64, 64),
+    "folder": (3, 64, 64),
+}
 
 
 def command_line(cli, *files):
