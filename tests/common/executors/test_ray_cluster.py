@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -23,6 +24,16 @@ pytestmark = pytest.mark.extras
 @pytest.fixture(scope="module", autouse=True)
 def _two_workers():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+    def started():
+        import common.comparison.runner  # noqa: F401 (which takes a worker seconds)
+
+        time.sleep(1)
+        return os.getpid()
+
+    task = ray.remote(num_cpus=1)(started)
+    while len(set(ray.get([task.remote(), task.remote()]))) < 2:
+        pass
     yield
     ray.shutdown()
 
@@ -35,7 +46,7 @@ def cluster(folder, said):
 
 
 def test_cells_of_killed_workers_are_run_again_from_their_checkpoints_to_one_end(tmp_path):
-    cells = training_cells(tmp_path, {"both": 8, "worker": 8, "failing": 0}, seconds=0.25)
+    cells = training_cells(tmp_path, {"both": 8, "worker": 8, "failing": 0}, seconds=0.7)
     both, worker, failing = cells
     seen = []
 
