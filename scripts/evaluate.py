@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from common.model.files import FileFormat, Scores, Work
     from common.model.latent_model import LatentModel
 
+SAMPLES = 1000  # importance samples, where nobody says how many
 SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
+PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -57,7 +59,7 @@ def parser() -> Parser:
         "--config", type=file_to_read, help="configuration of the data (default: that of the run folder)"
     )
     samples = Parser(add_help=False)
-    samples.add_argument("--num-samples", type=whole(1), default=1000, help="importance samples (default: 1000)")
+    samples.add_argument("--num-samples", type=whole(1), help=f"importance samples (default: {SAMPLES:,})")
     samples.add_argument("--at-once", type=whole(1), metavar="N",
                          help="examples x samples decoded at once: less needs less memory, and the NLL stays the same "
                          "(default: evaluation.decodes of the run, 1000)")  # fmt: skip
@@ -70,12 +72,12 @@ def parser() -> Parser:
                       help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
                            "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
     annealed = nll_.add_argument_group("with --method ais")
-    annealed.add_argument("--chains", type=whole(1), default=10, help="chains of each example (default: 10)")
-    annealed.add_argument("--temperatures", type=whole(2), default=100,
+    annealed.add_argument("--chains", type=whole(1), help="chains of each example (default: 10)")
+    annealed.add_argument("--temperatures", type=whole(2),
                           help="distributions between the first one and the posterior (default: 100)")  # fmt: skip
-    annealed.add_argument("--leapfrog", type=whole(1), default=5,
+    annealed.add_argument("--leapfrog", type=whole(1),
                           help="steps of a Hamiltonian trajectory at each temperature (default: 5)")  # fmt: skip
-    annealed.add_argument("--start", default="posterior", choices=["posterior", "prior"],
+    annealed.add_argument("--start", choices=["posterior", "prior"],
                           help="first distribution: the encoder's, or the prior, which misses no mode but needs more "
                                "temperatures (default: posterior)")  # fmt: skip
     annealed.add_argument("--gap", action="store_true",
@@ -94,7 +96,7 @@ def parser() -> Parser:
                         help="what to do with texts that are too long for the model (default: error)")  # fmt: skip
     score_.add_argument("--out", type=file_to_write,
                         help="CSV to write, one row an example (default: the first rows are printed)")  # fmt: skip
-    score_.set_defaults(run=score)
+    score_.set_defaults(run=score, num_samples=SAMPLES)
 
     transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences and evaluate them")
     transfer_.add_argument("--inputs", type=file_to_read, required=True,
@@ -126,8 +128,13 @@ def parser() -> Parser:
 
 def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size, and the gap of its bounds."""
-    if arguments.gap and arguments.method != "ais":
-        raise ValueError("--gap is of annealed importance sampling: give --method ais as well")
+    options = {name: value for name in PATH if (value := getattr(arguments, name)) is not None}
+    if arguments.method == "is" and (options or arguments.gap):
+        raise ValueError(
+            f"--{next(iter(options), 'gap')} is of annealed importance sampling: give --method ais as well"
+        )
+    if arguments.method == "ais" and arguments.num_samples is not None:
+        raise ValueError("--num-samples is of importance sampling: with --method ais, give --chains")
     import torch
     from tqdm import tqdm
 
@@ -139,24 +146,30 @@ def nll(arguments: argparse.Namespace) -> None:
 
     restored = restore(arguments.ckpt, arguments.device)
     model, data = restored.model, restored.data(arguments.config)
-    path = Annealing(arguments.chains, arguments.temperatures, arguments.leapfrog, arguments.start)
+    path = Annealing(**options)
     decodes = arguments.at_once or model.evaluation.most_decodes
     method = Evaluation(
         seed=arguments.seed, decodes=decodes, nll_method=arguments.method,
         annealing=path if arguments.method == "ais" else None,
     )  # fmt: skip
-    title = method.estimator(arguments.num_samples)
+    drawn = arguments.num_samples or SAMPLES
+    title = method.estimator(drawn)
     loader = data.loader(arguments.split)
     count = min(arguments.limit or len(loader.rows), len(loader.rows))
+    if count == 0:
+        raise ValueError(f"the split {arguments.split} has no examples: choose another")
     values, sizes, below, above = [], [], [], []
     begun = time.perf_counter()
     with eval_mode(model), tqdm(total=count, desc="NLL", unit="example", disable=None) as progress:
         for batch in loader:
             batch = batch[batch.positions < count]
+            if len(batch) == 0:
+                continue
+            batch = data.transform(batch.to(arguments.device), training=False)
             size = len(batch) if arguments.method == "is" else max(1, decodes // path.chains)
-            for rows in torch.arange(len(batch)).split(size) if len(batch) else ():
-                part = data.transform(batch[rows].to(arguments.device), training=False)
-                found = method.estimate(model, part, arguments.num_samples)
+            for rows in torch.arange(len(batch)).split(size):
+                part = batch[rows]
+                found = method.estimate(model, part, drawn)
                 values.append(-found.log_likelihood.cpu())
                 sizes.append(found.effective_sample_size.cpu())
                 if arguments.gap:

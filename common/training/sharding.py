@@ -17,12 +17,10 @@ class Sharded:
         """Divides the states once, over all processes of the strategy's mesh."""
         model: Any = self
         mesh = getattr(model, "_device_mesh", None)
-        if mesh is None:
+        if mesh is None or hasattr(self, "unshard"):
             return
-        from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-        if isinstance(model, FSDPModule):
-            return
         fully_shard(model, mesh=mesh["data_parallel", "tensor_parallel"]._flatten())
         register_fsdp_forward_method(model, "training_step")  # which is called in place of `forward`
 
@@ -45,11 +43,10 @@ class Sharded:
 
     def take_weights(self, states: Mapping[str, Any]) -> None:
         """Loads the weights of a whole model, of which each process takes its share where they are divided."""
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-        from torch.distributed.fsdp import FSDPModule
-
         model: Any = self
-        if not isinstance(self, FSDPModule):
+        if not hasattr(self, "unshard"):
             model.load_state_dict(states)
-        else:
-            set_model_state_dict(model, dict(states), options=StateDictOptions(full_state_dict=True))
+            return
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        set_model_state_dict(model, dict(states), options=StateDictOptions(full_state_dict=True))

@@ -85,3 +85,13 @@ class LinearGaussian(LatentModel):
         c = torch.arange(count) % values
         x = self.decode(torch.randn(count, 2), self.condition({"c": c})).sample()
         return Batch(x, {"c": c}, index=torch.arange(count))
+
+
+class Watched(LinearGaussian):
+    """Notes how many z it has decoded at once."""
+
+    most = 0
+
+    def decode(self, z, c):
+        self.most = max(self.most, z.shape[:-1].numel())
+        return super().decode(z, c)

@@ -9,6 +9,8 @@ from common.training.checkpoint import description
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP as Layers
 from scripts import evaluate
+from tests.scripts.own_data import slow_but
+from tests.scripts.resume import Runs
 from tests.scripts.test_train_image import MLP, QUICK
 
 
@@ -55,9 +57,9 @@ SHORT = {"chains": 4, "temperatures": 20, "leapfrog": 3}
 
 
 def test_annealed_importance_sampling_bounds_the_nll_closer_and_from_both_sides(run, capsys):
-    options = ["nll", "--ckpt", str(run / "checkpoints" / "best.ckpt"), "--num-samples", "4", "--limit", "20"]
+    options = ["nll", "--ckpt", str(run / "checkpoints" / "best.ckpt"), "--limit", "20"]
     short = [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
-    assert evaluate.main(options) == 0
+    assert evaluate.main([*options, "--num-samples", "4"]) == 0
     loose = float(re.search(r"test NLL ([\d.]+)", capsys.readouterr().out)[1])
     assert evaluate.main([*options, "--method", "ais", "--gap", *short]) == 0
     first, second, third = capsys.readouterr().out.splitlines()
@@ -67,8 +69,10 @@ def test_annealed_importance_sampling_bounds_the_nll_closer_and_from_both_sides(
     assert high - low == pytest.approx(gap, abs=2e-3)
     assert 0 < gap < 5
     assert re.fullmatch(r"[\d.]+ s an example", third)
-    assert evaluate.main([*options, "--gap"]) == 2
-    assert "--method ais" in capsys.readouterr().err
+    for words, said in ((["--gap"], "--method ais"), (["--chains", "3"], "--chains is of annealed"),
+                        (["--method", "ais", "--num-samples", "9"], "give --chains")):  # fmt: skip
+        assert evaluate.main([*options, *words]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_test_takes_annealed_importance_sampling(run, train_image, tmp_path):
@@ -83,6 +87,18 @@ def test_a_test_takes_annealed_importance_sampling(run, train_image, tmp_path):
         assert "annealed importance sampling from the posterior, 4 chains" in metrics[f"test/{name}"].estimator
     assert 0 < metrics["test/nll_gap"].value < 5
     assert 1 <= metrics["test/effective_sample_size"].value <= 4
+
+
+@pytest.mark.parametrize("own", slow_but("tabular"))
+def test_every_figure_of_a_likelihood_names_the_estimator_that_it_has(own, tmp_path):
+    words = [f"--model.evaluation.annealing.{name}={value}" for name, value in SHORT.items()]
+    words += [f"--model.evaluation.{name}" for name in ("nll_method=ais", "nll_examples=4", "gain_examples=3")]
+    words += ["--data.batch_tokens=100"] if own.modality == "text" else []
+    folder = Runs(own, tmp_path, "--trainer.max_epochs", "1").fit("run", *words, "--run.test", "true")
+    metrics = Results.read(folder / "results.json").metrics
+    of_nll = [name for name in metrics if "nll" in name or name in ("test/perplexity", "test/condition_gain")]
+    assert len(of_nll) >= 2
+    assert {name for name in of_nll if "annealed importance sampling" not in metrics[name].estimator} == set()
 
 
 def test_a_checkpoint_that_names_no_data_asks_for_their_configuration(tmp_path, capsys):

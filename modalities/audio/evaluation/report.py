@@ -38,7 +38,7 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
     ) -> dict[str, Measurement]:
         """NLL per bin, control accuracy before and after the vocoder, spread, tempo, and transfer."""
         nll, bins = table["nll"][~table["nll"].isnan()], model.features.mels * model.features.frames
-        how = f"importance sampling, {evaluation.num_samples} samples; standardised features"
+        how = f"{evaluation.estimator(evaluation.num_samples)}; standardised features"
         figures = {"test/nll_per_bin": Measurement.mean(nll / bins, "nats", how)}
         batch, guidance = data.batch("test", evaluation.control_samples), evaluation.guidance
         judge = self.judge(data)

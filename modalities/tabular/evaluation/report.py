@@ -99,8 +99,9 @@ def _gain(model: TabularCVAE, data: TabularData, evaluation: Evaluation) -> Meas
         mask=batch.mask & observed.isnan(),
     )
     parts = (batch, unconditional)
-    given, alone = (model.log_likelihood(part, evaluation.gain_samples, evaluation.seed) for part in parts)
-    how = f"importance sampling, {evaluation.gain_samples} samples, against the same model told nothing"
+    with eval_mode(model):
+        given, alone = (evaluation.estimate(model, part, evaluation.gain_samples).log_likelihood for part in parts)
+    how = f"{evaluation.estimator(evaluation.gain_samples)}, against the same model told nothing"
     return Measurement.mean((given - alone).cpu(), "nats", how)
 
 

@@ -57,7 +57,9 @@ class TextReport(Report[TextStyleCVAE, TextData]):
     ) -> dict[str, Measurement]:
         """Perplexity per token, diversity and fluency of samples, and rewriting between all pairs of styles."""
         judge, rows = self.judge(data), data.examples.splits["test"]
-        figures = perplexity(table["nll"], data.lengths[rows[table["index"]]], evaluation.num_samples)
+        figures = perplexity(
+            table["nll"], data.lengths[rows[table["index"]]], evaluation.estimator(evaluation.num_samples)
+        )
         with seeded(evaluation.seed):
             conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
             at_once, guidance = evaluation.at_once(SAMPLES), evaluation.guidance
@@ -148,14 +150,14 @@ def _renderings(
     return figures
 
 
-def perplexity(nll: Tensor, lengths: Tensor, num_samples: int) -> dict[str, Measurement]:
+def perplexity(nll: Tensor, lengths: Tensor, estimator: str) -> dict[str, Measurement]:
     """The perplexity of sentences of `lengths` tokens from their NLL, both [N]; an NLL of NaN was not measured.
 
     Left out where it overflows, as for an autoencoder, whose z lies where the prior has no mass.
     """
     known = ~nll.isnan()
     value = float(torch.exp(nll[known].double().sum() / lengths[known].sum()))
-    how = f"exp(NLL / tokens), importance sampling, {num_samples} samples"
+    how = f"exp(NLL / tokens), {estimator}"
     measured = Measurement(value, None, int(known.sum()), "perplexity", how)
     return {"test/perplexity": measured} if math.isfinite(value) else {}
 

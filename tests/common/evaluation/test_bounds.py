@@ -16,7 +16,7 @@ from common.evaluation.bounds import (
 )
 from common.evaluation.information import active_units, effective_units, informative_units, mutual_information
 from common.evaluation.probes import latent_leakage
-from tests.common.models import LinearGaussian
+from tests.common.models import LinearGaussian, Watched
 
 IMPERFECT = {"shift": 0.3, "stretch": 1.4}
 
@@ -103,13 +103,6 @@ def test_the_likelihood_does_not_depend_on_what_is_in_memory_at_once(monkeypatch
 @pytest.mark.parametrize("bound", [log_likelihood, prior_log_likelihood])
 @pytest.mark.parametrize(("count", "num_samples"), [(4, 50), (50, 1), (50, 4)])
 def test_memory_is_bounded_whatever_the_numbers_of_examples_and_samples(bound, count, num_samples):
-    class Watched(LinearGaussian):
-        most = 0
-
-        def decode(self, z, c):
-            self.most = max(self.most, z.shape[:-1].numel())
-            return super().decode(z, c)
-
     model = Watched()
     bound(model, LinearGaussian().batch(count), num_samples, at_once=10)
     assert 0 < model.most <= 10

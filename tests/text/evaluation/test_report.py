@@ -33,9 +33,9 @@ def test_perplexity_is_the_nll_a_token(tested):
 
 def test_an_nll_beyond_any_perplexity_leaves_the_figure_out():
     lengths, nan = torch.tensor([2, 3, 5]), float("nan")
-    (figure,) = perplexity(torch.tensor([1.0, 4.0, nan]), lengths, 10).values()
+    (figure,) = perplexity(torch.tensor([1.0, 4.0, nan]), lengths, "by counting").values()
     assert figure.value == pytest.approx(math.e)
-    assert perplexity(torch.tensor([1e4, 2e4, nan]), lengths, 10) == {}
+    assert perplexity(torch.tensor([1e4, 2e4, nan]), lengths, "by counting") == {}
 
 
 def test_real_sentences_are_more_fluent_than_those_of_a_hardly_trained_model(tested):
