@@ -96,7 +96,7 @@ def parser() -> Parser:
                         help="what to do with texts that are too long for the model (default: error)")  # fmt: skip
     score_.add_argument("--out", type=file_to_write,
                         help="CSV to write, one row an example (default: the first rows are printed)")  # fmt: skip
-    score_.set_defaults(run=score, num_samples=SAMPLES)
+    score_.set_defaults(run=score)
 
     transfer_ = commands.add_parser("transfer", parents=[shared, config], help="rewrite sentences and evaluate them")
     transfer_.add_argument("--inputs", type=file_to_read, required=True,
@@ -208,11 +208,12 @@ def score(arguments: argparse.Namespace) -> None:
     restored = restore(arguments.ckpt, arguments.device)
     model, files = restored.model, restored.files
     condition, texts = condition_fields(model, arguments.condition), condition_texts(arguments.condition)
-    title = f"NLL, {arguments.num_samples} samples"
+    count = arguments.num_samples or SAMPLES
+    title = f"NLL, {count} samples"
     with tqdm(desc=title, unit="example", disable=None) as progress:
 
         def nll(batch: Batch) -> Tensor:
-            drawn = arguments.num_samples, arguments.seed, arguments.at_once
+            drawn = count, arguments.seed, arguments.at_once
             values: Tensor = -model.log_likelihood(batch.to(arguments.device), *drawn)
             if not values.isfinite().all():
                 raise ValueError(f"the model's NLL of {int((~values.isfinite()).sum())} examples is not finite")
@@ -236,7 +237,7 @@ def score(arguments: argparse.Namespace) -> None:
             print(f"... and {scores.count - SHOWN} more: --out FILE writes all of them")
     if len(values) == 0:
         raise ValueError("no example was scored")
-    figure = Measurement.mean(values, "nats", f"importance sampling, {arguments.num_samples} samples")
+    figure = Measurement.mean(values, "nats", f"importance sampling, {count} samples")
     error = "" if figure.stderr is None else f" ± {figure.stderr:.3f}"
     kind = "mean ± standard error" if error else "mean"
     print(f"NLL {figure.value:.3f}{error} {figure.unit} ({kind}), n = {figure.n} examples, {figure.estimator}")
