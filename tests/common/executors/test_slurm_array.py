@@ -39,7 +39,7 @@ def test_cells_whose_time_is_over_or_whose_node_is_lost_go_on_from_their_checkpo
     from common.executors.cluster import on
     from common.executors.slurm_array import SlurmArray
 
-    cells = training_cells(tmp_path, {"late": 12, "lost": 12, "failing": 0}, seconds=0.25)
+    cells = training_cells(tmp_path, {"late": 12, "lost": 12, "failing": 0}, seconds=0.7)
     late, lost, failing = cells
     seen = []
 
