@@ -284,13 +284,14 @@ def scaling(arguments: argparse.Namespace) -> None:
 
     for name, work in works(arguments.works).items():
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-            limit = [] if work.batches is None else ["--trainer.limit_train_batches", str(work.batches)]
-            words = fit(work, Path(folder), *limit, "--wandb.mode", "disabled", epochs=work.epochs)[1:]
+            # Weak scaling: as many batches of a process in an epoch, of which each ends with the same saving.
+            words = fit(work, Path(folder), "--wandb.mode", "disabled", epochs=work.epochs + 2)[1:]
+            together, apart = ("1.0", "0.5") if work.batches is None else (str(work.batches),) * 2
             pair = [sys.executable, "-m", "common.benchmark.scaling"]
-            where = ["--root", folder]
+            where, limit = ["--root", folder], "--trainer.limit_train_batches"
             contenders = [
-                Contender("two processes, one training", [*pair, *where, *words], printed_rates),
-                Contender("two trainings at once", [*pair, "--apart", *where, *words], printed_rates),
+                Contender("two processes, one training", [*pair, *where, *words, limit, together], printed_rates),
+                Contender("two trainings at once", [*pair, "--apart", *where, *words, limit, apart], printed_rates),
             ]
             store("scaling", name, measured(contenders, arguments.rounds))
 

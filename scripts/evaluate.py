@@ -36,9 +36,11 @@ SAMPLES = 1000  # importance samples, where nobody says how many
 SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
+PROPOSAL = ("refine", "covariance", "modes", "degrees", "prior")  # of what importance samples are drawn from
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
+  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --refine 100 --covariance full --limit 500
   evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --limit 50
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
@@ -71,6 +73,21 @@ def parser() -> Parser:
     nll_.add_argument("--method", default="is", choices=["is", "ais"],
                       help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
                            "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
+    drawn = nll_.add_argument_group("with --method is: what samples are drawn from, in place of the encoder's q")
+    drawn.add_argument("--refine", type=whole(1), metavar="N",
+                       help="gradient steps that fit q to each example by itself (default: none)")  # fmt: skip
+    drawn.add_argument("--covariance", choices=["diagonal", "full"],
+                       help="of what is refined; full also fits how units of z depend on each other "
+                            "(default: diagonal)")  # fmt: skip
+    drawn.add_argument("--modes", type=whole(1), metavar="M",
+                       help="Gaussians, of which all but the first are refined from draws of the prior "
+                            "(default: 1)")  # fmt: skip
+    drawn.add_argument("--degrees", type=whole(1), metavar="NU",
+                       help="degrees of freedom of a t-distribution, which has heavier tails (default: "
+                            "a Gaussian)")  # fmt: skip
+    drawn.add_argument("--prior", type=real(0, 1), metavar="SHARE",
+                       help="share of the samples that the prior gives, which bounds their weights "
+                            "(default: 0)")  # fmt: skip
     annealed = nll_.add_argument_group("with --method ais")
     annealed.add_argument("--chains", type=whole(1), help="chains of each example (default: 10)")
     annealed.add_argument("--temperatures", type=whole(2),
@@ -128,28 +145,33 @@ def parser() -> Parser:
 
 def nll(arguments: argparse.Namespace) -> None:
     """Prints the negative log-likelihood with its error and effective sample size, and the gap of its bounds."""
-    options = {name: value for name in PATH if (value := getattr(arguments, name)) is not None}
-    if arguments.method == "is" and (options or arguments.gap):
+    given = {
+        method: {name: value for name in names if (value := getattr(arguments, name)) is not None}
+        for method, names in (("is", PROPOSAL), ("ais", PATH))
+    }
+    if arguments.method == "is" and (given["ais"] or arguments.gap):
         raise ValueError(
-            f"--{next(iter(options), 'gap')} is of annealed importance sampling: give --method ais as well"
+            f"--{next(iter(given['ais']), 'gap')} is of annealed importance sampling: give --method ais as well"
         )
-    if arguments.method == "ais" and arguments.num_samples is not None:
-        raise ValueError("--num-samples is of importance sampling: with --method ais, give --chains")
+    if arguments.method == "ais" and (arguments.num_samples is not None or given["is"]):
+        option = "num-samples" if arguments.num_samples is not None else next(iter(given["is"]))
+        raise ValueError(f"--{option} is of importance sampling: with --method ais, give --chains")
     import torch
     from tqdm import tqdm
 
     from common.eval_mode import eval_mode
     from common.evaluation.annealing import Annealing, sandwiched_log_likelihood
     from common.evaluation.evaluation import Evaluation
+    from common.evaluation.proposals import Proposal
     from common.results import Measurement
     from common.training.restore import restore
 
+    path, proposal = Annealing(**given["ais"]), Proposal(**given["is"]) if given["is"] else None
     restored = restore(arguments.ckpt, arguments.device)
     model, data = restored.model, restored.data(arguments.config)
-    path = Annealing(**options)
     decodes = arguments.at_once or model.evaluation.most_decodes
     method = Evaluation(
-        seed=arguments.seed, decodes=decodes, nll_method=arguments.method,
+        seed=arguments.seed, decodes=decodes, nll_method=arguments.method, proposal=proposal,
         annealing=path if arguments.method == "ais" else None,
     )  # fmt: skip
     drawn = arguments.num_samples or SAMPLES
@@ -190,7 +212,7 @@ def nll(arguments: argparse.Namespace) -> None:
             f"simulated NLL between {low.mean():.3f} and {high.mean():.3f} nats, a gap of {gap.value:.3f} "
             f"± {gap.stderr or 0:.3f} on {gap.n} examples that the model has made"
         )
-    if arguments.method == "ais":
+    if arguments.method == "ais" or proposal is not None:
         print(f"{seconds:.2f} s an example")
 
 

@@ -1,7 +1,7 @@
 """Judges: predictors of conditions, such as networks that are trained once on real data and then frozen."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,12 +64,12 @@ def train(judge: nn.Module, loss: Callable[[], Tensor], steps: int, seed: int, w
             schedule.step()
 
 
-class Judge(Protocol):
+class Reader(Protocol):
     """A frozen predictor of conditions.
 
     Attributes:
         attributes: the fields it predicts.
-        real: its figures on real test data.
+        real: what it says of real test data.
     """
 
     attributes: dict[str, Attribute]
@@ -78,16 +78,44 @@ class Judge(Protocol):
     def read(self, x: Tensor) -> dict[str, Tensor]:
         """Predicted raw value of each field, [B]."""
 
+
+class Judge(Reader, Protocol):
+    """A reader with features, in which real and generated data are compared."""
+
     def features(self, x: Tensor) -> Tensor:
         """Features before the last layer, [B, F]."""
 
 
 @dataclass(frozen=True)
 class RealFigures:
-    """A judge's results on real test data: `scores` of each field [N], and features [N, F]."""
+    """What a reader says of N examples of the real test split.
 
+    Attributes:
+        read: predicted raw values by name, each [N].
+        truth: raw values by name, each [N].
+        scores: `scores` of each field where the truth is known.
+        features: [N, F]; None of a reader without features.
+    """
+
+    read: Fields
+    truth: Fields
     scores: dict[str, Tensor]
-    features: Tensor
+    features: Tensor | None = None
+
+    @staticmethod
+    def of(judge: Reader, x: Iterable[Tensor], truth: Fields) -> "RealFigures":
+        """Those of examples that come in parts; `truth` has the fields of all of them."""
+        read: dict[str, list[Tensor]] = {name: [] for name in judge.attributes}
+        features = []
+        for part in x:
+            for name, values in judge.read(part).items():
+                read[name].append(values)
+            if callable(of_part := getattr(judge, "features", None)):
+                features.append(of_part(part))
+        joined = {name: torch.cat(parts) for name, parts in read.items()}
+        known = {name: truth[name] for name in judge.attributes}
+        found = scores(judge.attributes, joined, known)
+        return RealFigures(joined, known, found, torch.cat(features) if features else None)
 
 
 def scores(attributes: dict[str, Attribute], read: Fields, truth: Fields) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ Shapes: B examples, K chains, T temperatures, D latent.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
 from common.evaluation.bounds import DECODES, Estimate
+from common.evaluation.proposals import gradients_of_z
 from common.model.latent_model import LatentModel
 from common.seeding import seeded
 
@@ -99,7 +99,7 @@ def annealed_log_likelihood(
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many z at a time.
     """
-    with _gradients_of_z():
+    with gradients_of_z():
         paths = (_Path.of(model, part, settings, at_once) for part in _blocks(model, batch, settings, at_once))
         return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
 
@@ -122,7 +122,7 @@ def sandwiched_log_likelihood(
         at_once: as in `annealed_log_likelihood`.
     """
     parts = []
-    with _gradients_of_z():
+    with gradients_of_z():
         for part in _blocks(model, batch, settings, at_once):
             made, z = simulated(model, part, seed)
             path = _Path.of(model, made, settings, at_once)
@@ -142,13 +142,6 @@ def simulated(model: LatentModel, batch: Batch, seed: int) -> tuple[Batch, Tenso
         with seeded((seed * 0x9E3779B1 + position) % 2**63):
             drawn.append(model.decode(z[own], model.embed(batch[own])).sample())
     return batch.replace(x=torch.cat(drawn).to(batch.x.dtype), view=None), z
-
-
-@contextmanager
-def _gradients_of_z() -> Iterator[None]:
-    """No gradient but those that a path asks for: Lightning tests in inference mode, which has none at all."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 def _blocks(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import Fields
 from common.distributions.noise import example_noise, prior_sample, prior_samples, reparameterize
+from common.evaluation.proposals import Proposal, proposed
 from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
 
@@ -34,7 +35,12 @@ class Estimate:
 
 @torch.no_grad()
 def log_likelihood(
-    model: LatentModel, batch: Batch, num_samples: int, seed: int = 0, at_once: int = DECODES
+    model: LatentModel,
+    batch: Batch,
+    num_samples: int,
+    seed: int = 0,
+    at_once: int = DECODES,
+    proposal: Proposal | None = None,
 ) -> Estimate:
     """log p(x | c) = log 1/K sum_k p(x | z_k, c) p(z_k | c) / q(z_k | x, c), z_k ~ q(z | x, c).
 
@@ -47,10 +53,18 @@ def log_likelihood(
         num_samples: K.
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many of the K * B samples at a time.
+        proposal: what takes the place of q; None is q.
     """
+
+    def log_weights(part: Batch) -> Tensor:
+        if proposal is None:
+            return model.draws(part, num_samples, seed, at_once).log_weights()
+        c, drawn = model.embed(part), proposed(model, part, proposal, num_samples, seed, at_once)
+        likelihood = model.log_likelihood_of_latents(part, drawn.z, c, at_once)
+        return likelihood + model.prior(c).log_prob(drawn.z) - drawn.log_density
+
     parts = _parts(model, batch, num_samples, at_once)
-    log_weights = torch.cat([model.draws(part, num_samples, seed, at_once).log_weights() for part in parts], dim=1)
-    return Estimate.of(log_weights)
+    return Estimate.of(torch.cat([log_weights(part) for part in parts], dim=1))
 
 
 @torch.no_grad()

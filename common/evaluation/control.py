@@ -1,19 +1,24 @@
-"""Control: whether generated samples have the requested condition, according to a frozen judge.
+"""Control: whether generated samples have the requested condition, according to two frozen judges.
 
-A judge is trained on the real training split, never on generated data. Its figures on real test data are reported
-beside those of generated data: they are the upper limit.
+Judges are trained on the real training split, never on generated data. Their figures on real test data are reported
+beside those of generated data: they are the upper limit. The second judge is of another family, so that what it does
+not confirm may be an artefact of the first.
 """
+
+from collections.abc import Sequence
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.conditions.classifier import Judge, scores
-from common.evaluation.frechet import frechet_distance
+from common.conditions.classifier import Judge, Reader, scores
+from common.evaluation.fidelity import fidelity_figures
 from common.model.generation import Generation
 from common.results import Measurement
 from common.seeding import seeded
+
+SECOND = "second_judge/"  # before the names of figures of the second judge
 
 
 def control_figures(
@@ -24,8 +29,9 @@ def control_figures(
     seed: int,
     guidance: float = 1.0,
     batch_size: int = 100,
+    second: Reader | None = None,
 ) -> dict[str, Measurement]:
-    """Control accuracy, the judge's accuracy on real data, and the Frechet distance in the judge's features.
+    """Control accuracy, the judge's accuracy on real data, and how samples differ from real data in its features.
 
     Conditions are those of test examples, repeated only after all have been used; samples are what the model samples by
     default (`model.sampled`), for z ~ p(z | c). Continuous fields are reported as mean absolute errors.
@@ -38,32 +44,67 @@ def control_figures(
         seed: fixes conditions and samples.
         guidance: guidance weight of the samples.
         batch_size: samples generated at once.
+        second: a judge of another family, which reads the same samples.
     """
     total = len(next(iter(conditions.values())))
     with seeded(seed):
         order = torch.cat([torch.randperm(total) for _ in range(-(-num_samples // total))])[:num_samples]
-        predicted: dict[str, list[Tensor]] = {name: [] for name in judge.attributes}
-        features = []
-        for rows in order.split(batch_size):
-            fields = {name: field[rows] for name, field in conditions.items()}
-            x = model.sample(fields, guidance=guidance)[0].cpu()
-            features.append(judge.features(x))
-            for name, values in judge.read(x).items():
-                predicted[name].append(values)
-    truth = {name: field[order] for name, field in conditions.items()}
-    generated = scores(judge.attributes, {name: torch.cat(values) for name, values in predicted.items()}, truth)
-    estimator = f"frozen judge, {model.sampled} with z ~ p(z|c)"
-    estimator += f", guidance {guidance:g}" if guidance != 1.0 else ""
-    figures = _by_field("control", judge.attributes, generated, estimator, conditions)
-    figures |= _by_field("judge", judge.attributes, judge.real.scores, "frozen judge, real test data", conditions)
+        parts = [
+            model.sample({name: field[rows] for name, field in conditions.items()}, guidance=guidance)[0].cpu()
+            for rows in order.split(batch_size)
+        ]
+    asked = {name: field[order] for name, field in conditions.items()}
+    estimator = f"{model.sampled} with z ~ p(z|c)" + (f", guidance {guidance:g}" if guidance != 1.0 else "")
+    figures = judged(judge, second, parts, asked, estimator)
     for warning in at_chance(figures, judge.attributes, conditions):
         rank_zero_warn(warning, category=UserWarning)
-    if len(judge.real.features) < 2:  # one example has no covariance
+    real = judge.real
+    if real.features is None:
         return figures
-    distance = frechet_distance(judge.real.features, torch.cat(features))
-    note = f"judge features, {len(judge.real.features)} real test examples"
-    figures["test/frechet_distance"] = Measurement(distance, None, num_samples, "squared feature units", note)
+    generated = torch.cat([judge.features(x) for x in parts])
+    return figures | fidelity_figures(real.features, generated, real.truth, asked, judge.attributes, seed)
+
+
+def judged(
+    judge: Reader, second: Reader | None, samples: Sequence[Tensor], asked: Fields, estimator: str
+) -> dict[str, Measurement]:
+    """What one judge or two say of samples, and how often both say the same.
+
+    Args:
+        judge: the first judge.
+        second: another one.
+        samples: M samples, in parts.
+        asked: the raw fields that they were asked for, each [M].
+        estimator: what the samples are, for the results.
+    """
+    figures: dict[str, Measurement] = {}
+    found: list[dict[str, Tensor]] = []
+    for prefix, reader, name in (("", judge, "frozen judge"), (SECOND, second, "second judge")):
+        if reader is None:
+            continue
+        read = [reader.read(x) for x in samples]
+        found.append({field: torch.cat([part[field] for part in read]) for field in reader.attributes})
+        generated = scores(reader.attributes, found[-1], asked)
+        figures |= _by_field(f"{prefix}control", reader.attributes, generated, f"{name}, {estimator}", asked)
+        real = f"{name}, real test data"
+        figures |= _by_field(f"{prefix}judge", reader.attributes, reader.real.scores, real, reader.real.truth)
+    if second is None:
+        return figures
+    for field, attribute in second.attributes.items():
+        if field in judge.attributes:
+            pairs = ("", *(read[field] for read in found)), ("_real", judge.real.read[field], second.real.read[field])
+            for suffix, one, other in pairs:
+                how = "both judges, " + ("real test data" if suffix else estimator)
+                figures[f"test/judges_agree{suffix}/{field}"] = _agreement(attribute, one, other, how)
     return figures
+
+
+def _agreement(attribute: Attribute, one: Tensor, other: Tensor, how: str) -> Measurement:
+    """Share of examples of which both read the same category; the correlation of two readings of a number."""
+    if isinstance(attribute, Categorical):
+        return Measurement.mean((one == other).double(), "share", f"same category by {how}")
+    value = float(torch.corrcoef(torch.stack([one, other]).double())[0, 1].nan_to_num()) if len(one) > 1 else 0.0
+    return Measurement(value, None, len(one), "correlation", f"readings of {how}")
 
 
 def at_chance(figures: dict[str, Measurement], attributes: dict[str, Attribute], conditions: Fields) -> list[str]:

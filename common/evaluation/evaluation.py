@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Attribute, Categorical
-from common.conditions.classifier import Judge
+from common.conditions.classifier import Judge, Reader
 from common.configurable import Configurable
 from common.data.datamodule import ConditionalDataModule
 from common.distributions.noise import example_noise
@@ -19,7 +19,8 @@ from common.evaluation import bounds, information, probes
 from common.evaluation.annealing import Annealing, annealed_log_likelihood, sandwiched_log_likelihood
 from common.evaluation.bounds import Candidates
 from common.evaluation.columns import Columns, columns_of, conditions_of
-from common.evaluation.control import control_figures
+from common.evaluation.control import SECOND, control_figures
+from common.evaluation.proposals import Proposal
 from common.model.generation import Generation
 from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
@@ -48,6 +49,7 @@ class Evaluation(Configurable):
             likelihood; None is 1000. Below it, figures of generated samples are those of other draws.
         nll_method: how NLL and condition gain are estimated: "is", importance sampling (None as well), or "ais",
             annealed importance sampling, where single importance samples would decide.
+        proposal: what the samples of "is" are drawn from; None is the encoder's q(z | x, c).
         annealing: the path of annealed importance sampling; None takes its defaults.
         gap_examples: examples like the first ones of the test, but simulated by the model, on which the NLL of "ais" is
             bounded from both sides; None and 0 omit it.
@@ -64,12 +66,15 @@ class Evaluation(Configurable):
     judge_steps: int | None = None
     decodes: int | None = None
     nll_method: Literal["is", "ais"] | None = None
+    proposal: Proposal | None = None
     annealing: Annealing | None = None
     gap_examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.nll_method != "ais" and (self.annealing is not None or self.gap_examples):
             raise ValueError("evaluation.annealing and gap_examples are of evaluation.nll_method ais: set it as well")
+        if self.nll_method == "ais" and self.proposal is not None:
+            raise ValueError("evaluation.proposal is of importance sampling: leave it out with nll_method ais")
         if self.decodes is not None and self.decodes < 1:
             raise ValueError(f"evaluation.decodes must be at least 1; got {self.decodes}")
 
@@ -87,13 +92,13 @@ class Evaluation(Configurable):
         """log p(x | c) of a batch by `nll_method`; importance sampling takes `num_samples`."""
         if self.nll_method == "ais":
             return annealed_log_likelihood(model, batch, self.annealing or Annealing(), self.seed, self.most_decodes)
-        return bounds.log_likelihood(model, batch, num_samples, self.seed, self.most_decodes)
+        return bounds.log_likelihood(model, batch, num_samples, self.seed, self.most_decodes, self.proposal)
 
     def estimator(self, num_samples: int) -> str:
         """What `estimate` does, for a table."""
         if self.nll_method == "ais":
             return str(self.annealing or Annealing())
-        return f"importance sampling, {num_samples} samples"
+        return f"importance sampling, {num_samples} samples" + ("" if self.proposal is None else f" of {self.proposal}")
 
     def columns(
         self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
@@ -182,7 +187,12 @@ class Evaluation(Configurable):
         return figures
 
     def control(
-        self, model: Generation, table: Columns, data: ConditionalDataModule, judge: Judge | None
+        self,
+        model: Generation,
+        table: Columns,
+        data: ConditionalDataModule,
+        judge: Judge | None,
+        second: Reader | None = None,
     ) -> dict[str, Measurement]:
         """The judge's figures of samples; where combinations of conditions were held out, also control of those alone.
 
@@ -191,19 +201,21 @@ class Evaluation(Configurable):
             table: the columns of all test examples.
             data: their DataModule.
             judge: predicts the conditions of generated samples; None omits its figures.
+            second: another judge of the same samples; None omits its figures.
         """
         figures: dict[str, Measurement] = {}
         unseen = data.unseen("test")
         if judge is not None:
             arguments = self.control_samples, self.seed, self.guidance, self.at_once(100)
             conditions = data.conditions("test")
-            figures = control_figures(model, judge, conditions, *arguments)
+            figures = control_figures(model, judge, conditions, *arguments, second)
             if unseen is not None and unseen.any():
                 apart = control_figures(
-                    model, judge, {name: field[unseen] for name, field in conditions.items()}, *arguments
+                    model, judge, {name: field[unseen] for name, field in conditions.items()}, *arguments, second
                 )
                 # The judge's accuracy and the Frechet distance are those of all real test data in both calls.
-                control = {name: figure for name, figure in apart.items() if name.startswith("test/control_")}
+                of_samples = ("test/control_", f"test/{SECOND}control_", "test/judges_agree/")
+                control = {name: figure for name, figure in apart.items() if name.startswith(of_samples)}
                 figures |= {f"test/unseen/{name.removeprefix('test/')}": figure for name, figure in control.items()}
         if unseen is not None and "nll" in table:
             nll = table["nll"][unseen[table["index"]] & ~table["nll"].isnan()]

@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from common.batch import Batch
-from common.conditions.classifier import Judge
+from common.conditions.classifier import Judge, Reader
 from common.data.datamodule import ConditionalDataModule
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
@@ -28,6 +28,7 @@ class Report(Generic[Model, Data]):
 
     def __init__(self) -> None:
         self._judges: WeakKeyDictionary[ConditionalDataModule, Judge | None] = WeakKeyDictionary()
+        self._seconds: WeakKeyDictionary[ConditionalDataModule, Reader | None] = WeakKeyDictionary()
 
     def judge(self, data: Data) -> Judge | None:
         """The frozen judge of the data's conditions, made once; None where there is nothing to judge."""
@@ -38,6 +39,18 @@ class Report(Generic[Model, Data]):
 
     def make_judge(self, data: Data) -> Judge | None:
         """A judge trained on the real training split of the whole data, where the modality has one."""
+        return None
+
+    def second_judge(self, data: Data) -> Reader | None:
+        """A frozen judge of another family, made once; None where there is no first one, or the modality has none."""
+        if data not in self._seconds:
+            self._seconds[data] = None
+            if self.judge(data) is not None:
+                self._seconds[data] = self.make_second_judge(data)
+        return self._seconds[data]
+
+    def make_second_judge(self, data: Data) -> Reader | None:
+        """A judge of another family than the first one, trained on the same split, where the modality has one."""
         return None
 
     def figures(self, model: Model, data: Data, evaluation: Evaluation, table: Columns) -> dict[str, Measurement]:

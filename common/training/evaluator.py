@@ -127,8 +127,10 @@ class Evaluator(Callback):
         self.results |= self._attempt("latents", lambda: measured.latent(table), none)
         if data is not None:
             judge = self._attempt("judge", lambda: self.report.judge(data), None)
+            second = self._attempt("second judge", lambda: self.report.second_judge(data), None)
             self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table), none)
-            self.results |= self._attempt("control", lambda: measured.control(pl_module, table, data, judge), none)
+            both = judge, second
+            self.results |= self._attempt("control", lambda: measured.control(pl_module, table, data, *both), none)
             figures = self.report.figures
             self.results |= self._attempt("report", lambda: figures(pl_module, data, measured, table), none)
         self.examples = {name: column for name, column in table.items() if column.dim() == 1 and CONDITION not in name}

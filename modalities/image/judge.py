@@ -1,16 +1,20 @@
-"""The judge of images: a small convolutional network that predicts conditions."""
+"""The judges of images: a small convolutional network that predicts conditions, and support-vector machines."""
 
 import math
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
-from common.conditions.classifier import RealFigures, load_or_train, scores, train
+from common.conditions.classifier import RealFigures, load_or_train, train
+from common.conditions.second_judge import SecondJudge, second_judge, support_vectors
 from common.data.examples import Examples
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
+SIDE = 16  # most pixels of a side that the second judge sees
 
 
 class ImageJudge(nn.Module):
@@ -45,7 +49,9 @@ class ImageJudge(nn.Module):
         options = {} if steps is None else {"steps": steps}
         name = "-".join(map(str, ["image", fingerprint, VERSION, *options.values()]))
         load_or_train(judge, name, lambda: judge.fit(table, **options))
-        judge.real = judge._examine(table)
+        test = table.splits["test"]
+        truth = {name: field[test] for name, field in table.fields.items()}
+        judge.real = RealFigures.of(judge, (table.x[part].float() / 255 for part in test.split(500)), truth)
         return judge
 
     def fit(self, table: Examples, steps: int = 800, batch_size: int = 128, seed: int = 0) -> None:
@@ -97,15 +103,6 @@ class ImageJudge(nn.Module):
                 values[name] = head(h).argmax(-1)
         return values
 
-    def _examine(self, table: Examples) -> RealFigures:
-        """Scores and features of the real test split, in grey values or colours."""
-        rows = table.splits["test"]
-        parts = [table.x[part].float() / 255 for part in rows.split(500)]
-        predicted = [self.read(x) for x in parts]
-        truth = {name: field[rows] for name, field in table.fields.items()}
-        joined = {name: torch.cat([part[name] for part in predicted]) for name in self.attributes}
-        return RealFigures(scores(self.attributes, joined, truth), torch.cat([self.features(x) for x in parts]))
-
 
 def distort(x: Tensor, turn: float = 10.0, shift: float = 0.08, zoom: float = 0.1) -> Tensor:
     """Each image rotated (degrees), shifted (share of the side) and zoomed (share) at random."""
@@ -121,3 +118,20 @@ def distort(x: Tensor, turn: float = 10.0, shift: float = 0.08, zoom: float = 0.
 
 def _outputs(attribute: Attribute) -> int:
     return len(attribute.values) if isinstance(attribute, Categorical) else 1
+
+
+def pixel_judge(table: Examples, steps: int | None = None) -> SecondJudge | None:
+    """Support-vector machines on the pixels of images of at most 16 x 16; None where there is nothing to read.
+
+    Args:
+        table: images and fields.
+        steps: as in `second_judge`.
+    """
+    judge = SecondJudge(dict(table.attributes), _small, partial(support_vectors, scaled=False))
+    return second_judge(table, judge, lambda x: x.float() / 255, steps)
+
+
+def _small(x: Tensor) -> Any:
+    """Pixels [B, F] of images [B, C, H, W] in [0, 1], made smaller."""
+    size = [min(SIDE, side) for side in x.shape[-2:]]
+    return nn.functional.adaptive_avg_pool2d(x, size).flatten(1).numpy()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
+from common.conditions.second_judge import SecondJudge
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
 from common.evaluation import disentanglement
@@ -20,7 +21,7 @@ from common.results import Measurement
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData
 from modalities.image.files import ImageFormat
-from modalities.image.judge import ImageJudge
+from modalities.image.judge import ImageJudge, pixel_judge
 from modalities.image.model import ImageCVAE
 from modalities.image.sprites import ORDERED, Sprites
 
@@ -40,6 +41,10 @@ class ImageReport(Report[ImageCVAE, ImageData]):
         if not data.attributes or isinstance(data, Completion):
             return None
         return ImageJudge.of(data.whole, data.fingerprint, self.judge_steps)
+
+    def make_second_judge(self, data: ImageData) -> SecondJudge | None:
+        """Support-vector machines on pixels."""
+        return pixel_judge(data.whole, self.judge_steps)
 
     def figures(
         self, model: ImageCVAE, data: ImageData, evaluation: Evaluation, table: Columns
@@ -71,18 +76,29 @@ def factor_figures(model: ImageCVAE, data: Sprites, seed: int, table: Columns) -
         data: the tested data.
         seed: seed of splits, forests and groups.
         table: the columns of the test examples.
+
+    Raises:
+        ValueError: if a factor that z is to be scored on is given to the model.
     """
     codes, factors = table["mean"], {name: codes[table["index"].long()] for name, codes in data.factors("test").items()}
     given = {name: factor for name, factor in factors.items() if name in model.condition.attributes}
     free = {name: factor for name, factor in factors.items() if name not in given}
-    found = disentanglement.figures(codes, free, ORDERED, seed) if free else {}
+    scored = {name: factors[name] for name in (free if data.scored is None else data.scored)}
+    if both := given.keys() & scored.keys():
+        raise ValueError(f"data.scored names {', '.join(sorted(both))}, which the model is given: z is free of it")
+    found = disentanglement.figures(codes, scored, ORDERED, seed) if scored else {}
     if given:
         known = disentanglement.figures(codes, given, ORDERED, seed)["test/dci_informativeness"]
         found["test/given_informativeness"] = known
-    for name in free.keys() - ORDERED.keys():
+    accuracies = []
+    for name in free:
         value, error, count = few_label_accuracy(codes, free[name], LABELS, seed=seed)
         text = f"linear classifier of posterior means with {LABELS} labels"
         found[f"test/few_labels/{name}"] = Measurement(value, error, count, "accuracy", text)
+        accuracies += [value] if name in scored else []
+    if accuracies:
+        mean, names = sum(accuracies) / len(accuracies), ", ".join(scored)
+        found["test/few_labels"] = Measurement(mean, None, count, "accuracy", f"{text}, mean of {names}")
     return found
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
-from common.conditions.classifier import scores
+from common.conditions.classifier import RealFigures, scores
 from common.data.examples import Examples
 from common.data.splits import random_split
 from common.evaluation.control import control_figures
@@ -29,7 +29,9 @@ def judge(bars):
     judge = ImageJudge(bars.attributes, 1, width=8)
     judge.fit(bars, steps=150, batch_size=64)
     judge.eval().requires_grad_(False)
-    judge.real = judge._examine(bars)
+    test = bars.splits["test"]
+    truth = {name: field[test] for name, field in bars.fields.items()}
+    judge.real = RealFigures.of(judge, (bars.x[part].float() / 255 for part in test.split(50)), truth)
     return judge
 
 

@@ -89,6 +89,25 @@ def test_the_test_scores_factors_that_are_not_given_and_tells_what_z_knows_of_th
     assert found["test/given_informativeness"].value < 0.5  # a third is chance
     assert found["test/few_labels/colour"].n == 200
     assert "test/few_labels/shape" not in found
+    assert found["test/few_labels"].value == pytest.approx(
+        sum(found[f"test/few_labels/{name}"].value for name in LEVELS if name != "shape") / 5
+    )
+
+
+def test_the_factors_that_are_scored_can_be_named():
+    sprites = Sprites(count=3000, condition=["shape"], scored=["x", "y"])
+    model = ImageCVAE(AttributeEncoder(sprites.attributes), (3, 64, 64), 5, architecture=MLP([4]))
+    table = {"mean": torch.randn(300, 5), "index": torch.arange(300.0)}
+    found = ImageReport().figures(model, sprites, Evaluation(), table)
+    assert found["test/mig"].estimator.endswith("factors x, y")
+    assert found["test/few_labels"].estimator.endswith("mean of x, y")
+    assert "test/few_labels/colour" in found
+    sprites.scored = ["shape", "x"]
+    with pytest.raises(ValueError, match="scored names shape, which the model is given"):
+        ImageReport().figures(model, sprites, Evaluation(), table)
+    for scored in (["size"], []):
+        with pytest.raises(ValueError, match="there are shape, colour"):
+            Sprites(scored=scored)
 
 
 def test_other_pictures_have_no_such_figures(digits):

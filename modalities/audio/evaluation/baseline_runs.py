@@ -12,6 +12,7 @@ from common.training.baseline_run import baseline_run
 from modalities.audio.data import AudioData
 from modalities.audio.evaluation.baselines import COMPONENTS, ClassGaussians, nearest
 from modalities.audio.evaluation.clip_evaluation import ClipEvaluation, Figures
+from modalities.audio.evaluation.summary_judge import summary_judge
 from modalities.audio.signal.vocoder import GriffinLim
 
 BASELINES = ("gaussian", "nearest")
@@ -58,7 +59,8 @@ def baseline_results(system: str, data: AudioData, judge: Judge | None, count: i
         random = _random_row(fields, requested)
         generated, reconstructed = (data.features.standardise(x[rows]) for rows in (random, closest))
         how = "random training clips of the condition"
-    figures |= ClipEvaluation(data, judge, batch, generated, reconstructed, how, GriffinLim()).figures()
+    second = summary_judge(data.whole, data.features)
+    figures |= ClipEvaluation(data, judge, second, batch, generated, reconstructed, how, GriffinLim()).figures()
     run = baseline_run(system, "audio", seed, started, {"count": count}, data.fingerprint)
     return Results(run, figures)
 

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical, Fields
-from common.conditions.classifier import Judge
-from common.evaluation.frechet import frechet_distance
+from common.conditions.classifier import Judge, Reader
+from common.evaluation.control import SECOND
+from common.evaluation.fidelity import frechet_distance
 from common.results import Measurement
 from modalities.audio.data import AudioData
 from modalities.audio.evaluation.baselines import nearest
 from modalities.audio.evaluation.metrics import log_spectral_distance, spread, tempo, tempo_error
-from modalities.audio.evaluation.summary_judge import SummaryJudge
 from modalities.audio.signal.vocoder import Vocoder
 
 Figures = dict[str, Measurement]
@@ -28,6 +28,7 @@ class ClipEvaluation:
     Args:
         data: the DataModule.
         judge: classifies the conditions of clips; None if there is none to classify.
+        second: another judge; None if there is none.
         batch: N real clips of the test split, standardised.
         generated: N clips generated under their conditions.
         reconstructed: N reconstructions of the real clips.
@@ -39,6 +40,7 @@ class ClipEvaluation:
         self,
         data: AudioData,
         judge: Judge | None,
+        second: Reader | None,
         batch: Batch,
         generated: Tensor,
         reconstructed: Tensor,
@@ -47,9 +49,10 @@ class ClipEvaluation:
     ) -> None:
         self.data, self.batch, self.generated, self.reconstructed = data, batch, generated, reconstructed
         self.how, self.vocoder, self.features = how, vocoder, data.features
-        self.judges: dict[str, Judge] = {}
-        if judge is not None:
-            self.judges = {"": judge, "second_judge/": SummaryJudge.of(data.whole, self.features)}
+        self.judge = judge
+        self.judges: dict[str, Reader] = {
+            prefix: reader for prefix, reader in (("", judge), (SECOND, second)) if reader is not None
+        }
         self.fields = dict(judge.attributes) if judge is not None else {}
         self.count = len(batch)
         # What real clips are, even where a model is trained on permuted conditions, which `batch` then has.
@@ -69,7 +72,7 @@ class ClipEvaluation:
     def figures(self) -> Figures:
         """Figures of reconstruction and spread; with judges also of control and tempo."""
         figures = self.reconstruction() | self.variety()
-        return figures | self.control() | self.tempo() if self.judges else figures
+        return figures | self.control() | self.tempo() if self.judge is not None else figures
 
     def control(self) -> Figures:
         """Both judges' accuracy on each field and value, before and after the vocoder."""
@@ -84,20 +87,21 @@ class ClipEvaluation:
         for prefix, judge in self.judges.items():
             for kind, (x, expected, what) in clips.items():
                 predicted = judge.read(x)
-                for name, attribute in self.fields.items():
+                for name, attribute in judge.attributes.items():
                     assert isinstance(attribute, Categorical)
                     truth = expected[name]
                     known = truth >= 0
                     how = f"{'second' if prefix else 'frozen'} judge, {what}"
                     hits = predicted[name] == truth
-                    # The shared evaluation reports the first judge's accuracy on features, with samples of its own.
-                    if (prefix or "sound" in kind) and known.any():
+                    # The shared evaluation reports both judges' accuracy on features, with samples of its own.
+                    if "sound" in kind and known.any():
                         figures[f"test/{prefix}{kind}/{name}"] = Measurement.accuracy(hits[known], how)
                     for number, value in enumerate(attribute.values):
                         if (truth == number).any():
                             chosen = hits[truth == number]
                             figures[f"test/{prefix}{kind}/{name}/{value}"] = Measurement.accuracy(chosen, how)
-        judge = self.judges[""]
+        assert self.judge is not None
+        judge = self.judge
         distance = frechet_distance(judge.features(self.real_sound), judge.features(self.generated_sound))
         how = "judge features, generated and real clips after the way through sound"
         figures["test/sound/frechet_distance"] = Measurement(distance, None, self.count, "squared feature units", how)

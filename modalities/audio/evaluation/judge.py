@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.conditions.classifier import Judge, RealFigures, load_or_train, scores, train
+from common.conditions.classifier import RealFigures, load_or_train, train
 from common.data.examples import Examples
 from modalities.audio.signal.features import LogMel
 
@@ -67,7 +67,9 @@ class AudioJudge(nn.Module):
         options = {} if steps is None else {"steps": steps}
         name = "-".join(map(str, ["audio", fingerprint, VERSION, *options.values()]))
         load_or_train(judge, name, lambda: judge.fit(table, features, **options))
-        judge.real = examine(judge, table, features)
+        test = table.splits["test"]
+        truth = {name: field[test] for name, field in table.fields.items()}
+        judge.real = RealFigures.of(judge, [features.standardise(table.x[test])], truth)
         return judge
 
     def fit(self, table: Examples, features: LogMel, steps: int = 600, batch_size: int = 64, seed: int = 0) -> None:
@@ -112,14 +114,6 @@ class AudioJudge(nn.Module):
         """Predicted category of each field, [B], for standardised features."""
         h = self.features(x)
         return {name: head(h).argmax(-1) for name, head in zip(self.attributes, self.heads, strict=True)}
-
-
-def examine(judge: Judge, table: Examples, features: LogMel) -> RealFigures:
-    """A judge's scores and features on the real test split."""
-    rows = table.splits["test"]
-    x = features.standardise(table.x[rows])
-    truth = {name: field[rows] for name, field in table.fields.items()}
-    return RealFigures(scores(judge.attributes, judge.read(x), truth), judge.features(x))
 
 
 def distort(x: Tensor, silence: float, gain: float = 0.2, bands: int = 6, frames: int = 8, shift: int = 4) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
+from common.conditions.second_judge import SecondJudge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
@@ -18,6 +19,7 @@ from modalities.audio.evaluation.clip_evaluation import STRETCHED, ClipEvaluatio
 from modalities.audio.evaluation.judge import AudioJudge
 from modalities.audio.evaluation.metrics import chroma, content_correlation, self_similarity
 from modalities.audio.evaluation.pictures import audio_media
+from modalities.audio.evaluation.summary_judge import summary_judge
 from modalities.audio.files import SoundFormat
 from modalities.audio.model import AudioGenreCVAE
 from modalities.audio.signal.onsets import onset_strength
@@ -33,6 +35,10 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         """A convolutional network; None if no field is categorical."""
         return AudioJudge.of(data.whole, data.features, data.fingerprint, self.judge_steps)
 
+    def make_second_judge(self, data: AudioData) -> SecondJudge | None:
+        """Support-vector machines on summary statistics."""
+        return summary_judge(data.whole, data.features, self.judge_steps)
+
     def figures(
         self, model: AudioGenreCVAE, data: AudioData, evaluation: Evaluation, table: Columns
     ) -> dict[str, Measurement]:
@@ -47,7 +53,8 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
             generated = _by_parts(model, lambda p: model.sample(p.condition, guidance=guidance)[0], batch, at_once)
             reconstructed = _by_parts(model, model.reconstruct, batch, at_once)
             how = f"{model.sampled} with z ~ p(z|c)"
-            clips = ClipEvaluation(data, judge, batch, generated, reconstructed, how, model.vocoder)
+            judges = judge, self.second_judge(data)
+            clips = ClipEvaluation(data, *judges, batch, generated, reconstructed, how, model.vocoder)
             figures |= clips.figures()
             for name in clips.fields:
                 figures |= transfer_figures(model, clips, name)
@@ -88,7 +95,7 @@ def transfer_figures(model: AudioGenreCVAE, clips: ClipEvaluation, name: str) ->
     figures: Figures = {}
     for prefix, judge in clips.judges.items():
         predicted = judge.read(changed)
-        for field in clips.fields:
+        for field in judge.attributes:
             how = f"{'second' if prefix else 'frozen'} judge, test clips with another {name}, through sound"
             known = expected[field] >= 0
             if known.any():

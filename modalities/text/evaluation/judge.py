@@ -1,4 +1,4 @@
-"""The judge of text: TF-IDF of words and word pairs, and a logistic regression for each label."""
+"""The judges of text: logistic regressions on words and word pairs, and naive Bayes on letters."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,8 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
-from common.conditions.classifier import RealFigures, scores
+from common.conditions.classifier import RealFigures
+from common.conditions.second_judge import SecondJudge, second_judge
 from common.data.examples import Examples
 from common.evaluation.control import at_chance
 from common.results import Measurement
@@ -63,9 +64,7 @@ class TextJudge:
         judge.fit(tokenizer.decode(table.x[rows]), {name: table.fields[name][rows] for name in judge.attributes})
         test = table.splits["test"]
         truth = {name: table.fields[name][test] for name in judge.attributes}
-        judge.real = RealFigures(
-            scores(judge.attributes, judge.read(table.x[test]), truth), judge.features(table.x[test])
-        )
+        judge.real = RealFigures.of(judge, [table.x[test]], truth)
         return judge
 
     def fit(self, texts: list[str], labels: Fields) -> None:
@@ -123,6 +122,23 @@ def fitted_vectorizer(texts: list[str], segmentation: Segmentation) -> "TfidfVec
         return fitted(2)
     except ValueError:  # no n-gram occurs in two texts
         return fitted(1)
+
+
+def letter_judge(table: Examples, tokenizer: Tokenizer, steps: int | None = None) -> SecondJudge | None:
+    """Naive Bayes on n-grams of letters, across words as well: of another family than the judge, on other features.
+
+    Args:
+        table: sentences and labels.
+        tokenizer: decodes tokens into text.
+        steps: as in `second_judge`.
+    """
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.naive_bayes import ComplementNB
+
+    letters = HashingVectorizer(analyzer="char", ngram_range=(2, 4), n_features=2**16, alternate_sign=False)
+    labels = {name: attribute for name, attribute in table.attributes.items() if can_judge(attribute)}
+    judge = SecondJudge(labels, lambda x: letters.transform(tokenizer.decode(x)), lambda attribute: ComplementNB())
+    return second_judge(table, judge, lambda x: x, steps)
 
 
 def warn_at_chance(judge: TextJudge, table: Examples) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.classifier import Judge
+from common.conditions.second_judge import SecondJudge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, file_name, table_picture
@@ -24,7 +25,7 @@ from common.seeding import seeded
 from modalities.text.condition import EXEMPLAR
 from modalities.text.data import TextData
 from modalities.text.data.segmentation import Segmentation
-from modalities.text.evaluation.judge import TextJudge, can_judge
+from modalities.text.evaluation.judge import TextJudge, can_judge, letter_judge
 from modalities.text.evaluation.metrics import NgramModel, distinct, rows_of, self_bleu
 from modalities.text.evaluation.rewriting import judged_under, rewrite_rows, rewriting_figures
 from modalities.text.files import TextFormat, one_line
@@ -51,6 +52,10 @@ class TextReport(Report[TextStyleCVAE, TextData]):
             return None
         judge = TextJudge.of(data.whole, data.tokenizer, data.segmentation)
         return judge if judge.attributes else None
+
+    def make_second_judge(self, data: TextData) -> SecondJudge | None:
+        """Naive Bayes on letters."""
+        return letter_judge(data.whole, data.tokenizer, self.judge_steps)
 
     def figures(
         self, model: TextStyleCVAE, data: TextData, evaluation: Evaluation, table: Columns

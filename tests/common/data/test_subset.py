@@ -116,8 +116,8 @@ class Exact:
     def __init__(self, data):
         self.attributes = {name: data.attributes[name] for name in ("colour", "shape")}
         rows = data.examples.splits["test"]
-        ones = {name: torch.ones(len(rows)) for name in self.attributes}
-        self.real = RealFigures(ones, self.features(data.examples.x[rows]))
+        truth = {name: data.examples.fields[name][rows] for name in self.attributes}
+        self.real = RealFigures.of(self, [data.examples.x[rows]], truth)
 
     def read(self, x):
         return {"colour": x[:, 0].round().long() % 3, "shape": x[:, 0].round().long() // 3 % 2}

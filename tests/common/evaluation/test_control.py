@@ -16,7 +16,9 @@ class Loud:
     """A judge that answers `loud` to everything, and a model that writes nothing."""
 
     attributes, sampled = STYLES, "samples"
-    real = RealFigures({"style": (MIXED["style"] == 1).float()}, torch.randn(100, 2))
+
+    def __init__(self):
+        self.real = RealFigures.of(self, [torch.zeros(100, 1)], MIXED)
 
     def read(self, x):
         return {"style": torch.ones(len(x), dtype=torch.int64)}

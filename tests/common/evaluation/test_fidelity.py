@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.evaluation.frechet import frechet_distance
+from common.evaluation.fidelity import frechet_distance
 
 
 def features(count=2000, size=4):

@@ -1,0 +1,231 @@
+"""What importance samples of z are drawn from: the encoder's q(z | x, c), or what is fitted to an example from it on.
+
+Shapes: B examples, K samples, M modes, D latent.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from common.batch import Batch
+from common.configurable import Configurable
+from common.distributions.noise import example_noise, prior_samples
+from common.model.latent_model import LatentModel
+
+LEAP = 0.1  # first step of Adam, in deviations of the encoder's q
+# Streams of noise that share nothing, neither with each other nor with the samples of q.
+START, FIT, DRAW, RADIUS, PRIOR = range(1, 6)
+STREAMS = 1_000_003
+
+
+@dataclass(frozen=True)
+class Proposal(Configurable):
+    """A mixture that importance samples of z are drawn from, each part a fixed share of them.
+
+    Its log-density is that of the whole mixture, so that a part that misses the posterior costs its share of the
+    samples and no more (the balance heuristic: Veach and Guibas 1995, "Optimally Combining Sampling Techniques for
+    Monte Carlo Rendering", section 3.1; Owen and Zhou 2000, "Safe and Effective Importance Sampling").
+
+    Attributes:
+        refine: gradient steps that raise the ELBO of each example by itself, from the encoder's q on (Kim et al. 2018,
+            "Semi-Amortized Variational Autoencoders"; Cremer et al. 2018, "Inference Suboptimality in Variational
+            Autoencoders").
+        covariance: "diagonal", as the encoder's, or "full", which refining can fit to a posterior whose units depend on
+            each other.
+        modes: Gaussians. All but the first are refined from a draw of the prior each, and may end in other modes.
+        degrees: degrees of freedom of a multivariate t-distribution in place of each Gaussian: fewer have heavier
+            tails. None keeps Gaussians.
+        prior: share of samples that are drawn from p(z | c), with which no weight exceeds p(x | z, c) / share.
+        draws: z of each mode that a step of refining decodes.
+    """
+
+    refine: int = 0
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    modes: int = 1
+    degrees: int | None = None
+    prior: float = 0.0
+    draws: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("refine", 0), ("modes", 1), ("draws", 1), ("degrees", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}")
+        if not 0 <= self.prior < 1:
+            raise ValueError(f"prior is a share, at least 0 and less than 1; got {self.prior}")
+        if not self.refine and (self.modes > 1 or self.covariance == "full"):
+            raise ValueError("several modes and a full covariance come from refining: set refine, such as 100")
+
+    def __str__(self) -> str:
+        parts = []
+        if self.refine:
+            several = f"{self.modes} modes, " if self.modes > 1 else ""
+            parts.append(f"{several}q refined by {self.refine} steps for each example, {self.covariance} covariance")
+        if self.degrees is not None:
+            parts.append(f"t with {self.degrees} degrees of freedom")
+        if self.prior:
+            parts.append(f"{self.prior:.0%} from the prior")
+        return ", ".join(parts) or "q"
+
+    @property
+    def decodes(self) -> int:
+        """How many z are decoded for an example, each with a gradient, before the samples."""
+        return self.refine * self.draws * self.modes
+
+    def shares(self, num_samples: int) -> list[int]:
+        """How many of K samples each of the M modes and, last, the prior give."""
+        prior = min(num_samples - 1, max(1, round(self.prior * num_samples))) if self.prior else 0
+        rest = num_samples - prior
+        return [rest // self.modes + (number < rest % self.modes) for number in range(self.modes)] + [prior]
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Samples z [K, B, D] and their log-density [K, B] under what they were drawn from."""
+
+    z: Tensor
+    log_density: Tensor
+
+
+def proposed(
+    model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int, at_once: int
+) -> Proposed:
+    """K samples of each of B examples; they depend on the seed and on each example's index, not on its batch.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples.
+        proposal: what they are drawn from.
+        num_samples: K.
+        seed: seed of the noise.
+        at_once: decodes at most this many z at a time.
+    """
+    with gradients_of_z():
+        indexed = batch.replace(index=batch.positions).map(torch.clone)  # tensors of inference mode have no gradient
+        size = max(1, at_once // (proposal.draws * proposal.modes))
+        parts = [
+            _drawn(model, indexed[slice(start, start + size)], proposal, num_samples, seed)
+            for start in range(0, len(batch), size)
+        ]
+    return Proposed(torch.cat([part.z for part in parts], 1), torch.cat([part.log_density for part in parts], 1))
+
+
+@contextmanager
+def gradients_of_z() -> Iterator[None]:
+    """No gradient but those that are asked for: Lightning tests in inference mode, which has none at all."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """z = mean + scale * (place + root r), with r of a Gaussian or t-distribution, for each mode and example.
+
+    Attributes:
+        mean: of the encoder's q, [B, D].
+        scale: of the encoder's q, [B, D].
+        place: [M, B, D].
+        log_diagonal: of the root, [M, B, D].
+        below: of the root, strictly lower triangle of [M, B, D, D]; None for a diagonal one.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    place: Tensor
+    log_diagonal: Tensor
+    below: Tensor | None
+
+    def at(self, r: Tensor) -> Tensor:
+        """z [..., M, B, D] of standardised r."""
+        moved = r * self.log_diagonal.exp()
+        if self.below is not None:
+            moved = moved + (self.below.tril(-1) @ r.unsqueeze(-1)).squeeze(-1)
+        return self.mean + self.scale * (self.place + moved)
+
+    def log_density(self, z: Tensor, number: int, degrees: int | None) -> Tensor:
+        """Of z [K, B, D] under a mode, [K, B]."""
+        r = (z - self.mean) / self.scale - self.place[number]
+        if self.below is None:
+            r = r / self.log_diagonal[number].exp()
+        else:
+            root = self.below[number].tril(-1) + torch.diag_embed(self.log_diagonal[number].exp())
+            r = torch.linalg.solve_triangular(root, r.permute(1, 2, 0), upper=False).permute(2, 0, 1)
+        size, squared = z.shape[-1], r.square().sum(-1)
+        volume = self.scale.log().sum(-1) + self.log_diagonal[number].sum(-1)
+        if degrees is None:
+            return -0.5 * squared - 0.5 * size * math.log(2 * math.pi) - volume
+        constant = (
+            math.lgamma((degrees + size) / 2) - math.lgamma(degrees / 2) - 0.5 * size * math.log(degrees * math.pi)
+        )
+        return constant - volume - 0.5 * (degrees + size) * torch.log1p(squared / degrees)
+
+
+def _drawn(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int) -> Proposed:
+    c = model.embed(batch)
+    q = model.encode(batch.shown(model.missing_value).x, c).base_dist
+    modes = _refined(model, batch, proposal, q.loc.float(), q.scale.float(), seed)
+    *shares, from_prior = proposal.shares(num_samples)
+    size = modes.mean.shape[-1]
+    noise = example_noise(seed * STREAMS + DRAW, batch.positions, (num_samples, size))
+    if proposal.degrees is not None:  # t = normal / sqrt(chi squared / degrees), one radius for all units
+        radius = example_noise(seed * STREAMS + RADIUS, batch.positions, (num_samples, proposal.degrees))
+        noise = noise / radius.square().mean(-1, keepdim=True).sqrt()
+    start, parts = 0, []
+    for number, share in enumerate(shares):
+        r = noise[start : start + share].unsqueeze(1)
+        parts.append(modes.at(r.expand(-1, proposal.modes, -1, -1))[:, number])
+        start += share
+    prior = model.prior(c)
+    if from_prior:
+        parts.append(prior_samples(prior, from_prior, seed * STREAMS + PRIOR, batch.positions))
+    z = torch.cat(parts)
+    of_parts = [
+        modes.log_density(z, number, proposal.degrees) + math.log(share / num_samples)
+        for number, share in enumerate(shares) if share
+    ]  # fmt: skip
+    if from_prior:
+        of_parts.append(prior.log_prob(z) + math.log(from_prior / num_samples))
+    return Proposed(z, torch.logsumexp(torch.stack(of_parts), 0))
+
+
+def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor, scale: Tensor, seed: int) -> _Modes:
+    """The modes, each with the ELBO of the example raised by Adam with steps that fall to 0."""
+    count, size = mean.shape
+    place = mean.new_zeros(proposal.modes, count, size)
+    if proposal.modes > 1:
+        prior = model.prior(model.embed(batch))
+        starts = prior_samples(prior, proposal.modes - 1, seed * STREAMS + START, batch.positions)
+        place[1:] = (starts - mean) / scale
+    parts = [place, torch.zeros_like(place)]
+    if proposal.covariance == "full":
+        parts.append(place.new_zeros(proposal.modes, count, size, size))
+    if not proposal.refine:
+        return _Modes(mean, scale, *parts, None)
+    c = model.embed(batch)
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # which differentiates training mode only
+        free = [part.requires_grad_() for part in parts]
+        # Adam moves each entry by about its rate, noise or not: D times more entries, D times smaller steps.
+        rates = [LEAP, LEAP, LEAP / size][: len(free)]
+        optimizer = torch.optim.Adam([{"params": [part], "lr": rate} for part, rate in zip(free, rates, strict=True)])
+        means, averaged = [torch.zeros_like(part) for part in free], proposal.refine - proposal.refine // 2
+        for step in range(proposal.refine):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 - step / proposal.refine)
+            modes = _Modes(mean, scale, free[0], free[1], free[2] if len(free) > 2 else None)
+            numbered = (seed * STREAMS + FIT) * STREAMS + step
+            r = example_noise(numbered, batch.positions, (proposal.draws * proposal.modes, size))
+            z = modes.at(r.view(proposal.draws, proposal.modes, count, size)).flatten(0, 1)
+            log_joint = model.log_likelihood_of_latents(batch, z, c) + model.prior(c).log_prob(z)
+            elbo = log_joint.sum() / proposal.draws + modes.log_diagonal.sum()  # but for a constant
+            for part, gradient in zip(free, torch.autograd.grad(-elbo, free), strict=True):
+                part.grad = gradient
+            optimizer.step()
+            if step >= proposal.refine - averaged:  # the noise of single steps averages out (Polyak and Juditsky 1992)
+                for total, part in zip(means, free, strict=True):
+                    total += part.detach() / averaged
+    return _Modes(mean, scale, *means, *([] if len(free) > 2 else [None]))

@@ -1,0 +1,163 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from common.batch import Batch
+from common.eval_mode import eval_mode
+from common.evaluation.bounds import log_likelihood
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.proposals import Proposal, proposed
+from common.model.latent_model import LatentModel
+from tests.audio.models import perturb
+from tests.common.evaluation.test_annealing import IMPERFECT, Folded, batches, exact_of
+from tests.common.models import LinearGaussian, Number, Watched
+from tests.every_model import MODELS
+
+PROPOSALS = {
+    "refined": Proposal(refine=30),
+    "full": Proposal(refine=60, covariance="full"),
+    "tails": Proposal(degrees=5),
+    "defensive": Proposal(prior=0.2),
+    "all": Proposal(refine=30, covariance="full", modes=2, degrees=8, prior=0.1),
+}
+
+
+@pytest.mark.parametrize("name", PROPOSALS)
+def test_the_estimate_is_that_of_the_exact_likelihood_whatever_samples_are_drawn_from(name):
+    torch.manual_seed(0)
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(100)
+    with eval_mode(model):
+        found = log_likelihood(model, batch, 1000, proposal=PROPOSALS[name])
+    difference = found.log_likelihood - exact_of(model, batch)
+    assert difference.mean().item() == pytest.approx(0.0, abs=0.01)
+    assert difference.abs().max() < 0.5
+
+
+class Sum(LatentModel):
+    """x = z_1 + z_2 + .3 noise: in the posterior each unit is known only together with the other."""
+
+    def __init__(self):
+        super().__init__(Number(), latent_dim=2)
+
+    def encode(self, x, c):
+        return Independent(Normal((x / 2).expand(-1, 2), torch.full((len(x), 2), 0.3)), 1)
+
+    def decode(self, z, c):
+        return Independent(Normal(z.sum(-1, keepdim=True), 0.3), 1)
+
+
+def test_a_full_covariance_fits_units_that_depend_on_each_other():
+    torch.manual_seed(0)
+    model = Sum()
+    batch = Batch(2**0.5 * torch.randn(50, 1), {"c": torch.zeros(50)}, index=torch.arange(50))
+    kinds = {"q": None, "diagonal": Proposal(refine=300), "full": Proposal(refine=300, covariance="full")}
+    with eval_mode(model):
+        found = {name: log_likelihood(model, batch, 500, proposal=kind) for name, kind in kinds.items()}
+    effective = {name: estimate.effective_sample_size.mean().item() / 500 for name, estimate in found.items()}
+    assert max(effective["q"], effective["diagonal"]) < 0.5
+    assert effective["full"] > 0.9
+    exact = Normal(0.0, 2.09**0.5).log_prob(batch.x[:, 0])
+    assert (found["full"].log_likelihood - exact).abs().max() < 0.05
+
+
+def test_several_modes_find_both_of_a_posterior_of_which_the_encoder_knows_one():
+    torch.manual_seed(0)
+    model = Folded()
+    batch = Batch(torch.ones(100, 1), {"c": torch.zeros(100)}, index=torch.arange(100))
+    with eval_mode(model):
+        one, several = (
+            log_likelihood(model, batch, 400, proposal=Proposal(refine=100, modes=modes)) for modes in (1, 5)
+        )
+    exact = model.exact(batch.x)
+    assert (one.log_likelihood - exact).mean().item() == pytest.approx(-math.log(2), abs=0.05)
+    assert (several.log_likelihood - exact).mean().item() == pytest.approx(0.0, abs=0.05)
+
+
+def test_with_a_share_of_the_prior_no_weight_is_larger_than_the_likelihood_over_the_share():
+    torch.manual_seed(0)
+    model = LinearGaussian(shift=3.0, stretch=0.2)  # an encoder that misses the posterior
+    batch = model.batch(50)
+    with eval_mode(model):
+        drawn = proposed(model, batch, Proposal(prior=0.25), 100, 0, 1000)
+        c = model.embed(batch)
+        log_weights = (
+            model.log_likelihood_of_latents(batch, drawn.z, c) + model.prior(c).log_prob(drawn.z) - drawn.log_density
+        )
+        most = model.log_likelihood_of_latents(batch, drawn.z, c) - math.log(0.25)
+        plain, safe = (
+            log_likelihood(model, batch, 1000, proposal=p).log_likelihood for p in (None, Proposal(prior=0.25))
+        )
+    assert (log_weights <= most + 1e-4).all()
+    exact = exact_of(model, batch)
+    assert (safe - exact).abs().mean() < 0.2 * (plain - exact).abs().mean()
+
+
+def test_shares_are_those_of_all_samples():
+    assert Proposal(refine=1, modes=3, prior=0.1).shares(100) == [30, 30, 30, 10]
+    assert Proposal(refine=1, modes=3).shares(4) == [2, 1, 1, 0]
+    assert Proposal(prior=0.01).shares(10) == [9, 1]
+    assert Proposal(prior=0.9).shares(1) == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["full", "all"])
+def test_an_example_has_the_same_samples_in_any_batch_and_memory(name):
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(9)
+    whole = proposed(model, batch, PROPOSALS[name], 12, 0, 1000)
+    order = torch.randperm(9)
+    again = proposed(model, batch[order], PROPOSALS[name], 12, 0, 1000)
+    few = proposed(model, batch, PROPOSALS[name], 12, 0, 1)
+    assert torch.allclose(again.z, whole.z[:, order], atol=1e-3)
+    assert torch.allclose(few.z, whole.z, atol=1e-3)
+    assert torch.allclose(few.log_density, whole.log_density, atol=1e-3)
+    assert not torch.allclose(proposed(model, batch, PROPOSALS[name], 12, 1, 1000).z, whole.z, atol=1e-2)
+
+
+def test_memory_is_bounded():
+    model = Watched()
+    log_likelihood(model, LinearGaussian().batch(7), 20, at_once=8, proposal=PROPOSALS["all"])
+    assert 0 < model.most <= 8
+
+
+@pytest.mark.parametrize("name", ["pictures", "pictures, mixture", "text", "audio", "table"])
+def test_refining_makes_more_samples_count_in_every_modality(name):
+    torch.manual_seed(0)
+    model, batch = MODELS[name](), batches()[name.partition(",")[0]][slice(0, 8)]
+    if name == "audio":
+        perturb(model, 0.1)
+    with eval_mode(model), torch.inference_mode():
+        plain, refined = (
+            log_likelihood(model, batch, 50, proposal=proposal)
+            for proposal in (None, Proposal(refine=40, covariance="full"))
+        )
+    assert refined.effective_sample_size.mean() > plain.effective_sample_size.mean()
+    assert (refined.log_likelihood - plain.log_likelihood).mean() > -0.3  # both are bounds, of 50 samples
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"refine": -1}, "refine"),
+        ({"refine": 1, "modes": 0}, "modes"),
+        ({"degrees": 0}, "degrees"),
+        ({"prior": 1.0}, "share"),
+        ({"modes": 2}, "refining"),
+        ({"covariance": "full"}, "refining"),
+    ],
+)
+def test_settings_that_make_no_proposal_are_refused(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        Proposal(**options)
+
+
+def test_the_estimator_says_what_samples_were_drawn_from():
+    with_all = Evaluation(proposal=PROPOSALS["all"])
+    assert with_all.estimator(100) == (
+        "importance sampling, 100 samples of 2 modes, q refined by 30 steps for each example, full covariance, "
+        "t with 8 degrees of freedom, 10% from the prior"
+    )
+    with pytest.raises(ValueError, match="proposal"):
+        Evaluation(proposal=Proposal(prior=0.1), nll_method="ais")
