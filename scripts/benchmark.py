@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--works", nargs="+", metavar="WORK", choices=WORKS, default=WORKS,
                                  help=f"{' '.join(WORKS)} (default: all)")  # fmt: skip
         if name == "scaling":
-            command.add_argument("--batch-size", type=whole(1),
+            command.add_argument("--batch-size", type=int, metavar="N",
                                  help="examples in a batch of each process (default: as configured)")  # fmt: skip
         if name != "profile":
             command.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
