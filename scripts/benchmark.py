@@ -69,9 +69,6 @@ def parser() -> argparse.ArgumentParser:
         if name != "startup":
             command.add_argument("--works", nargs="+", metavar="WORK", choices=WORKS, default=WORKS,
                                  help=f"{' '.join(WORKS)} (default: all)")  # fmt: skip
-        if name == "scaling":
-            command.add_argument("--batch-size", type=int, metavar="N",
-                                 help="examples in a batch of each process (default: as configured)")  # fmt: skip
         if name != "profile":
             command.add_argument("--rounds", type=int, default=10, help="runs of each contender (default: 10)")
         command.set_defaults(run=run)
@@ -290,8 +287,6 @@ def scaling(arguments: argparse.Namespace) -> None:
             # Weak scaling: as many batches of a process in an epoch, of which each ends with the same saving.
             words = fit(work, Path(folder), "--wandb.mode", "disabled", epochs=work.epochs + 2)[1:]
             together, apart = ("1.0", "0.5") if work.batches is None else (str(work.batches),) * 2
-            if arguments.batch_size is not None:
-                name, words = f"{name}-{arguments.batch_size}", [*words, "--data.batch_size", str(arguments.batch_size)]
             pair = [sys.executable, "-m", "common.benchmark.scaling"]
             where, limit = ["--root", folder], "--trainer.limit_train_batches"
             contenders = [
