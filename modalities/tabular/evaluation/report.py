@@ -22,6 +22,7 @@ from common.lazy import pd
 from common.results import Measurement
 from modalities.tabular.columns import Column
 from modalities.tabular.data import TabularData
+from modalities.tabular.evaluation.judges import generated_figures
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.files import TableFormat, as_frame, cells_of
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
@@ -44,7 +45,7 @@ CELL_COLUMNS = ("truth", "imputed", "low", "high")
 
 
 class TabularReport(Report[TabularCVAE, TabularData]):
-    """Errors on hidden cells, coverage and width of intervals, log-likelihood of hidden cells; pictures and rows."""
+    """Errors on hidden cells, coverage and width of intervals, log-likelihood of hidden cells; control; pictures."""
 
     files = TableFormat()
 
@@ -76,7 +77,8 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         figures["imputation_seconds"] = Measurement(seconds, None, len(rows), "s", how)
         if model.condition.reads_observed:
             figures["condition_gain"] = _gain(model, data, evaluation)
-        return {f"test/{name}": figure for name, figure in figures.items()}
+        named = {f"test/{name}": figure for name, figure in figures.items()}
+        return named | generated_figures(model, data, evaluation, self.judge_steps)
 
     def media(self, model: TabularCVAE, batch: Batch) -> Media:
         """Imputed against true cells with intervals, a map of completed rows, and the rows themselves."""

@@ -43,3 +43,28 @@ def test_chance_is_the_share_of_the_commonest_answer_within_two_standard_errors(
     figures = {"test/judge_accuracy/style": Measurement.accuracy((torch.arange(100) < 100 * right).float(), "judge")}
     assert bool(at_chance(figures, STYLES, MIXED)) == warned
     assert not at_chance(figures, STYLES, {"style": torch.ones(100, dtype=torch.int64)})  # one style has no chance
+
+
+class Quiet(Loud):
+    """Another judge, who hears calm in every third."""
+
+    features = None
+
+    def read(self, x):
+        return {"style": (torch.arange(len(x)) % 3 > 0).long()}
+
+
+@pytest.mark.filterwarnings("ignore:the judge of style is at chance")
+def test_two_judges_read_the_same_samples_and_how_often_they_agree_is_told():
+    figures = control_figures(Loud(), Loud(), MIXED, 99, seed=0, batch_size=99, second=Quiet())
+    assert figures["test/judges_agree/style"].value == pytest.approx(2 / 3)
+    assert figures["test/judges_agree_real/style"].value == pytest.approx(0.66)
+    assert figures["test/second_judge/judge_accuracy/style"].value == pytest.approx(
+        Quiet().real.scores["style"].mean().item()
+    )
+    assert 0 < figures["test/second_judge/control_accuracy"].value < 1
+    alone = control_figures(Loud(), Loud(), MIXED, 99, seed=0)
+    assert not [name for name in alone if "second" in name or "agree" in name]
+    assert {name: figures[name].value for name in alone if "accuracy" in name} == {
+        name: figure.value for name, figure in alone.items() if "accuracy" in name
+    }

@@ -1,0 +1,190 @@
+"""Two judges of generated rows: random forests and linear models, each of which reads a column from the other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
+from common.conditions.classifier import RealFigures
+from common.eval_mode import eval_mode
+from common.evaluation.control import judged
+from common.evaluation.evaluation import Evaluation
+from common.evaluation.fidelity import fidelity_figures
+from common.evaluation.sampling import sampled
+from common.results import Measurement
+from common.seeding import seeded
+from modalities.tabular.columns import Column
+from modalities.tabular.data import TabularData
+from modalities.tabular.model import TabularCVAE
+from modalities.tabular.networks.features import Features
+
+COLUMNS = 5  # most columns that are judged
+ROWS = 2000  # most rows that a judge is trained on
+TREES = 50
+
+
+class RowJudge:
+    """Reads columns of a row from its other columns, in standardised units; an empty cell counts as its mean.
+
+    Args:
+        columns: the table's columns.
+        names: those that are read.
+        make: scikit-learn's predictor of a column.
+    """
+
+    real: RealFigures
+
+    def __init__(self, columns: Sequence[Column], names: Sequence[str], make: Callable[[Attribute], Any]) -> None:
+        self.layout = Features(columns)
+        self.places = {column.name: place for place, column in enumerate(columns) if column.name in names}
+        self.attributes: dict[str, Attribute] = {
+            name: Categorical(columns[place].values) if columns[place].discrete else Continuous()
+            for name, place in self.places.items()
+        }
+        self.make = make
+        self.readers: dict[str, Any] = {}
+
+    def fit(self, x: Tensor) -> None:
+        """Trains on real rows [N, F]; for each column, rows without its value are left out."""
+        truth = self.truth(x)
+        for name, attribute in list(self.attributes.items()):
+            known = ~attribute.missing(truth[name])
+            values = truth[name][known]
+            if len(values.unique()) < 2:
+                del self.attributes[name]
+                continue
+            self.readers[name] = self.make(attribute).fit(self._others(x[known], name).numpy(), values.numpy())
+
+    def truth(self, x: Tensor) -> Fields:
+        """The columns that are read, each [B]: codes, or standardised numbers."""
+        values, known = self.layout(x)
+        slices, found = self.layout.slices(), {}
+        for name, attribute in self.attributes.items():
+            place = self.places[name]
+            if isinstance(attribute, Categorical):
+                found[name] = x[:, place].nan_to_num(nan=-1.0).round().long()
+            else:
+                found[name] = values[:, slices[place]][:, 0].masked_fill(~known[:, slices[place]][:, 0], float("nan"))
+        return found
+
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """Predicted value of each column, [B], for rows [B, F]."""
+        found = {}
+        for name, reader in self.readers.items():
+            values = torch.from_numpy(reader.predict(self._others(x, name).numpy()))
+            found[name] = values.long() if isinstance(self.attributes[name], Categorical) else values.float()
+        return found
+
+    def _others(self, x: Tensor, name: str) -> Tensor:
+        values, _ = self.layout(x)
+        own = self.layout.slices()[self.places[name]]
+        return torch.cat([values[:, : own.start], values[:, own.stop :]], dim=1)
+
+
+def forest(attribute: Attribute) -> Any:
+    """A random forest."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    kind = RandomForestClassifier if isinstance(attribute, Categorical) else RandomForestRegressor
+    return kind(TREES, min_samples_leaf=2, max_features="sqrt", random_state=0)
+
+
+def linear(attribute: Attribute) -> Any:
+    """A logistic or ridge regression."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression(max_iter=300) if isinstance(attribute, Categorical) else Ridge()
+
+
+def judged_columns(columns: Sequence[Column], targets: Sequence[str]) -> list[str]:
+    """Names of at most 5 columns that are judged: targets, then categories, then numbers spread over the table."""
+    rest = [column for column in columns if column.name not in targets]
+    discrete = [column.name for column in rest if column.discrete]
+    numbers = [column.name for column in rest if not column.discrete]
+    first = [*targets, *discrete][:COLUMNS]
+    left = min(COLUMNS - len(first), len(numbers))
+    return [*first, *(numbers[place * len(numbers) // left] for place in range(left))]
+
+
+def row_judges(data: TabularData, steps: int | None = None) -> tuple[RowJudge, RowJudge] | None:
+    """Both judges, trained on some of the training rows and examined on the test rows; None of a single column.
+
+    Args:
+        data: the table.
+        steps: few of them, as for judges of other modalities, are for a trial: of few rows.
+    """
+    if len(data.columns) < 2:
+        return None
+    x, splits = data.whole.x, data.whole.splits
+    names = judged_columns(data.columns, data.targets())
+    rows = splits["train"][torch.randperm(len(splits["train"]), generator=torch.Generator().manual_seed(0))]
+    most = ROWS if steps is None else min(ROWS, 64 * steps)
+    found = []
+    for make in (forest, linear):
+        judge = RowJudge(data.columns, names, make)
+        judge.fit(x[rows[:most]].float())
+        test = x[splits["test"]].float()
+        if not judge.attributes:
+            return None
+        judge.real = RealFigures.of(judge, [test], judge.truth(test))
+        found.append(judge)
+    return found[0], found[1]
+
+
+def generated_figures(
+    model: TabularCVAE, data: TabularData, evaluation: Evaluation, steps: int | None = None
+) -> dict[str, Measurement]:
+    """Control of rows that are generated given a single cell, and how rows given none differ from real ones.
+
+    For each judged column, rows are drawn given the cell of a test row in that column alone; both judges read the
+    column back from the other cells.
+
+    Args:
+        model: the tested model.
+        data: the tested data.
+        evaluation: sample counts and seed.
+        steps: as in `row_judges`.
+    """
+    figures: dict[str, Measurement] = {}
+    count, at_once = evaluation.control_samples, evaluation.at_once()
+    if count == 0 or not model.condition.reads_observed:
+        return figures
+    test = data.examples.x[data.examples.splits["test"]].float()
+    blank = torch.full((count, test.shape[1]), float("nan"))
+    judges = row_judges(data, steps)
+    with seeded(evaluation.seed), eval_mode(model):
+        alone = sampled(model, {OBSERVED: blank}, at_once, draw=True)[0].float()
+        if judges is not None:
+            first, second = judges
+            parts, asked = _asked(model, first, test, max(1, count // len(first.attributes)), at_once)
+            estimator = "rows drawn given this cell alone, standardised units"
+            figures |= judged(first, second, parts, asked, estimator)
+    features = Features(data.columns)
+    real, drawn = (features(x)[0] for x in (test, alone))
+    different = fidelity_figures(real, drawn, {}, {}, {}, evaluation.seed)
+    return figures | {
+        name: Measurement(
+            figure.value, figure.stderr, figure.n, figure.unit, figure.estimator.replace("judge features", "cells")
+        )
+        for name, figure in different.items()
+    }
+
+
+def _asked(model: TabularCVAE, judge: RowJudge, test: Tensor, count: int, at_once: int) -> tuple[list[Tensor], Fields]:
+    """Rows for each judged column, given a cell of it, and what they were asked for: missing in other columns."""
+    parts, asked = [], []
+    for name, attribute in judge.attributes.items():
+        truth = judge.truth(test)
+        known = (~attribute.missing(truth[name])).nonzero()[:, 0]
+        chosen = known[torch.randperm(len(known))].repeat(-(-count // max(1, len(known))))[:count]
+        if len(chosen) == 0:
+            continue
+        observed = torch.full((len(chosen), test.shape[1]), float("nan"))
+        observed[:, judge.places[name]] = test[chosen, judge.places[name]]
+        parts.append(sampled(model, {OBSERVED: observed}, at_once, draw=True)[0].float())
+        asked.append(judge.truth(observed))
+    return parts, {name: torch.cat([fields[name] for fields in asked]) for name in judge.attributes}
