@@ -40,7 +40,7 @@ PROPOSAL = ("refine", "covariance", "modes", "degrees", "prior")  # of what impo
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
-  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --refine 100 --covariance full --limit 500
+  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 200 --refine 150 --limit 500
   evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --limit 50
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
@@ -73,12 +73,15 @@ def parser() -> Parser:
     nll_.add_argument("--method", default="is", choices=["is", "ais"],
                       help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
                            "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
-    drawn = nll_.add_argument_group("with --method is: what samples are drawn from, in place of the encoder's q")
-    drawn.add_argument("--refine", type=whole(1), metavar="N",
-                       help="gradient steps that fit q to each example by itself (default: none)")  # fmt: skip
+    drawn = nll_.add_argument_group(
+        "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
+    )
+    drawn.add_argument("--refine", type=whole(), metavar="N",
+                       help="gradient steps that fit q to each example by itself; 150 are recommended "
+                            "(default with another of these options: 150)")  # fmt: skip
     drawn.add_argument("--covariance", choices=["diagonal", "full"],
                        help="of what is refined; full also fits how units of z depend on each other "
-                            "(default: diagonal)")  # fmt: skip
+                            "(default: full)")  # fmt: skip
     drawn.add_argument("--modes", type=whole(1), metavar="M",
                        help="Gaussians, of which all but the first are refined from draws of the prior "
                             "(default: 1)")  # fmt: skip

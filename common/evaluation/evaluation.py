@@ -27,6 +27,7 @@ from common.objectives.samples import PosteriorSamples
 from common.results import Measurement
 
 LEAST_EFFECTIVE = 5.0  # effective importance samples below which a test warns
+REFINE = 150  # steps of refining that it suggests
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,9 @@ class Evaluation(Configurable):
                 f"few importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
                 f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, means "
                 "little. Estimate them by annealed importance sampling, model.evaluation.nll_method ais, which decodes "
-                f"{Annealing().decodes:,} z an example with their gradients in place of {self.num_samples:,}; or raise "
-                "num_samples and gain_samples",
+                f"{Annealing().decodes:,} z an example with their gradients in place of {self.num_samples:,}; or draw "
+                f"samples from a q that is refined for each example, model.evaluation.proposal.refine {REFINE}, "
+                f"{Proposal(REFINE).decodes:,} z with gradients",
                 category=UserWarning,
             )
         return figures

@@ -34,9 +34,9 @@ class Proposal(Configurable):
     Attributes:
         refine: gradient steps that raise the ELBO of each example by itself, from the encoder's q on (Kim et al. 2018,
             "Semi-Amortized Variational Autoencoders"; Cremer et al. 2018, "Inference Suboptimality in Variational
-            Autoencoders").
-        covariance: "diagonal", as the encoder's, or "full", which refining can fit to a posterior whose units depend on
-            each other.
+            Autoencoders"). 0 takes q as it is.
+        covariance: of what is refined: "diagonal", as the encoder's, or "full", which fits a posterior whose units
+            depend on each other.
         modes: Gaussians. All but the first are refined from a draw of the prior each, and may end in other modes.
         degrees: degrees of freedom of a multivariate t-distribution in place of each Gaussian: fewer have heavier
             tails. None keeps Gaussians.
@@ -44,8 +44,8 @@ class Proposal(Configurable):
         draws: z of each mode that a step of refining decodes.
     """
 
-    refine: int = 0
-    covariance: Literal["diagonal", "full"] = "diagonal"
+    refine: int = 150
+    covariance: Literal["diagonal", "full"] = "full"
     modes: int = 1
     degrees: int | None = None
     prior: float = 0.0
@@ -58,8 +58,8 @@ class Proposal(Configurable):
                 raise ValueError(f"{name} must be at least {least}; got {value}")
         if not 0 <= self.prior < 1:
             raise ValueError(f"prior is a share, at least 0 and less than 1; got {self.prior}")
-        if not self.refine and (self.modes > 1 or self.covariance == "full"):
-            raise ValueError("several modes and a full covariance come from refining: set refine, such as 100")
+        if not self.refine and self.modes > 1:
+            raise ValueError("several modes come from refining: set refine, such as 150")
 
     def __str__(self) -> str:
         parts = []
@@ -202,10 +202,10 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
         starts = prior_samples(prior, proposal.modes - 1, seed * STREAMS + START, batch.positions)
         place[1:] = (starts - mean) / scale
     parts = [place, torch.zeros_like(place)]
-    if proposal.covariance == "full":
-        parts.append(place.new_zeros(proposal.modes, count, size, size))
     if not proposal.refine:
         return _Modes(mean, scale, *parts, None)
+    if proposal.covariance == "full":
+        parts.append(place.new_zeros(proposal.modes, count, size, size))
     c = model.embed(batch)
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # which differentiates training mode only
         free = [part.requires_grad_() for part in parts]

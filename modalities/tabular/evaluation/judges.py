@@ -40,7 +40,8 @@ class RowJudge:
 
     def __init__(self, columns: Sequence[Column], names: Sequence[str], make: Callable[[Attribute], Any]) -> None:
         self.layout = Features(columns)
-        self.places = {column.name: place for place, column in enumerate(columns) if column.name in names}
+        places = {column.name: place for place, column in enumerate(columns)}
+        self.places = {name: places[name] for name in names}
         self.attributes: dict[str, Attribute] = {
             name: Categorical(columns[place].values) if columns[place].discrete else Continuous()
             for name, place in self.places.items()
