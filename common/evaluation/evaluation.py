@@ -177,16 +177,24 @@ class Evaluation(Configurable):
                 figures[f"test/{name}"] = Measurement.mean(known, unit, estimator)
         effective = figures.get("test/effective_sample_size")
         if effective is not None and self.nll_method != "ais" and effective.value < LEAST_EFFECTIVE < self.num_samples:
-            rank_zero_warn(
-                f"few importance samples decide the NLL (mean effective sample size {effective.value:.1f} of "
-                f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, means "
-                "little. Estimate them by annealed importance sampling, model.evaluation.nll_method ais, which decodes "
-                f"{Annealing().decodes:,} z an example with their gradients in place of {self.num_samples:,}; or draw "
-                f"samples from a q that is refined for each example, model.evaluation.proposal.refine {REFINE}, "
-                f"{Proposal(REFINE).decodes:,} z with gradients",
-                category=UserWarning,
-            )
+            rank_zero_warn(self._advice(effective.value), category=UserWarning)
         return figures
+
+    def _advice(self, effective: float) -> str:
+        """What is wrong with an NLL of so few effective samples, and what to do."""
+        refined = (
+            f" or draw samples from a q that is refined for each example, model.evaluation.proposal.refine {REFINE}, "
+            f"{Proposal(REFINE).decodes:,} z with gradients;"
+            if self.proposal is None
+            else ""
+        )
+        return (
+            f"few importance samples decide the NLL (mean effective sample size {effective:.1f} of "
+            f"{self.num_samples}): it is a loose bound, and the condition gain, a difference of such bounds, means "
+            "little. Estimate them by annealed importance sampling, model.evaluation.nll_method ais, which decodes "
+            f"{Annealing().decodes:,} z an example with their gradients in place of {self.num_samples:,};{refined} or "
+            "raise num_samples and gain_samples"
+        )
 
     def control(
         self,

@@ -70,9 +70,34 @@ def test_annealed_importance_sampling_bounds_the_nll_closer_and_from_both_sides(
     assert 0 < gap < 5
     assert re.fullmatch(r"[\d.]+ s an example", third)
     for words, said in ((["--gap"], "--method ais"), (["--chains", "3"], "--chains is of annealed"),
-                        (["--method", "ais", "--num-samples", "9"], "give --chains")):  # fmt: skip
+                        (["--method", "ais", "--num-samples", "9"], "give --chains"),
+                        (["--method", "ais", "--refine", "9"], "--refine is of importance sampling")):  # fmt: skip
         assert evaluate.main([*options, *words]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_samples_of_a_q_that_is_refined_for_each_example_count_for_more(run, capsys):
+    options = ["nll", "--ckpt", str(run / "checkpoints" / "best.ckpt"), "--limit", "20", "--num-samples", "50"]
+    found = {}
+    for words in ([], ["--refine", "60"], ["--refine", "0", "--degrees", "8", "--prior", "0.1"]):
+        assert evaluate.main([*options, *words]) == 0
+        out = capsys.readouterr().out
+        found[" ".join(words)] = float(re.search(r"mean effective sample size ([\d.]+)", out)[1])
+        assert ("s an example" in out) == bool(words)
+    assert found["--refine 60"] > 1.5 * found[""]
+    assert "50 samples of t with 8 degrees of freedom, 10% from the prior" in out
+
+
+def test_a_test_draws_from_a_refined_q(run, train_image, tmp_path):
+    words = [f"--model.evaluation.{name}" for name in ("proposal.refine=20", "num_samples=10", "nll_examples=6")]
+    words += ["--model.evaluation.gain_examples=3", "--model.evaluation.control_samples=8"]
+    options = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt"]
+    metrics = Results.read(
+        train_image("test", *options, *words, "--run.root", tmp_path).folder / "results.json"
+    ).metrics
+    for name, count in (("nll", 6), ("condition_gain", 3)):
+        assert metrics[f"test/{name}"].n == count
+        assert "q refined by 20 steps for each example, full covariance" in metrics[f"test/{name}"].estimator
 
 
 def test_a_test_takes_annealed_importance_sampling(run, train_image, tmp_path):

@@ -61,7 +61,10 @@ ONE_SEED, TWENTY_SEEDS = (1, 200), (20, 10)  # and examples of each
 OF_SEEDS = pytest.mark.parametrize(("seeds", "count"), [ONE_SEED, pytest.param(*TWENTY_SEEDS, marks=pytest.mark.slow)])
 
 
-@pytest.mark.parametrize(("start", "chains", "temperatures"), [("posterior", 10, 100), ("prior", 40, 300)])
+@pytest.mark.parametrize(
+    ("start", "chains", "temperatures"),
+    [("posterior", 10, 100), pytest.param("prior", 40, 300, marks=pytest.mark.slow)],
+)
 @OF_SEEDS
 def test_it_finds_the_exact_likelihood_from_below_and_from_above(start, chains, temperatures, seeds, count):
     torch.manual_seed(0)
