@@ -92,10 +92,10 @@ def judged(
         return figures
     for field, attribute in second.attributes.items():
         if field in judge.attributes:
-            pairs = ("", *(read[field] for read in found)), ("_real", judge.real.read[field], second.real.read[field])
-            for suffix, one, other in pairs:
-                how = "both judges, " + ("real test data" if suffix else estimator)
-                figures[f"test/judges_agree{suffix}/{field}"] = _agreement(attribute, one, other, how)
+            of_samples, of_real = found, [judge.real.read, second.real.read]
+            for suffix, (one, other), how in (("", of_samples, estimator), ("_real", of_real, "real test data")):
+                name = f"test/judges_agree{suffix}/{field}"
+                figures[name] = _agreement(attribute, one[field], other[field], f"both judges, {how}")
     return figures
 
 

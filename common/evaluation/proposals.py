@@ -201,9 +201,9 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
         prior = model.prior(model.embed(batch))
         starts = prior_samples(prior, proposal.modes - 1, seed * STREAMS + START, batch.positions)
         place[1:] = (starts - mean) / scale
-    parts = [place, torch.zeros_like(place)]
     if not proposal.refine:
-        return _Modes(mean, scale, *parts, None)
+        return _Modes(mean, scale, place, torch.zeros_like(place), None)
+    parts = [place, torch.zeros_like(place)]
     if proposal.covariance == "full":
         parts.append(place.new_zeros(proposal.modes, count, size, size))
     c = model.embed(batch)
@@ -228,4 +228,4 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
             if step >= proposal.refine - averaged:  # the noise of single steps averages out (Polyak and Juditsky 1992)
                 for total, part in zip(means, free, strict=True):
                     total += part.detach() / averaged
-    return _Modes(mean, scale, *means, *([] if len(free) > 2 else [None]))
+    return _Modes(mean, scale, means[0], means[1], means[2] if len(means) > 2 else None)

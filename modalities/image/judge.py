@@ -133,5 +133,5 @@ def pixel_judge(table: Examples, steps: int | None = None) -> SecondJudge | None
 
 def _small(x: Tensor) -> Any:
     """Pixels [B, F] of images [B, C, H, W] in [0, 1], made smaller."""
-    size = [min(SIDE, side) for side in x.shape[-2:]]
-    return nn.functional.adaptive_avg_pool2d(x, size).flatten(1).numpy()
+    height, width = (min(SIDE, side) for side in x.shape[-2:])
+    return nn.functional.adaptive_avg_pool2d(x, (height, width)).flatten(1).numpy()

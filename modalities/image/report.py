@@ -83,9 +83,10 @@ def factor_figures(model: ImageCVAE, data: Sprites, seed: int, table: Columns) -
     codes, factors = table["mean"], {name: codes[table["index"].long()] for name, codes in data.factors("test").items()}
     given = {name: factor for name, factor in factors.items() if name in model.condition.attributes}
     free = {name: factor for name, factor in factors.items() if name not in given}
-    scored = {name: factors[name] for name in (free if data.scored is None else data.scored)}
+    scored = {name: factors[name] for name in (free if data.scored_factors is None else data.scored_factors)}
     if both := given.keys() & scored.keys():
-        raise ValueError(f"data.scored names {', '.join(sorted(both))}, which the model is given: z is free of it")
+        names = ", ".join(sorted(both))
+        raise ValueError(f"data.scored_factors names {names}, which the model is given: z is free of it")
     found = disentanglement.figures(codes, scored, ORDERED, seed) if scored else {}
     if given:
         known = disentanglement.figures(codes, given, ORDERED, seed)["test/dci_informativeness"]

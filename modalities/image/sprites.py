@@ -36,19 +36,20 @@ class Sprites(ImageData):
 
     Args:
         count: pictures; 80 % train, 10 % validation, 10 % test.
-        scored: factors that the test looks for in single units of z; None is all that are no condition. To compare
-            models of several conditions, name factors that are a condition of none.
+        scored_factors: factors that the test looks for in single units of z; None is all that are no condition. To
+            compare models of several conditions, name factors that are a condition of none.
         base: as in `ImageData`.
     """
 
-    def __init__(self, count: int = 20_000, scored: list[str] | None = None, **base: Any) -> None:
+    def __init__(self, count: int = 20_000, scored_factors: list[str] | None = None, **base: Any) -> None:
         super().__init__(**base)
         if count < 10:
             raise ValueError(f"count must be at least 10; got {count}")
-        unknown = [name for name in scored or [] if name not in LEVELS]
-        if unknown or scored == []:
-            raise ValueError(f"data.scored names {', '.join(unknown) or 'no factor'}; there are {', '.join(LEVELS)}")
-        self.count, self.scored = count, scored
+        unknown = [name for name in scored_factors or [] if name not in LEVELS]
+        if unknown or scored_factors == []:
+            named = ", ".join(unknown) or "no factor"
+            raise ValueError(f"data.scored_factors names {named}; there are {', '.join(LEVELS)}")
+        self.count, self.scored_factors = count, scored_factors
 
     def load(self) -> Examples:
         """Draws the pictures."""

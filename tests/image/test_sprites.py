@@ -95,19 +95,19 @@ def test_the_test_scores_factors_that_are_not_given_and_tells_what_z_knows_of_th
 
 
 def test_the_factors_that_are_scored_can_be_named():
-    sprites = Sprites(count=3000, condition=["shape"], scored=["x", "y"])
+    sprites = Sprites(count=3000, condition=["shape"], scored_factors=["x", "y"])
     model = ImageCVAE(AttributeEncoder(sprites.attributes), (3, 64, 64), 5, architecture=MLP([4]))
     table = {"mean": torch.randn(300, 5), "index": torch.arange(300.0)}
     found = ImageReport().figures(model, sprites, Evaluation(), table)
     assert found["test/mig"].estimator.endswith("factors x, y")
     assert found["test/few_labels"].estimator.endswith("mean of x, y")
     assert "test/few_labels/colour" in found
-    sprites.scored = ["shape", "x"]
-    with pytest.raises(ValueError, match="scored names shape, which the model is given"):
+    sprites.scored_factors = ["shape", "x"]
+    with pytest.raises(ValueError, match="scored_factors names shape, which the model is given"):
         ImageReport().figures(model, sprites, Evaluation(), table)
     for scored in (["size"], []):
         with pytest.raises(ValueError, match="there are shape, colour"):
-            Sprites(scored=scored)
+            Sprites(scored_factors=scored)
 
 
 def test_other_pictures_have_no_such_figures(digits):
