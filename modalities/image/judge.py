@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
 from common.conditions.classifier import RealFigures, load_or_train, train
-from common.conditions.second_judge import SecondJudge, second_judge, support_vectors
 from common.data.examples import Examples
+from common.evaluation.second_judge import SecondJudge, second_judge, support_vectors
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
 SIDE = 16  # most pixels of a side that the second judge sees

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
-from common.conditions.second_judge import SecondJudge
 from common.distributions.noise import prior_sample
 from common.eval_mode import eval_mode
 from common.evaluation import disentanglement
@@ -17,6 +16,7 @@ from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, enlargement, file_name, image_grid, labelled
 from common.evaluation.probes import few_label_accuracy
 from common.evaluation.report import Report
+from common.evaluation.second_judge import SecondJudge
 from common.results import Measurement
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
-from common.conditions.second_judge import SecondJudge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
 from common.evaluation.report import Report
+from common.evaluation.second_judge import SecondJudge
 from common.results import Measurement
 from common.seeding import seeded
 from modalities.audio.data import AudioData

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchaudio.functional import create_dct
 
-from common.conditions.second_judge import SecondJudge, second_judge, support_vectors
 from common.data.examples import Examples
+from common.evaluation.second_judge import SecondJudge, second_judge, support_vectors
 from modalities.audio.evaluation.judge import judged
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength

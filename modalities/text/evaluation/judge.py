@@ -9,9 +9,9 @@ from torch import Tensor
 
 from common.conditions.attributes import Attribute, Categorical, Fields
 from common.conditions.classifier import RealFigures
-from common.conditions.second_judge import SecondJudge, second_judge
 from common.data.examples import Examples
 from common.evaluation.control import at_chance
+from common.evaluation.second_judge import SecondJudge, second_judge
 from common.results import Measurement
 from modalities.text.data.segmentation import Segmentation, segmentation_of, words_of
 from modalities.text.tokenizer import Tokenizer

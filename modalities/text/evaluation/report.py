@@ -13,12 +13,12 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.classifier import Judge
-from common.conditions.second_judge import SecondJudge
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, file_name, table_picture
 from common.evaluation.report import Report
 from common.evaluation.sampling import sampled
+from common.evaluation.second_judge import SecondJudge
 from common.lazy import pd
 from common.results import Measurement
 from common.seeding import seeded

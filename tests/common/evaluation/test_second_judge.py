@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from common.conditions.attributes import Categorical, Continuous
-from common.conditions.second_judge import EXAMPLES, SecondJudge, second_judge, support_vectors
 from common.data.examples import Examples
 from common.data.splits import random_split
+from common.evaluation.second_judge import EXAMPLES, SecondJudge, second_judge, support_vectors
 
 
 def table(count=600):
