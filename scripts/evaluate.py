@@ -69,7 +69,12 @@ def parser() -> Parser:
 
     nll_ = commands.add_parser("nll", parents=[shared, config, samples], help="NLL of the run's data")
     nll_.add_argument("--split", default="test", choices=["train", "val", "test"], help="split (default: test)")
-    nll_.add_argument("--limit", type=whole(1), metavar="N", help="only the first N examples")
+    nll_.add_argument(
+        "--limit",
+        type=whole(1),
+        metavar="N",
+        help="only N examples, drawn at random: those of a test with nll_examples N",
+    )
     nll_.add_argument("--method", default="is", choices=["is", "ais"],
                       help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
                            "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
@@ -162,6 +167,7 @@ def nll(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
+    from common.data.splits import some_rows
     from common.eval_mode import eval_mode
     from common.evaluation.annealing import Annealing, sandwiched_log_likelihood
     from common.evaluation.evaluation import Evaluation
@@ -180,14 +186,15 @@ def nll(arguments: argparse.Namespace) -> None:
     drawn = arguments.num_samples or SAMPLES
     title = method.estimator(drawn)
     loader = data.loader(arguments.split)
-    count = min(arguments.limit or len(loader.rows), len(loader.rows))
+    chosen = some_rows(len(loader.rows), arguments.limit)
+    count = len(chosen)
     if count == 0:
         raise ValueError(f"the split {arguments.split} has no examples: choose another")
     values, sizes, below, above = [], [], [], []
     begun = time.perf_counter()
     with eval_mode(model), tqdm(total=count, desc="NLL", unit="example", disable=None) as progress:
         for batch in loader:
-            batch = batch[batch.positions < count]
+            batch = batch[torch.isin(batch.positions, chosen)]
             if len(batch) == 0:
                 continue
             batch = data.transform(batch.to(arguments.device), training=False)

@@ -19,7 +19,7 @@ from common.conditions.attributes import Attribute, Fields, with_untrained
 from common.configurable import to_config
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import Split, everything, given_split, hashed_split
+from common.data.splits import Split, everything, given_split, hashed_split, some_rows
 from common.data.terms import Terms, name_map, renamed
 from common.paths import cache_root, locked
 from common.process_memory import release_memory
@@ -248,6 +248,12 @@ class ConditionalDataModule(LightningDataModule):
         """The first examples of a split, ready for a model."""
         loader = TensorLoader(self.examples, self.examples.splits[split][:count], count, False, self.seed, 0, 1)
         return self.transform(next(iter(loader)), training=False)
+
+    def some(self, split: Split, count: int | None) -> Batch:
+        """At most `count` examples of a split, drawn at random (`some_rows`), in their order, ready for a model."""
+        rows = self.examples.splits[split]
+        loader = TensorLoader(self.examples, rows, self.batch_size, False, self.seed, 0, 1)
+        return self.transform(loader.at(some_rows(len(rows), count).sort().values), training=False)
 
     def train_dataloader(self) -> TensorLoader:
         """Shuffled training batches."""

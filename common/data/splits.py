@@ -79,6 +79,16 @@ def spread(count: int, limit: int | None) -> list[int]:
     return list(range(count)) if limit is None else list(range(0, count, max(1, count // limit)))[:limit]
 
 
+def some_rows(count: int, most: int | None, seed: int = 0) -> Tensor:
+    """At most `most` of `count` rows: all in their order, or as many drawn at random.
+
+    The first ones would not do: data are often sorted. Fewer rows are the first ones of more.
+    """
+    if most is None or count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most]
+
+
 def everything(count: int) -> dict[Split, Tensor]:
     """The splits of data that are only scored: every row is a test row, and statistics come from all of them."""
     rows = torch.arange(count)

@@ -14,6 +14,7 @@ from common.conditions.attributes import Attribute, Categorical
 from common.conditions.classifier import Judge, Reader
 from common.configurable import Configurable
 from common.data.datamodule import ConditionalDataModule
+from common.data.splits import some_rows
 from common.distributions.noise import example_noise
 from common.evaluation import bounds, information, probes
 from common.evaluation.annealing import Annealing, annealed_log_likelihood, sandwiched_log_likelihood
@@ -37,10 +38,11 @@ class Evaluation(Configurable):
     Attributes:
         num_samples: importance samples for the test NLL.
         prior_samples: samples of the NLL by plain Monte Carlo from the prior; 0 omits it.
-        nll_examples: number of test examples, from the first on, for the NLL; None takes all, 0 omits it.
+        nll_examples: number of test examples for the NLL, drawn at random, the same ones for every model and seed;
+            None takes all, 0 omits it.
         gain_samples: importance samples for the condition gain.
-        gain_examples: test examples for the condition gain, which costs one NLL for each distinct condition; 0 omits
-            it.
+        gain_examples: how many of these are for the condition gain, which costs one NLL for each distinct condition;
+            0 omits it.
         control_samples: generated samples that the judge evaluates.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
@@ -52,8 +54,8 @@ class Evaluation(Configurable):
             annealed importance sampling, where single importance samples would decide.
         proposal: what the samples of "is" are drawn from; None is the encoder's q(z | x, c).
         annealing: the path of annealed importance sampling; None takes its defaults.
-        gap_examples: examples like the first ones of the test, but simulated by the model, on which the NLL of "ais" is
-            bounded from both sides; None and 0 omit it.
+        gap_examples: examples like as many of these, but simulated by the model, on which the NLL of "ais" is bounded
+            from both sides; None and 0 omit it.
     """
 
     num_samples: int = 1000
@@ -102,7 +104,12 @@ class Evaluation(Configurable):
         return f"importance sampling, {num_samples} samples" + ("" if self.proposal is None else f" of {self.proposal}")
 
     def columns(
-        self, model: LatentModel, batch: Batch, samples: PosteriorSamples, candidates: Candidates | None
+        self,
+        model: LatentModel,
+        batch: Batch,
+        samples: PosteriorSamples,
+        candidates: Candidates | None,
+        total: int | None = None,
     ) -> Columns:
         """The figures of each test example, [B]; NaN where an example is beyond the configured number.
 
@@ -111,6 +118,8 @@ class Evaluation(Configurable):
             batch: B examples.
             samples: one posterior sample for each example.
             candidates: conditions that the condition gain compares with; None omits the gain.
+            total: number of all test examples, some of which are chosen at random; None, where nobody knows it, takes
+                the first ones.
         """
         columns = columns_of(samples)
         columns["random_latent_cost"] = bounds.random_latent_cost(model, batch, samples, self.seed, self.most_decodes)
@@ -119,21 +128,21 @@ class Evaluation(Configurable):
             found = self.estimate(model, part, self.num_samples)
             return -found.log_likelihood, found.effective_sample_size
 
-        columns["nll"], columns["effective_sample_size"] = _of_first(self.nll_examples, batch, nll, 2)
+        columns["nll"], columns["effective_sample_size"] = _of_some(total, self.nll_examples, batch, nll, 2)
         if self.prior_samples:
 
             def prior_nll(part: Batch) -> tuple[Tensor, ...]:
                 found = bounds.prior_log_likelihood(model, part, self.prior_samples, self.seed, self.most_decodes)
                 return (-found,)
 
-            (columns["nll_from_prior"],) = _of_first(self.nll_examples, batch, prior_nll, 1)
+            (columns["nll_from_prior"],) = _of_some(total, self.nll_examples, batch, prior_nll, 1)
         if candidates is not None:
             compared = candidates
 
             def gain(part: Batch) -> tuple[Tensor, ...]:
                 return (bounds.gain_of(lambda own: self.estimate(model, own, self.gain_samples), part, compared),)
 
-            (columns["condition_gain"],) = _of_first(self.gain_examples, batch, gain, 1)
+            (columns["condition_gain"],) = _of_some(total, self.gain_examples, batch, gain, 1)
         if self.gap_examples:
 
             def gap(part: Batch) -> tuple[Tensor, ...]:
@@ -141,7 +150,7 @@ class Evaluation(Configurable):
                 both = sandwiched_log_likelihood(model, part, settings, self.seed, self.most_decodes)
                 return (both.upper - both.lower,)
 
-            (columns["nll_gap"],) = _of_first(self.gap_examples, batch, gap, 1)
+            (columns["nll_gap"],) = _of_some(total, self.gap_examples, batch, gap, 1)
         return columns
 
     def measure(
@@ -278,11 +287,14 @@ class Evaluation(Configurable):
         return figures
 
 
-def _of_first(
-    limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
+def _of_some(
+    total: int | None, limit: int | None, batch: Batch, figures: Callable[[Batch], tuple[Tensor, ...]], count: int
 ) -> tuple[Tensor, ...]:
-    """Figures [B] of the examples whose index is below the limit; NaN for the others."""
-    chosen = batch.positions >= 0 if limit is None else batch.positions < limit
+    """Figures [B] of the examples that are among `limit` of `total`; NaN for the others."""
+    if limit is None or total is None:
+        chosen = batch.positions < (torch.inf if limit is None else limit)
+    else:
+        chosen = torch.isin(batch.positions, some_rows(total, limit).to(batch.positions.device))
     columns = tuple(torch.full(chosen.shape, float("nan"), device=batch.x.device) for _ in range(count))
     if chosen.any():
         for column, values in zip(columns, figures(batch[chosen]), strict=True):

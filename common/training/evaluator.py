@@ -46,6 +46,7 @@ class Evaluator(Callback):
         self.report.judge_steps = evaluation.judge_steps
         self.table = ExampleTable()
         self.candidates: Candidates | None = None
+        self.total: int | None = None  # of the test's examples
         self.validation: Columns = {}
         self.results: dict[str, Measurement] = {}
         self.examples: dict[str, Tensor] = {}
@@ -94,8 +95,9 @@ class Evaluator(Callback):
         """Chooses the conditions of the training split that the condition gain compares with."""
         assert isinstance(pl_module, Generation)
         self.failed = {}
-        data, self.candidates = _data_of(trainer), None
+        data, self.candidates, self.total = _data_of(trainer), None, None
         if data is not None:
+            self.total = len(data.examples.splits["test"])
             train, test = data.conditions("train"), data.conditions("test")
             names = [name for name in pl_module.condition.attributes if name in train]
             known, tested = ({name: fields[name] for name in names} for fields in (train, test))
@@ -111,7 +113,7 @@ class Evaluator(Callback):
         with trainer.precision_plugin.test_step_context():
             columns = self._attempt(
                 "likelihood of each example",
-                lambda: self.evaluation.columns(pl_module, batch, samples, self.candidates),
+                lambda: self.evaluation.columns(pl_module, batch, samples, self.candidates, self.total),
                 columns_of(samples),
             )
         self._add(trainer, batch, columns)

@@ -41,7 +41,7 @@ def baseline_results(system: str, data: AudioData, judge: Judge | None, count: i
         raise ValueError(f"{type(data).__name__} has no category to generate under")
     started = datetime.now(UTC)
     torch.manual_seed(seed)
-    batch = data.batch("test", count)
+    batch = data.some("test", count)
     train = data.examples.splits["train"]
     x, fields = data.examples.x[train], {name: data.examples.fields[name][train] for name in judge.attributes}
     requested = {name: batch.condition[name] for name in judge.attributes}

@@ -46,7 +46,7 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         nll, bins = table["nll"][~table["nll"].isnan()], model.features.mels * model.features.frames
         how = f"{evaluation.estimator(evaluation.num_samples)}; standardised features"
         figures = {"test/nll_per_bin": Measurement.mean(nll / bins, "nats", how)}
-        batch, guidance = data.batch("test", evaluation.control_samples), evaluation.guidance
+        batch, guidance = data.some("test", evaluation.control_samples), evaluation.guidance
         judge = self.judge(data)
         with seeded(evaluation.seed):
             at_once = evaluation.at_once(ROWS)

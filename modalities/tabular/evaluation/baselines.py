@@ -16,11 +16,11 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (makes t
 from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.linear_model import BayesianRidge
 
+from common.data.splits import some_rows
 from common.lazy import pd
 from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
 from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
 from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
-from modalities.tabular.imputation.sampling import some_rows
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 from modalities.tabular.networks.features import Features
 

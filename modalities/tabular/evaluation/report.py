@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
+from common.data.splits import some_rows
 from common.eval_mode import eval_mode
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
@@ -31,7 +32,6 @@ from modalities.tabular.imputation.sampling import (
     impute_rows,
     interval_factor,
     masked_log_likelihood,
-    some_rows,
 )
 from modalities.tabular.model import TabularCVAE
 
@@ -93,7 +93,7 @@ class TabularReport(Report[TabularCVAE, TabularData]):
 
 def _gain(model: TabularCVAE, data: TabularData, evaluation: Evaluation) -> Measurement:
     """log p(hidden | observed) - log p(hidden), both of the same model: what the observed cells are worth in nats."""
-    batch: Batch = data.batch("test", evaluation.gain_examples).to(model.device)
+    batch: Batch = data.some("test", evaluation.gain_examples).to(model.device)
     observed = batch.condition[OBSERVED]
     assert batch.mask is not None
     unconditional = batch.replace(

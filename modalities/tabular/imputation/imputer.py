@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions.attributes import OBSERVED
+from common.data.splits import some_rows
 from common.distributions.noise import example_uniform
 from common.distributions.priors import ConditionalNormal
 from common.objectives.objectives import ELBO, IWAE
@@ -35,7 +36,6 @@ from modalities.tabular.imputation.sampling import (
     impute_rows,
     interval_factor,
     masked_log_likelihood,
-    some_rows,
 )
 from modalities.tabular.imputation.table_imputer import TableImputer
 from modalities.tabular.model import TabularCVAE

@@ -83,16 +83,6 @@ def interval_factor(draws: Tensor, truth: Tensor, cells: Tensor, level: float) -
     return float(scores[min(len(scores) - 1, int(level * (len(scores) + 1)))])
 
 
-def some_rows(count: int, most: int, seed: int) -> Tensor:
-    """Positions of at most `most` of a table's rows: all in their order, or as many drawn at random.
-
-    The first ones would not do: tables are often sorted.
-    """
-    if count <= most:
-        return torch.arange(count)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most]
-
-
 def impute_rows(
     models: Sequence[TabularCVAE],
     x: Tensor,

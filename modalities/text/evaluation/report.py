@@ -13,6 +13,7 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import SOURCE, Categorical, Fields
 from common.conditions.classifier import Judge
+from common.data.splits import some_rows
 from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, file_name, table_picture
@@ -66,10 +67,12 @@ class TextReport(Report[TextStyleCVAE, TextData]):
             table["nll"], data.lengths[rows[table["index"]]], evaluation.estimator(evaluation.num_samples)
         )
         with seeded(evaluation.seed):
-            conditions = {name: field[:SAMPLES] for name, field in data.conditions("test").items()}
+            asked = some_rows(len(rows), SAMPLES)
+            conditions = {name: field[asked] for name, field in data.conditions("test").items()}
             at_once, guidance = evaluation.at_once(SAMPLES), evaluation.guidance
             written = sampled(model, conditions, at_once, guidance=guidance)[0]
-            real = data.examples.x[data.once("test")[:SAMPLES]]
+            once = data.once("test")
+            real = data.examples.x[once[some_rows(len(once), SAMPLES)]]
             pad = model.tokenizer.pad
             ngrams = NgramModel(rows_of(data.examples.x[data.once("train")], pad), len(model.tokenizer))
             for suffix, sentences in (("", written), ("_real", real)):

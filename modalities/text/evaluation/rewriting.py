@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
+from common.data.splits import some_rows
 from common.results import Measurement, Results
 from common.training.baseline_run import baseline_run
 from modalities.text.condition import EXEMPLAR
@@ -66,22 +67,22 @@ class ParallelTest:
 
 
 def parallel_test(data: TextData, label: str, source: int, target: int, count: int) -> ParallelTest:
-    """The first test sentences of a style; with aligned data, only those with a version in the target style.
+    """Random test sentences of a style; with aligned data, only those with a version in the target style.
 
     The styles are those of the sentences themselves, even where a model is trained on permuted ones.
     """
     rows = data.whole.splits["test"]
     styles = data.whole.fields[label][rows]
     from_rows, to_rows = rows[styles == source], rows[styles == target]
-    alone = ParallelTest(from_rows[:count], torch.zeros(0, dtype=torch.int64))
+    alone = ParallelTest(from_rows[some_rows(len(from_rows), count)], torch.zeros(0, dtype=torch.int64))
     if not data.aligned:
         return alone
     by_group = {int(data.groups[row]): int(row) for row in to_rows.tolist()}
     paired = [(row, by_group[int(data.groups[row])]) for row in from_rows.tolist() if int(data.groups[row]) in by_group]
-    unique = list({int(data.groups[row]): (row, other) for row, other in paired}.values())[:count]
+    unique = list({int(data.groups[row]): (row, other) for row, other in paired}.values())
     if not unique:
         return alone
-    first, second = zip(*unique, strict=True)
+    first, second = zip(*(unique[place] for place in some_rows(len(unique), count).tolist()), strict=True)
     return ParallelTest(torch.tensor(first), torch.tensor(second))
 
 

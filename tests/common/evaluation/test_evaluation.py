@@ -10,7 +10,7 @@ from common.conditions.attributes import Categorical
 from common.conditions.encoders import FieldEncoder
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
-from common.data.splits import random_split
+from common.data.splits import random_split, some_rows
 from common.distributions.likelihoods import Gaussian
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.report import Report
@@ -61,6 +61,23 @@ def test_a_figure_says_what_is_behind_it():
     assert (figures["test/nll"].n, figures["test/condition_gain"].n) == (7, 6)
     assert figures["test/condition_gain"].estimator == "importance sampling, 2 samples, own and 32 drawn conditions"
     assert figures["test/leakage"].n == 43  # of 50: the probe leaves out the rare kind and the examples without one
+
+
+def test_some_examples_are_random_ones_the_same_for_every_model_and_batch():
+    measured = {}
+    for batch_size, seed in ((50, 0), (7, 3)):
+        data, model = Kinds(batch_size=batch_size), PointCVAE(evaluation=Evaluation(5, nll_examples=9, seed=seed))
+        model.condition = FieldEncoder(data.attributes, dim=1)
+        trainer = Trainer(accelerator="cpu", devices=1, **QUIET)
+        trainer.test(model, data, verbose=False)
+        examples = Evaluator.of(trainer).examples
+        measured[seed] = sorted(examples["index"][~examples["nll"].isnan()].int().tolist())
+    assert measured[0] == measured[3] == some_rows(50, 9).sort().values.tolist()
+    assert measured[0] != list(range(9))
+    drawn = data.some("test", 9)
+    assert drawn.index.tolist() == measured[0]
+    assert torch.equal(drawn.x, data.examples.x[data.examples.splits["test"]][drawn.index])
+    assert len(data.some("test", None)) == len(data.some("test", 80)) == 50
 
 
 class Restless(Report):

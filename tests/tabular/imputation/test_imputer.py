@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from common.data.splits import some_rows
 from modalities.tabular import CVAEImputer
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import synthetic
 from modalities.tabular.imputation import imputer as module
 from modalities.tabular.imputation import sampling
 from modalities.tabular.imputation.fitting import Fitting
-from modalities.tabular.imputation.sampling import some_rows
 
 QUICK = {"members": 1, "max_steps": 20, "proposals": 20, "draws": 20, "hidden": 16, "random_state": 0}
 
