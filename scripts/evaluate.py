@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
 SAMPLES = 1000  # importance samples, where nobody says how many
 SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
+PART = 10  # examples of annealed importance sampling at once, for its bar to move
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
 PROPOSAL = ("refine", "covariance", "modes", "degrees", "prior")  # of what importance samples are drawn from
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 200 --refine 150 --limit 500
-  evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --limit 50
+  evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --gain --limit 50
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
   evaluate.py baseline --config configs/text/bible.yaml --system copy --results runs/copy/results.json
@@ -78,6 +80,9 @@ def parser() -> Parser:
     nll_.add_argument("--method", default="is", choices=["is", "ais"],
                       help="importance sampling, or annealed importance sampling, which is slow and does not rest on "
                            "the encoder: for NLL with few effective samples (default: is)")  # fmt: skip
+    nll_.add_argument("--gain", action="store_true",
+                      help="also what knowing the condition is worth: log p(x | c) - log p(x), the latter a mixture "
+                           "over conditions, each of which costs one more NLL")  # fmt: skip
     drawn = nll_.add_argument_group(
         "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
     )
@@ -170,7 +175,8 @@ def nll(arguments: argparse.Namespace) -> None:
     from common.data.splits import some_rows
     from common.eval_mode import eval_mode
     from common.evaluation.annealing import Annealing, sandwiched_log_likelihood
-    from common.evaluation.evaluation import Evaluation
+    from common.evaluation.bounds import gain_of
+    from common.evaluation.evaluation import Evaluation, candidates_of
     from common.evaluation.proposals import Proposal
     from common.results import Measurement
     from common.training.restore import restore
@@ -190,7 +196,10 @@ def nll(arguments: argparse.Namespace) -> None:
     count = len(chosen)
     if count == 0:
         raise ValueError(f"the split {arguments.split} has no examples: choose another")
-    values, sizes, below, above = [], [], [], []
+    candidates = candidates_of(model, data, arguments.split) if arguments.gain else None
+    if arguments.gain and candidates is None:
+        raise ValueError(f"{arguments.ckpt} is a model without conditions that have values: leave out --gain")
+    values, sizes, below, above, gains = [], [], [], [], []
     begun = time.perf_counter()
     with eval_mode(model), tqdm(total=count, desc="NLL", unit="example", disable=None) as progress:
         for batch in loader:
@@ -198,12 +207,15 @@ def nll(arguments: argparse.Namespace) -> None:
             if len(batch) == 0:
                 continue
             batch = data.transform(batch.to(arguments.device), training=False)
-            size = len(batch) if arguments.method == "is" else max(1, decodes // path.chains)
+            size = len(batch) if arguments.method == "is" else min(PART, max(1, decodes // path.chains))
             for rows in torch.arange(len(batch)).split(size):
                 part = batch[rows]
                 found = method.estimate(model, part, drawn)
                 values.append(-found.log_likelihood.cpu())
                 sizes.append(found.effective_sample_size.cpu())
+                if candidates is not None:
+                    estimate = partial(method.estimate, model, num_samples=drawn)
+                    gains.append(gain_of(estimate, part, candidates).cpu())
                 if arguments.gap:
                     both = sandwiched_log_likelihood(model, part, path, arguments.seed, decodes)
                     below.append(-both.upper.cpu())
@@ -215,6 +227,10 @@ def nll(arguments: argparse.Namespace) -> None:
         f"{arguments.split} NLL {figure.value:.3f} ± {figure.stderr or 0:.3f} nats on {figure.n} examples "
         f"({figure.estimator}; mean effective sample size {torch.cat(sizes).mean():.1f})"
     )
+    if candidates is not None:
+        gain, compared = Measurement.mean(torch.cat(gains), "nats", title), len(candidates.weights)
+        those = "all" if candidates.drawn is None else "drawn"
+        print(f"condition gain {gain.value:.3f} ± {gain.stderr or 0:.3f} nats against {compared} conditions, {those}")
     if arguments.gap:
         low, high = torch.cat(below), torch.cat(above)
         gap = Measurement.mean(high - low, "nats", title)

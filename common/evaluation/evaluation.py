@@ -14,7 +14,7 @@ from common.conditions.attributes import Attribute, Categorical
 from common.conditions.classifier import Judge, Reader
 from common.configurable import Configurable
 from common.data.datamodule import ConditionalDataModule
-from common.data.splits import some_rows
+from common.data.splits import Split, some_rows
 from common.distributions.noise import example_noise
 from common.evaluation import bounds, information, probes
 from common.evaluation.annealing import Annealing, annealed_log_likelihood, sandwiched_log_likelihood
@@ -285,6 +285,14 @@ class Evaluation(Configurable):
             mean = Measurement(values.mean().item(), None, first.n, first.unit, f"{first.estimator}, mean over fields")
             figures["test/leakage"] = mean if len(figures) > 1 else first
         return figures
+
+
+def candidates_of(model: LatentModel, data: ConditionalDataModule, split: Split) -> Candidates | None:
+    """Conditions of the training split that the gain of a split's conditions is compared with; None without any."""
+    train, tested = data.conditions("train"), data.conditions(split)
+    names = [name for name in model.condition.attributes if name in train]
+    known, asked = ({name: fields[name] for name in names} for fields in (train, tested))
+    return bounds.condition_candidates(known, asked) if names else None
 
 
 def _of_some(

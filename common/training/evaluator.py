@@ -11,9 +11,9 @@ from torch import Tensor
 from common.batch import Batch
 from common.data.datamodule import ConditionalDataModule
 from common.data.names import named_examples
-from common.evaluation.bounds import Candidates, condition_candidates
+from common.evaluation.bounds import Candidates
 from common.evaluation.columns import CONDITION, Columns, ExampleTable, columns_of
-from common.evaluation.evaluation import Evaluation
+from common.evaluation.evaluation import Evaluation, candidates_of
 from common.evaluation.information import active_units
 from common.evaluation.report import Report
 from common.model.generation import Generation
@@ -98,10 +98,7 @@ class Evaluator(Callback):
         data, self.candidates, self.total = _data_of(trainer), None, None
         if data is not None:
             self.total = len(data.examples.splits["test"])
-            train, test = data.conditions("train"), data.conditions("test")
-            names = [name for name in pl_module.condition.attributes if name in train]
-            known, tested = ({name: fields[name] for name in names} for fields in (train, test))
-            self.candidates = condition_candidates(known, tested) if names else None
+            self.candidates = candidates_of(pl_module, data, "test")
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any

@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -84,6 +85,9 @@ def test_samples_of_a_q_that_is_refined_for_each_example_count_for_more(run, cap
         out = capsys.readouterr().out
         found[" ".join(words)] = float(re.search(r"mean effective sample size ([\d.]+)", out)[1])
         assert ("s an example" in out) == bool(words)
+    assert evaluate.main([*options[:3], "--limit", "4", "--num-samples", "5", "--gain"]) == 0
+    gain = re.search(r"condition gain (-?[\d.]+) ± [\d.]+ nats against 10 conditions, all", capsys.readouterr().out)
+    assert float(gain[1]) <= math.log(10) + 0.01
     assert found["--refine 60"] > 1.5 * found[""]
     assert "50 samples of t with 8 degrees of freedom, 10% from the prior" in out
 
