@@ -107,9 +107,10 @@ def parser() -> Parser:
                           help="distributions between the first one and the posterior (default: 100)")  # fmt: skip
     annealed.add_argument("--leapfrog", type=whole(1),
                           help="steps of a Hamiltonian trajectory at each temperature (default: 5)")  # fmt: skip
-    annealed.add_argument("--start", choices=["posterior", "prior"],
-                          help="first distribution: the encoder's, or the prior, which misses no mode but needs more "
-                               "temperatures (default: posterior)")  # fmt: skip
+    annealed.add_argument("--start", choices=["posterior", "refined", "prior"],
+                          help="first distribution: the encoder's; the encoder's refined by --refine gradient steps "
+                               "for each example, which needs the fewest temperatures; or the prior, which misses no "
+                               "mode but needs the most (default: posterior)")  # fmt: skip
     annealed.add_argument("--gap", action="store_true",
                           help="also bounds the NLL from both sides, of as many examples that the model simulates "
                                "under the same conditions")  # fmt: skip
@@ -162,6 +163,8 @@ def nll(arguments: argparse.Namespace) -> None:
         method: {name: value for name in names if (value := getattr(arguments, name)) is not None}
         for method, names in (("is", PROPOSAL), ("ais", PATH))
     }
+    if arguments.method == "ais" and arguments.start == "refined" and "refine" in given["is"]:
+        given["ais"]["refine"] = given["is"].pop("refine")
     if arguments.method == "is" and (given["ais"] or arguments.gap):
         raise ValueError(
             f"--{next(iter(given['ais']), 'gap')} is of annealed importance sampling: give --method ais as well"

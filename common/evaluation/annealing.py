@@ -17,7 +17,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
 from common.evaluation.bounds import DECODES, Estimate
-from common.evaluation.proposals import gradients_of_z
+from common.evaluation.proposals import Modes, Proposal, gradients_of_z, refined
 from common.model.latent_model import LatentModel
 from common.seeding import seeded
 
@@ -44,31 +44,37 @@ class Annealing(Configurable):
         chains: K.
         temperatures: T, distributions of the path, both ends included.
         leapfrog: steps of a trajectory.
-        start: the first distribution: q(z | x, c), which is near where it ends, or p(z | c), which misses no mode.
+        start: the first distribution: q(z | x, c), which is near where the path ends; q "refined" for each example,
+            with a full covariance, which is nearer and measures steps (see `Proposal`); or p(z | c), which misses no
+            mode.
+        refine: gradient steps that refine q.
         acceptance: rate of accepted trajectories that the pilot run aims at.
     """
 
     chains: int = 10
     temperatures: int = 100
     leapfrog: int = 5
-    start: Literal["posterior", "prior"] = "posterior"
+    start: Literal["posterior", "refined", "prior"] = "posterior"
+    refine: int = 150
     acceptance: float = 0.65
 
     def __post_init__(self) -> None:
-        for name, least in (("chains", 1), ("temperatures", 2), ("leapfrog", 1)):
+        for name, least in (("chains", 1), ("temperatures", 2), ("leapfrog", 1), ("refine", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
 
     def __str__(self) -> str:
+        first = f"a posterior refined by {self.refine} steps" if self.start == "refined" else f"the {self.start}"
         return (
-            f"annealed importance sampling from the {self.start}, {self.chains} chains of {self.temperatures} "
+            f"annealed importance sampling from {first}, {self.chains} chains of {self.temperatures} "
             f"temperatures, {self.leapfrog} steps each"
         )
 
     @property
     def decodes(self) -> int:
         """How many z are decoded for an example, each with a gradient."""
-        return (self.chains + pilots(self)) * self.temperatures * self.leapfrog
+        refining = Proposal(self.refine).decodes if self.start == "refined" else 0
+        return refining + (self.chains + pilots(self)) * self.temperatures * self.leapfrog
 
     def schedule(self) -> Tensor:
         """The exponents of p(x, z | c) along the path, [T], from 0 to 1: close to each other at both ends."""
@@ -100,7 +106,7 @@ def annealed_log_likelihood(
         at_once: decodes at most this many z at a time.
     """
     with gradients_of_z():
-        paths = (_Path.of(model, part, settings, at_once) for part in _blocks(model, batch, settings, at_once))
+        paths = (_Path.of(model, part, settings, at_once, seed) for part in _blocks(model, batch, settings, at_once))
         return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
 
 
@@ -125,7 +131,7 @@ def sandwiched_log_likelihood(
     with gradients_of_z():
         for part in _blocks(model, batch, settings, at_once):
             made, z = simulated(model, part, seed)
-            path = _Path.of(model, made, settings, at_once)
+            path = _Path.of(model, made, settings, at_once, seed)
             below = _forward(path, settings, seed)
             above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
             parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
@@ -186,37 +192,91 @@ class _Point:
 
 
 @dataclass(frozen=True)
+class _Given:
+    """The prior or the encoder's posterior of B examples as the first distribution; steps are measured in deviations.
+
+    Attributes:
+        distribution: batch shape [B], event shape [D].
+        scale: deviations of its units, [B, D].
+    """
+
+    distribution: Distribution
+    scale: Tensor
+
+    @staticmethod
+    def of(distribution: Distribution, size: int, where: torch.device) -> "_Given":
+        scale = distribution.stddev if factorises(distribution) else torch.ones(size, device=where)
+        return _Given(distribution, scale.float().expand(*distribution.batch_shape, size))
+
+    def draws(self, chains: int, seed: int, index: Tensor) -> Tensor:
+        return prior_samples(self.distribution, chains, seed, index)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.distribution.log_prob(z)
+
+    def spread(self, r: Tensor) -> Tensor:
+        return self.scale * r
+
+    def gathered(self, slope: Tensor) -> Tensor:
+        return self.scale * slope
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """A refined q of B examples as the first distribution; steps follow its covariance."""
+
+    modes: Modes
+
+    def draws(self, chains: int, seed: int, index: Tensor) -> Tensor:
+        r = example_noise(seed, index, (chains, self.modes.mean.shape[-1]))
+        return self.modes.at(r.unsqueeze(1))[:, 0]
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.modes.log_density(z, 0, None)
+
+    def spread(self, r: Tensor) -> Tensor:
+        return self.modes.spread(r.unsqueeze(-3)).squeeze(-3)
+
+    def gathered(self, slope: Tensor) -> Tensor:
+        return self.modes.gathered(slope.unsqueeze(-3)).squeeze(-3)
+
+
+@dataclass(frozen=True)
 class _Path:
     """The first distribution and p(x, z | c) of B examples.
 
     Attributes:
         model: the model.
         batch: the examples.
-        first: batch shape [B], event shape [D].
-        scale: deviations of the first distribution [B, D], in which steps are measured.
+        first: draws, density and the units of steps.
+        size: D.
         at_once: z that are decoded at a time.
     """
 
     model: LatentModel
     batch: Batch
-    first: Distribution
-    scale: Tensor
+    first: _Given | _Refined
+    size: int
     at_once: int
 
     @staticmethod
     @torch.no_grad()
-    def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> "_Path":
+    def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int, seed: int) -> "_Path":
+        size, where = model.latent_prior.size, batch.x.device
+        if settings.start == "refined":
+            most = max(1, at_once // Proposal.draws)
+            parts = [batch[rows] for rows in torch.arange(len(batch)).split(most)]
+            modes = [refined(model, part, Proposal(settings.refine), seed) for part in parts]
+            return _Path(model, batch, _Refined(Modes.joined(modes)), size, at_once)
         c = model.embed(batch)
         first: Distribution = model.prior(c)
         if settings.start == "posterior":
             first = model.encode(batch.shown(model.missing_value).x, c)
-        size = (len(batch), model.latent_prior.size)
-        scale = first.stddev if factorises(first) else torch.ones(size, device=batch.x.device)
-        return _Path(model, batch, first, scale.float(), at_once)
+        return _Path(model, batch, _Given.of(first, size, where), size, at_once)
 
     def start(self, chains: int, seed: int) -> _Point:
         """Chains at draws from the first distribution."""
-        return self.at(prior_samples(self.first, chains, seed, self.batch.positions))
+        return self.at(self.first.draws(chains, seed, self.batch.positions))
 
     def at(self, z: Tensor) -> _Point:
         """Densities and gradients at z [K, B, D], in float32 whatever the autocast."""
@@ -237,7 +297,7 @@ class _Path:
 
 def _noise(path: _Path, chains: int, seed: int, stream: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
     """Momenta [K, B, D], relative steps [K, B] and uniform thresholds [K, B] of a transition."""
-    size = path.scale.shape[1]
+    size = path.size
     numbered = (seed * 4 + stream) * 1_000_003 + number
     noise = example_noise(numbered, path.batch.positions, (chains, size + 2))
     uniform = torch.special.ndtr(noise[..., size:])
@@ -255,16 +315,17 @@ def _moved(
         path: the path.
         point: the chains.
         beta: exponent of p(x, z | c).
-        step: length of a step, [B], in deviations of the first distribution.
+        step: length of a step, [B], in units of the first distribution.
         noise: from `_noise`.
         leapfrog: steps.
     """
     momentum, relative, threshold = noise
-    scale = (step * relative).unsqueeze(-1) * path.scale
-    reached, velocity = point, momentum + 0.5 * scale * point.slope(beta)
+    length, first = (step * relative).unsqueeze(-1), path.first
+    reached, velocity = point, momentum + 0.5 * length * first.gathered(point.slope(beta))
     for number in range(leapfrog):
-        reached = path.at(reached.z + scale * velocity)
-        velocity = velocity + (1.0 if number < leapfrog - 1 else 0.5) * scale * reached.slope(beta)
+        reached = path.at(reached.z + length * first.spread(velocity))
+        whole = length if number < leapfrog - 1 else 0.5 * length
+        velocity = velocity + whole * first.gathered(reached.slope(beta))
     kinetic = 0.5 * (velocity**2 - momentum**2).sum(-1)
     change = reached.log_density(beta) - point.log_density(beta) - kinetic
     probability = change.clamp_max(0.0).exp().nan_to_num(0.0)  # a trajectory that has left all numbers is refused
@@ -279,9 +340,10 @@ def pilots(settings: Annealing) -> int:
 def _steps(path: _Path, settings: Annealing, seed: int) -> list[Tensor]:
     """The length of a step [B] at each temperature between the ends, from chains of their own."""
     chains = pilots(settings)
-    between = settings.schedule()[1:-1].to(path.scale.device)
+    where = path.batch.x.device
+    between = settings.schedule()[1:-1].to(where)
     point = path.start(chains, (seed * 4 + PILOT) * 1_000_003)
-    step = torch.full_like(path.scale[:, 0], path.scale.shape[1] ** -0.25)
+    step = torch.full((len(path.batch),), path.size**-0.25, device=where)
     found = []
     for number, beta in enumerate([*between[:1]] * WARM_UP + [*between]):
         found.append(step)
@@ -293,7 +355,7 @@ def _steps(path: _Path, settings: Annealing, seed: int) -> list[Tensor]:
 
 def _forward(path: _Path, settings: Annealing, seed: int) -> Tensor:
     """Log-weights [K, B] of chains from the first distribution on."""
-    betas = settings.schedule().to(path.scale.device)
+    betas = settings.schedule().to(path.batch.x.device)
     point = path.start(settings.chains, (seed * 4 + FIRST) * 1_000_003)
     log_weights = betas[1] * point.log_ratio()
     for number, step in enumerate(_steps(path, settings, seed), 1):
@@ -305,7 +367,7 @@ def _forward(path: _Path, settings: Annealing, seed: int) -> Tensor:
 
 def _reverse(path: _Path, z: Tensor, settings: Annealing, seed: int) -> Tensor:
     """The log-weight [1, B] of a chain that leads back from draws z [B, D] of the exact posterior."""
-    betas = settings.schedule().to(path.scale.device)
+    betas = settings.schedule().to(path.batch.x.device)
     point = path.at(z.unsqueeze(0))
     log_weights = (betas[-1] - betas[-2]) * point.log_ratio()
     steps = _steps(path, settings, seed)

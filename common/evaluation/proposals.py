@@ -4,7 +4,7 @@ Shapes: B examples, K samples, M modes, D latent.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.model.latent_model import LatentModel
 
-LEAP = 0.1  # first step of Adam, in deviations of the encoder's q
+LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 # Streams of noise that share nothing, neither with each other nor with the samples of q.
 START, FIT, DRAW, RADIUS, PRIOR = range(1, 6)
 STREAMS = 1_000_003
@@ -123,8 +123,8 @@ def gradients_of_z() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Modes:
-    """z = mean + scale * (place + root r), with r of a Gaussian or t-distribution, for each mode and example.
+class Modes:
+    """Several Gaussians (or t-distributions) of z for each example: z = mean + scale * (place + root r), r standard.
 
     Attributes:
         mean: of the encoder's q, [B, D].
@@ -140,12 +140,34 @@ class _Modes:
     log_diagonal: Tensor
     below: Tensor | None
 
+    @staticmethod
+    def joined(parts: "Sequence[Modes]") -> "Modes":
+        """Those of the examples of several parts."""
+
+        def whole(name: str, dim: int) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts], dim)
+
+        below = None if parts[0].below is None else whole("below", 1)
+        return Modes(whole("mean", 0), whole("scale", 0), whole("place", 1), whole("log_diagonal", 1), below)
+
     def at(self, r: Tensor) -> Tensor:
         """z [..., M, B, D] of standardised r."""
+        return self.mean + self.scale * self.place + self.spread(r)
+
+    def spread(self, r: Tensor) -> Tensor:
+        """How far z of standardised r lie from the centre of their mode, [..., M, B, D]."""
         moved = r * self.log_diagonal.exp()
         if self.below is not None:
             moved = moved + (self.below.tril(-1) @ r.unsqueeze(-1)).squeeze(-1)
-        return self.mean + self.scale * (self.place + moved)
+        return self.scale * moved
+
+    def gathered(self, slope: Tensor) -> Tensor:
+        """The slope [..., M, B, D] with respect to r, from that with respect to z: the adjoint of `spread`."""
+        scaled = self.scale * slope
+        found = scaled * self.log_diagonal.exp()
+        if self.below is not None:
+            found = found + (self.below.tril(-1).mT @ scaled.unsqueeze(-1)).squeeze(-1)
+        return found
 
     def log_density(self, z: Tensor, number: int, degrees: int | None) -> Tensor:
         """Of z [K, B, D] under a mode, [K, B]."""
@@ -167,8 +189,7 @@ class _Modes:
 
 def _drawn(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int) -> Proposed:
     c = model.embed(batch)
-    q = model.encode(batch.shown(model.missing_value).x, c).base_dist
-    modes = _refined(model, batch, proposal, q.loc.float(), q.scale.float(), seed)
+    modes = refined(model, batch, proposal, seed)
     *shares, from_prior = proposal.shares(num_samples)
     size = modes.mean.shape[-1]
     noise = example_noise(seed * STREAMS + DRAW, batch.positions, (num_samples, size))
@@ -193,8 +214,17 @@ def _drawn(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: in
     return Proposed(z, torch.logsumexp(torch.stack(of_parts), 0))
 
 
-def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor, scale: Tensor, seed: int) -> _Modes:
-    """The modes, each with the ELBO of the example raised by Adam with steps that fall to 0."""
+def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> Modes:
+    """The modes of B examples, each with the ELBO of its example raised by Adam with steps that fall to 0.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples, outside of inference mode.
+        proposal: how many modes, steps and draws.
+        seed: seed of the noise, together with each example's index.
+    """
+    q = model.encode(batch.shown(model.missing_value).x, model.embed(batch)).base_dist
+    mean, scale = q.loc.float(), q.scale.float()
     count, size = mean.shape
     place = mean.new_zeros(proposal.modes, count, size)
     if proposal.modes > 1:
@@ -202,7 +232,7 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
         starts = prior_samples(prior, proposal.modes - 1, seed * STREAMS + START, batch.positions)
         place[1:] = (starts - mean) / scale
     if not proposal.refine:
-        return _Modes(mean, scale, place, torch.zeros_like(place), None)
+        return Modes(mean, scale, place, torch.zeros_like(place), None)
     parts = [place, torch.zeros_like(place)]
     if proposal.covariance == "full":
         parts.append(place.new_zeros(proposal.modes, count, size, size))
@@ -215,8 +245,8 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
         means, averaged = [torch.zeros_like(part) for part in free], proposal.refine - proposal.refine // 2
         for step in range(proposal.refine):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * (1 - step / proposal.refine)
-            modes = _Modes(mean, scale, free[0], free[1], free[2] if len(free) > 2 else None)
+                group["lr"] = rate * (1 - step / proposal.refine) ** 2
+            modes = Modes(mean, scale, free[0], free[1], free[2] if len(free) > 2 else None)
             numbered = (seed * STREAMS + FIT) * STREAMS + step
             r = example_noise(numbered, batch.positions, (proposal.draws * proposal.modes, size))
             z = modes.at(r.view(proposal.draws, proposal.modes, count, size)).flatten(0, 1)
@@ -228,4 +258,4 @@ def _refined(model: LatentModel, batch: Batch, proposal: Proposal, mean: Tensor,
             if step >= proposal.refine - averaged:  # the noise of single steps averages out (Polyak and Juditsky 1992)
                 for total, part in zip(means, free, strict=True):
                     total += part.detach() / averaged
-    return _Modes(mean, scale, means[0], means[1], means[2] if len(means) > 2 else None)
+    return Modes(mean, scale, means[0], means[1], means[2] if len(means) > 2 else None)

@@ -131,10 +131,10 @@ def test_refining_makes_more_samples_count_in_every_modality(name):
         perturb(model, 0.1)
     with eval_mode(model), torch.inference_mode():
         plain, refined = (
-            log_likelihood(model, batch, 50, proposal=proposal) for proposal in (None, Proposal(refine=40))
+            log_likelihood(model, batch, 50, proposal=proposal) for proposal in (None, Proposal(refine=80))
         )
     assert refined.effective_sample_size.mean() > plain.effective_sample_size.mean()
-    assert (refined.log_likelihood - plain.log_likelihood).mean() > -0.3  # both are bounds, of 50 samples
+    assert (refined.log_likelihood - plain.log_likelihood).mean() > -0.5  # both are bounds, of 50 samples
 
 
 @pytest.mark.parametrize(
