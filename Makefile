@@ -33,7 +33,7 @@ $(EXTRAS): $(STAMP)
 	touch $(EXTRAS)
 
 test-extras: $(EXTRAS) ## the tests that need an extra or a data set; installs the extras, lets nothing be skipped
-	$(BIN)/python -m pytest -m extras --no-skips
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m extras --no-skips --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: venv ## speed of writing, trainings, likelihoods, whole commands and data, for docs/performance.md
 	$(BIN)/python scripts/benchmark.py decoding
