@@ -97,7 +97,8 @@ class Evaluator(Callback):
         self.failed = {}
         data, self.candidates, self.total = _data_of(trainer), None, None
         if data is not None:
-            self.total = len(data.examples.splits["test"])
+            if trainer.limit_test_batches == 1.0:  # a part of the test has other examples than a random choice of all
+                self.total = len(data.examples.splits["test"])
             self.candidates = candidates_of(pl_module, data, "test")
 
     def on_test_batch_end(
