@@ -17,7 +17,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
 from common.evaluation.bounds import DECODES, Estimate
-from common.evaluation.proposals import Modes, Proposal, gradients_of_z, refined
+from common.evaluation.proposals import Modes, Proposal, examples_at_once, gradients_of_z, refined
 from common.model.latent_model import LatentModel
 from common.seeding import seeded
 
@@ -264,9 +264,9 @@ class _Path:
     def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int, seed: int) -> "_Path":
         size, where = model.latent_prior.size, batch.x.device
         if settings.start == "refined":
-            most = max(1, at_once // Proposal.draws)
-            parts = [batch[rows] for rows in torch.arange(len(batch)).split(most)]
-            modes = [refined(model, part, Proposal(settings.refine), seed) for part in parts]
+            proposal = Proposal(settings.refine)
+            parts = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
+            modes = [refined(model, batch[rows], proposal, seed) for rows in parts]
             return _Path(model, batch, _Refined(Modes.joined(modes)), size, at_once)
         c = model.embed(batch)
         first: Distribution = model.prior(c)

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from common.conditions.attributes import Attribute, Categorical, Fields
+from common.data.splits import some_rows
 from common.results import Measurement
 from common.seeding import seeded
 
 NEIGHBOURS = 5
 SUBSETS = 20  # of the kernel distance, whose spread over them is its error
+NEAR = 2000  # most examples of each side whose neighbours are looked for: all pairs of them are in memory
 PAIRED = 500  # most examples of a condition of which all pairs are compared
 
 
@@ -86,8 +88,7 @@ def density_and_coverage(real: Tensor, generated: Tensor, neighbours: int = NEIG
 
 
 def diversity(real: Tensor, generated: Tensor, of_real: Fields, of_generated: Fields) -> tuple[float, int]:
-    """The mean distance of two generated examples of one condition over that of two real ones; and of how many
-    conditions.
+    """The mean distance of two samples of one condition over that of two real examples of it.
 
     1 says that samples of a condition differ as much as real examples of it do, 0 that each condition has a single
     outcome. Conditions with fewer than two examples on either side are left out; the others count by their samples.
@@ -98,6 +99,9 @@ def diversity(real: Tensor, generated: Tensor, of_real: Fields, of_generated: Fi
         of_real: categories by name, each [N].
         of_generated: those that samples were asked for, each [M].
 
+    Returns:
+        The ratio, a mean over conditions, and the number of conditions behind it.
+
     Raises:
         ValueError: if no condition has two examples on both sides.
     """
@@ -107,12 +111,16 @@ def diversity(real: Tensor, generated: Tensor, of_real: Fields, of_generated: Fi
         sides = real[(own == row).all(1)], generated[(asked == row).all(1)]
         if min(map(len, sides)) < 2:
             continue
-        known, made = (torch.pdist(side[:PAIRED].double()).mean().item() for side in sides)
+        known, made = (torch.pdist(_some(side, PAIRED).double()).mean().item() for side in sides)
         if known > 0:
             total, weight, count = total + len(sides[1]) * made / known, weight + len(sides[1]), count + 1
     if not count:
         raise ValueError("no condition has two real and two generated examples that differ")
     return total / weight, count
+
+
+def _some(features: Tensor, most: int) -> Tensor:
+    return features[some_rows(len(features), most)]
 
 
 def _table(fields: Fields, count: int) -> Tensor:
@@ -149,10 +157,11 @@ def fidelity_figures(
         halves = f"{note}; cubic kernel, {SUBSETS} random halves"
         figures["test/kernel_distance"] = Measurement(kernel, deviation, count, "squared discrepancy", halves)
     if len(real) > NEIGHBOURS:
-        dense, covered = density_and_coverage(real, generated)
-        near = f"{note}, {NEIGHBOURS} neighbours"
-        figures["test/density"] = Measurement(dense, None, count, "ratio", near)
-        figures["test/coverage"] = Measurement(covered, None, count, "share", near)
+        sides = _some(real, NEAR), _some(generated, NEAR)
+        dense, covered = density_and_coverage(*sides)
+        near = f"judge features, {len(sides[0])} real test examples, {NEIGHBOURS} neighbours"
+        figures["test/density"] = Measurement(dense, None, len(sides[1]), "ratio", near)
+        figures["test/coverage"] = Measurement(covered, None, len(sides[1]), "share", near)
     names = [name for name, attribute in attributes.items() if isinstance(attribute, Categorical) and name in of_real]
     try:
         ratio, conditions = diversity(

@@ -21,6 +21,7 @@ LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 # Streams of noise that share nothing, neither with each other nor with the samples of q.
 START, FIT, DRAW, RADIUS, PRIOR = range(1, 6)
 STREAMS = 1_000_003
+NUMBERS = 8_000_000  # most numbers of full covariances that are refined at once
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,17 @@ def proposed(
     """
     with gradients_of_z():
         indexed = batch.replace(index=batch.positions).map(torch.clone)  # tensors of inference mode have no gradient
-        size = max(1, at_once // (proposal.draws * proposal.modes))
-        parts = [
-            _drawn(model, indexed[slice(start, start + size)], proposal, num_samples, seed)
-            for start in range(0, len(batch), size)
-        ]
+        rows = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
+        parts = [_drawn(model, indexed[own], proposal, num_samples, seed) for own in rows]
     return Proposed(torch.cat([part.z for part in parts], 1), torch.cat([part.log_density for part in parts], 1))
+
+
+def examples_at_once(model: LatentModel, proposal: Proposal, at_once: int) -> int:
+    """How many examples may be refined together, so that the memory of z and of covariances is bounded."""
+    size = max(1, at_once // (proposal.draws * proposal.modes))
+    if proposal.covariance == "full" and proposal.refine:
+        size = min(size, max(1, NUMBERS // (proposal.modes * model.latent_prior.size**2)))
+    return size
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A judge of another family than a trained network: scikit-learn's predictors on statistics that are not learned.
+"""Judges of another family than a trained network: scikit-learn's predictors on statistics that are not learned.
 
 A result that only one of two judges supports may be an artefact of that judge.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from common.conditions.attributes import Attribute, Categorical, Fields
 from common.conditions.classifier import RealFigures
 from common.data.examples import Examples
+from common.data.splits import some_rows
 
 EXAMPLES = 4000  # most training examples: the cost of a support-vector machine grows with their square
 STEP = 64  # examples for each optimiser step of the first judge, where that is trained for a trial alone
@@ -21,7 +22,7 @@ Describe = Callable[[Tensor], Any]  # x [B, ...] -> statistics [B, F], dense or 
 Make = Callable[[Attribute], Any]  # a field -> scikit-learn's predictor of it, not fitted
 
 
-class SecondJudge:
+class StatisticsJudge:
     """Predicts conditions from statistics of an example.
 
     Args:
@@ -48,25 +49,36 @@ class SecondJudge:
             if len(np.unique(values)) < 2:
                 del self.attributes[name]
                 continue
-            self.readers[name] = self.make(attribute).fit(statistics[known], values)
+            self.readers[name] = self.make(attribute).fit(self.seen(statistics, name)[known], values)
+
+    def seen(self, statistics: Any, name: str) -> Any:
+        """The statistics [B, F] that the predictor of a field sees: all of them."""
+        return statistics
 
     def read(self, x: Tensor) -> dict[str, Tensor]:
         """Predicted raw value of each field, [B]."""
         statistics = self.describe(x)
-        found = {name: torch.from_numpy(reader.predict(statistics)) for name, reader in self.readers.items()}
+        found = {
+            name: torch.from_numpy(reader.predict(self.seen(statistics, name))) for name, reader in self.readers.items()
+        }
         return {
             name: values.long() if isinstance(self.attributes[name], Categorical) else values.float()
             for name, values in found.items()
         }
 
 
+def examples_of(steps: int | None) -> int:
+    """How many training examples such a judge takes where the first one takes so many optimiser steps; None is all."""
+    return EXAMPLES if steps is None else min(EXAMPLES, STEP * steps)
+
+
 def second_judge(
     table: Examples,
-    judge: SecondJudge,
+    judge: StatisticsJudge,
     prepared: Callable[[Tensor], Tensor],
     steps: int | None = None,
     part: int = 500,
-) -> SecondJudge | None:
+) -> StatisticsJudge | None:
     """The judge, trained on some of the training split and examined on the test split; None if nothing can be judged.
 
     Args:
@@ -77,8 +89,7 @@ def second_judge(
         part: examples that are prepared at once.
     """
     rows = table.splits["train"]
-    most = EXAMPLES if steps is None else min(EXAMPLES, STEP * steps)
-    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:most]]
+    rows = rows[some_rows(len(rows), examples_of(steps))]
     judge.fit(prepared(table.x[rows]), {name: table.fields[name][rows] for name in judge.attributes})
     if not judge.attributes:
         return None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
 from common.conditions.classifier import RealFigures, load_or_train, train
 from common.data.examples import Examples
-from common.evaluation.second_judge import SecondJudge, second_judge, support_vectors
+from common.evaluation.second_judge import StatisticsJudge, second_judge, support_vectors
 
 VERSION = 1  # part of the cache key: raise it when the network or its training changes
 SIDE = 16  # most pixels of a side that the second judge sees
@@ -120,14 +120,14 @@ def _outputs(attribute: Attribute) -> int:
     return len(attribute.values) if isinstance(attribute, Categorical) else 1
 
 
-def pixel_judge(table: Examples, steps: int | None = None) -> SecondJudge | None:
+def pixel_judge(table: Examples, steps: int | None = None) -> StatisticsJudge | None:
     """Support-vector machines on the pixels of images of at most 16 x 16; None where there is nothing to read.
 
     Args:
         table: images and fields.
         steps: as in `second_judge`.
     """
-    judge = SecondJudge(dict(table.attributes), _small, partial(support_vectors, scaled=False))
+    judge = StatisticsJudge(dict(table.attributes), _small, partial(support_vectors, scaled=False))
     return second_judge(table, judge, lambda x: x.float() / 255, steps)
 
 

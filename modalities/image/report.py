@@ -16,7 +16,7 @@ from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, enlargement, file_name, image_grid, labelled
 from common.evaluation.probes import few_label_accuracy
 from common.evaluation.report import Report
-from common.evaluation.second_judge import SecondJudge
+from common.evaluation.second_judge import StatisticsJudge
 from common.results import Measurement
 from modalities.image.completion import Completion
 from modalities.image.data import ImageData
@@ -42,7 +42,7 @@ class ImageReport(Report[ImageCVAE, ImageData]):
             return None
         return ImageJudge.of(data.whole, data.fingerprint, self.judge_steps)
 
-    def make_second_judge(self, data: ImageData) -> SecondJudge | None:
+    def make_second_judge(self, data: ImageData) -> StatisticsJudge | None:
         """Support-vector machines on pixels."""
         return pixel_judge(data.whole, self.judge_steps)
 

@@ -11,7 +11,7 @@ from common.evaluation.columns import Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
 from common.evaluation.report import Report
-from common.evaluation.second_judge import SecondJudge
+from common.evaluation.second_judge import StatisticsJudge
 from common.results import Measurement
 from common.seeding import seeded
 from modalities.audio.data import AudioData
@@ -35,7 +35,7 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         """A convolutional network; None if no field is categorical."""
         return AudioJudge.of(data.whole, data.features, data.fingerprint, self.judge_steps)
 
-    def make_second_judge(self, data: AudioData) -> SecondJudge | None:
+    def make_second_judge(self, data: AudioData) -> StatisticsJudge | None:
         """Support-vector machines on summary statistics."""
         return summary_judge(data.whole, data.features, self.judge_steps)
 

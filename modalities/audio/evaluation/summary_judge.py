@@ -7,7 +7,7 @@ from torch import Tensor
 from torchaudio.functional import create_dct
 
 from common.data.examples import Examples
-from common.evaluation.second_judge import SecondJudge, second_judge, support_vectors
+from common.evaluation.second_judge import StatisticsJudge, second_judge, support_vectors
 from modalities.audio.evaluation.judge import judged
 from modalities.audio.signal.features import LogMel
 from modalities.audio.signal.onsets import onset_strength
@@ -16,7 +16,7 @@ CEPSTRA = 20
 LAGS = 64  # frames
 
 
-def summary_judge(table: Examples, features: LogMel, steps: int | None = None) -> SecondJudge | None:
+def summary_judge(table: Examples, features: LogMel, steps: int | None = None) -> StatisticsJudge | None:
     """Support-vector machines on mel-frequency cepstra over time and on the rhythm of onsets; None without categories.
 
     Args:
@@ -24,7 +24,7 @@ def summary_judge(table: Examples, features: LogMel, steps: int | None = None) -
         features: how clips are standardised.
         steps: as in `second_judge`.
     """
-    judge = SecondJudge(dict(judged(table.attributes)), lambda x: statistics(x, features), support_vectors)
+    judge = StatisticsJudge(dict(judged(table.attributes)), lambda x: statistics(x, features), support_vectors)
     return second_judge(table, judge, features.standardise, steps)
 
 

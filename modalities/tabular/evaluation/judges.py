@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common.conditions.attributes import OBSERVED, Attribute, Categorical, Continuous, Fields
 from common.conditions.classifier import RealFigures
+from common.data.splits import some_rows
 from common.eval_mode import eval_mode
 from common.evaluation.control import judged
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.fidelity import fidelity_figures
 from common.evaluation.sampling import sampled
+from common.evaluation.second_judge import StatisticsJudge, examples_of
 from common.results import Measurement
 from common.seeding import seeded
 from modalities.tabular.columns import Column
@@ -23,11 +26,10 @@ from modalities.tabular.model import TabularCVAE
 from modalities.tabular.networks.features import Features
 
 COLUMNS = 5  # most columns that are judged
-ROWS = 2000  # most rows that a judge is trained on
 TREES = 50
 
 
-class RowJudge:
+class RowJudge(StatisticsJudge):
     """Reads columns of a row from its other columns, in standardised units; an empty cell counts as its mean.
 
     Args:
@@ -36,29 +38,19 @@ class RowJudge:
         make: scikit-learn's predictor of a column.
     """
 
-    real: RealFigures
-
     def __init__(self, columns: Sequence[Column], names: Sequence[str], make: Callable[[Attribute], Any]) -> None:
-        self.layout = Features(columns)
-        places = {column.name: place for place, column in enumerate(columns)}
+        self.layout, places = Features(columns), {column.name: place for place, column in enumerate(columns)}
         self.places = {name: places[name] for name in names}
-        self.attributes: dict[str, Attribute] = {
-            name: Categorical(columns[place].values) if columns[place].discrete else Continuous()
-            for name, place in self.places.items()
+        kinds = {name: columns[place] for name, place in self.places.items()}
+        attributes: dict[str, Attribute] = {
+            name: Categorical(column.values) if column.discrete else Continuous() for name, column in kinds.items()
         }
-        self.make = make
-        self.readers: dict[str, Any] = {}
+        super().__init__(attributes, lambda x: self.layout(x)[0].numpy(), make)
 
-    def fit(self, x: Tensor) -> None:
-        """Trains on real rows [N, F]; for each column, rows without its value are left out."""
-        truth = self.truth(x)
-        for name, attribute in list(self.attributes.items()):
-            known = ~attribute.missing(truth[name])
-            values = truth[name][known]
-            if len(values.unique()) < 2:
-                del self.attributes[name]
-                continue
-            self.readers[name] = self.make(attribute).fit(self._others(x[known], name).numpy(), values.numpy())
+    def seen(self, statistics: Any, name: str) -> Any:
+        """Those of the other columns."""
+        own = self.layout.slices()[self.places[name]]
+        return np.delete(statistics, own, axis=1)
 
     def truth(self, x: Tensor) -> Fields:
         """The columns that are read, each [B]: codes, or standardised numbers."""
@@ -69,21 +61,9 @@ class RowJudge:
             if isinstance(attribute, Categorical):
                 found[name] = x[:, place].nan_to_num(nan=-1.0).round().long()
             else:
-                found[name] = values[:, slices[place]][:, 0].masked_fill(~known[:, slices[place]][:, 0], float("nan"))
+                own = slices[place].start
+                found[name] = values[:, own].masked_fill(~known[:, own], float("nan"))
         return found
-
-    def read(self, x: Tensor) -> dict[str, Tensor]:
-        """Predicted value of each column, [B], for rows [B, F]."""
-        found = {}
-        for name, reader in self.readers.items():
-            values = torch.from_numpy(reader.predict(self._others(x, name).numpy()))
-            found[name] = values.long() if isinstance(self.attributes[name], Categorical) else values.float()
-        return found
-
-    def _others(self, x: Tensor, name: str) -> Tensor:
-        values, _ = self.layout(x)
-        own = self.layout.slices()[self.places[name]]
-        return torch.cat([values[:, : own.start], values[:, own.stop :]], dim=1)
 
 
 def forest(attribute: Attribute) -> Any:
@@ -122,13 +102,12 @@ def row_judges(data: TabularData, steps: int | None = None) -> tuple[RowJudge, R
         return None
     x, splits = data.whole.x, data.whole.splits
     names = judged_columns(data.columns, data.targets())
-    rows = splits["train"][torch.randperm(len(splits["train"]), generator=torch.Generator().manual_seed(0))]
-    most = ROWS if steps is None else min(ROWS, 64 * steps)
+    train, test = splits["train"], x[splits["test"]].float()
+    rows = x[train[some_rows(len(train), examples_of(steps))]].float()
     found = []
     for make in (forest, linear):
         judge = RowJudge(data.columns, names, make)
-        judge.fit(x[rows[:most]].float())
-        test = x[splits["test"]].float()
+        judge.fit(rows, judge.truth(rows))
         if not judge.attributes:
             return None
         judge.real = RealFigures.of(judge, [test], judge.truth(test))

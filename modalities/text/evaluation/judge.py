@@ -11,7 +11,7 @@ from common.conditions.attributes import Attribute, Categorical, Fields
 from common.conditions.classifier import RealFigures
 from common.data.examples import Examples
 from common.evaluation.control import at_chance
-from common.evaluation.second_judge import SecondJudge, second_judge
+from common.evaluation.second_judge import StatisticsJudge, second_judge
 from common.results import Measurement
 from modalities.text.data.segmentation import Segmentation, segmentation_of, words_of
 from modalities.text.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ def fitted_vectorizer(texts: list[str], segmentation: Segmentation) -> "TfidfVec
         return fitted(1)
 
 
-def letter_judge(table: Examples, tokenizer: Tokenizer, steps: int | None = None) -> SecondJudge | None:
+def letter_judge(table: Examples, tokenizer: Tokenizer, steps: int | None = None) -> StatisticsJudge | None:
     """Naive Bayes on n-grams of letters, across words as well: of another family than the judge, on other features.
 
     Args:
@@ -137,7 +137,7 @@ def letter_judge(table: Examples, tokenizer: Tokenizer, steps: int | None = None
 
     letters = HashingVectorizer(analyzer="char", ngram_range=(2, 4), n_features=2**16, alternate_sign=False)
     labels = {name: attribute for name, attribute in table.attributes.items() if can_judge(attribute)}
-    judge = SecondJudge(labels, lambda x: letters.transform(tokenizer.decode(x)), lambda attribute: ComplementNB())
+    judge = StatisticsJudge(labels, lambda x: letters.transform(tokenizer.decode(x)), lambda attribute: ComplementNB())
     return second_judge(table, judge, lambda x: x, steps)
 
 

@@ -19,7 +19,7 @@ from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media, file_name, table_picture
 from common.evaluation.report import Report
 from common.evaluation.sampling import sampled
-from common.evaluation.second_judge import SecondJudge
+from common.evaluation.second_judge import StatisticsJudge
 from common.lazy import pd
 from common.results import Measurement
 from common.seeding import seeded
@@ -54,7 +54,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
         judge = TextJudge.of(data.whole, data.tokenizer, data.segmentation)
         return judge if judge.attributes else None
 
-    def make_second_judge(self, data: TextData) -> SecondJudge | None:
+    def make_second_judge(self, data: TextData) -> StatisticsJudge | None:
         """Naive Bayes on letters."""
         return letter_judge(data.whole, data.tokenizer, self.judge_steps)
 
@@ -127,7 +127,7 @@ def _control_by_value(
             rows = (conditions[name] == number).nonzero()[:, 0]
             if len(rows) == 0:
                 continue
-            chosen = rows.repeat(-(-count // len(rows)))[:count]
+            chosen = rows[some_rows(len(rows), count)].repeat(-(-count // len(rows)))[:count]
             requested = {field: values[chosen] for field, values in conditions.items()}
             written = sampled(model, requested, evaluation.at_once(), guidance=evaluation.guidance)[0]
             hits = judge.read(written)[name] == number

@@ -4,7 +4,7 @@ import torch
 from common.conditions.attributes import Categorical, Continuous
 from common.data.examples import Examples
 from common.data.splits import random_split
-from common.evaluation.second_judge import EXAMPLES, SecondJudge, second_judge, support_vectors
+from common.evaluation.second_judge import EXAMPLES, StatisticsJudge, second_judge, support_vectors
 
 
 def table(count=600):
@@ -23,7 +23,7 @@ def judge_of(examples, seen=None):
             seen.append(len(x))
         return x.numpy()
 
-    return SecondJudge(dict(examples.attributes), describe, support_vectors)
+    return StatisticsJudge(dict(examples.attributes), describe, support_vectors)
 
 
 def test_it_reads_categories_and_numbers_and_leaves_out_what_has_a_single_value():
