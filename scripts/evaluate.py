@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SAMPLES = 1000  # importance samples, where nobody says how many
 SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
-PART = 10  # examples of annealed importance sampling at once, for its bar to move
+PART = 50  # examples of annealed importance sampling at once, for its bar to move
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
 PROPOSAL = ("refine", "covariance", "modes", "degrees", "prior")  # of what importance samples are drawn from
 
