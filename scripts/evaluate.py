@@ -83,6 +83,9 @@ def parser() -> Parser:
     nll_.add_argument("--gain", action="store_true",
                       help="also what knowing the condition is worth: log p(x | c) - log p(x), the latter a mixture "
                            "over conditions, each of which costs one more NLL")  # fmt: skip
+    nll_.add_argument("--gap", action="store_true",
+                      help="also bounds the NLL from both sides, of as many examples that the model simulates under "
+                           "the same conditions: what the method misses")  # fmt: skip
     drawn = nll_.add_argument_group(
         "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
     )
@@ -111,9 +114,6 @@ def parser() -> Parser:
                           help="first distribution: the encoder's; the encoder's refined by --refine gradient steps "
                                "for each example, which needs the fewest temperatures; or the prior, which misses no "
                                "mode but needs the most (default: posterior)")  # fmt: skip
-    annealed.add_argument("--gap", action="store_true",
-                          help="also bounds the NLL from both sides, of as many examples that the model simulates "
-                               "under the same conditions")  # fmt: skip
     nll_.set_defaults(run=nll)
 
     score_ = commands.add_parser("score", parents=[shared, samples], help="NLL of each example in your own files")
@@ -165,10 +165,8 @@ def nll(arguments: argparse.Namespace) -> None:
     }
     if arguments.method == "ais" and arguments.start == "refined" and "refine" in given["is"]:
         given["ais"]["refine"] = given["is"].pop("refine")
-    if arguments.method == "is" and (given["ais"] or arguments.gap):
-        raise ValueError(
-            f"--{next(iter(given['ais']), 'gap')} is of annealed importance sampling: give --method ais as well"
-        )
+    if arguments.method == "is" and given["ais"]:
+        raise ValueError(f"--{next(iter(given['ais']))} is of annealed importance sampling: give --method ais as well")
     if arguments.method == "ais" and (arguments.num_samples is not None or given["is"]):
         option = "num-samples" if arguments.num_samples is not None else next(iter(given["is"]))
         raise ValueError(f"--{option} is of importance sampling: with --method ais, give --chains")
@@ -177,7 +175,7 @@ def nll(arguments: argparse.Namespace) -> None:
 
     from common.data.splits import some_rows
     from common.eval_mode import eval_mode
-    from common.evaluation.annealing import Annealing, sandwiched_log_likelihood
+    from common.evaluation.annealing import Annealing
     from common.evaluation.bounds import gain_of
     from common.evaluation.evaluation import Evaluation, candidates_of
     from common.evaluation.proposals import Proposal
@@ -220,7 +218,7 @@ def nll(arguments: argparse.Namespace) -> None:
                     estimate = partial(method.estimate, model, num_samples=drawn)
                     gains.append(gain_of(estimate, part, candidates).cpu())
                 if arguments.gap:
-                    both = sandwiched_log_likelihood(model, part, path, arguments.seed, decodes)
+                    both = method.sandwich(model, part, drawn)
                     below.append(-both.upper.cpu())
                     above.append(-both.lower.cpu())
                 progress.update(len(part))

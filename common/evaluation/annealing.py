@@ -3,7 +3,6 @@
 Shapes: B examples, K chains, T temperatures, D latent.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +15,10 @@ from common.batch import Batch
 from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
-from common.evaluation.bounds import DECODES, Estimate
+from common.evaluation.bounds import DECODES, Estimate, Sandwich
 from common.evaluation.proposals import Modes, Proposal, examples_at_once, gradients_of_z, refined
+from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
-from common.seeding import seeded
 
 STEEPNESS = 4.0  # of the sigmoid that spaces temperatures
 WARM_UP = 10  # transitions that adapt the step before it is noted
@@ -83,14 +82,6 @@ class Annealing(Configurable):
         return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).float()
 
 
-@dataclass(frozen=True)
-class Sandwich:
-    """Bounds of log p(x | c) in expectation, each [B], of examples that the model has simulated."""
-
-    lower: Tensor
-    upper: Tensor
-
-
 def annealed_log_likelihood(
     model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0, at_once: int = DECODES
 ) -> Estimate:
@@ -134,20 +125,8 @@ def sandwiched_log_likelihood(
             path = _Path.of(model, made, settings, at_once, seed)
             below = _forward(path, settings, seed)
             above = torch.cat([_reverse(path, z, settings, seed), below[1:]])
-            parts.append(tuple(torch.logsumexp(weights, 0) - math.log(settings.chains) for weights in (below, above)))
-    return Sandwich(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-@torch.no_grad()
-def simulated(model: LatentModel, batch: Batch, seed: int) -> tuple[Batch, Tensor]:
-    """Examples like those of a batch that the model draws, x ~ p(x | z, c) with z ~ p(z | c), and their z [B, D]."""
-    z = prior_samples(model.prior(model.embed(batch)), 1, seed, batch.positions)[0]
-    drawn = []
-    for row, position in enumerate(batch.positions.tolist()):
-        own = slice(row, row + 1)
-        with seeded((seed * 0x9E3779B1 + position) % 2**63):
-            drawn.append(model.decode(z[own], model.embed(batch[own])).sample())
-    return batch.replace(x=torch.cat(drawn).to(batch.x.dtype), view=None), z
+            parts.append(Sandwich.of(below, above))
+    return Sandwich.joined(parts)
 
 
 def _blocks(model: LatentModel, batch: Batch, settings: Annealing, at_once: int) -> Iterator[Batch]:

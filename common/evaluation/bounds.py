@@ -1,7 +1,7 @@
 """Bounds of the likelihood, by importance sampling and by plain Monte Carlo, and differences of them: all in nats."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from common.batch import Batch
 from common.conditions.attributes import Fields
 from common.distributions.noise import example_noise, prior_sample, prior_samples, reparameterize
-from common.evaluation.proposals import Proposal, proposed
+from common.evaluation.proposals import Mixture, Proposal, examples_at_once
+from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
 from common.objectives.samples import PosteriorSamples
 
@@ -55,16 +56,78 @@ def log_likelihood(
         at_once: decodes at most this many of the K * B samples at a time.
         proposal: what takes the place of q; None is q.
     """
+    if proposal is None:
+        parts = _parts(model, batch, num_samples, at_once)
+        weights = [model.draws(part, num_samples, seed, at_once).log_weights() for part in parts]
+    else:
+        weights = [
+            _log_weights(model, part, mixture, mixture.draws(seed, part.positions), at_once)
+            for part in _parts(model, batch, num_samples, examples_at_once(model, proposal, at_once))
+            for mixture in [Mixture.of(model, part, proposal, num_samples, seed)]
+        ]
+    return Estimate.of(torch.cat(weights, dim=1))
 
-    def log_weights(part: Batch) -> Tensor:
-        if proposal is None:
-            return model.draws(part, num_samples, seed, at_once).log_weights()
-        c, drawn = model.embed(part), proposed(model, part, proposal, num_samples, seed, at_once)
-        likelihood = model.log_likelihood_of_latents(part, drawn.z, c, at_once)
-        return likelihood + model.prior(c).log_prob(drawn.z) - drawn.log_density
 
-    parts = _parts(model, batch, num_samples, at_once)
-    return Estimate.of(torch.cat([log_weights(part) for part in parts], dim=1))
+@dataclass(frozen=True)
+class Sandwich:
+    """Bounds of log p(x | c) in expectation, each [B], of examples that the model has simulated."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @staticmethod
+    def of(below: Tensor, above: Tensor) -> "Sandwich":
+        """From log-weights [K, B] without, and with, one that belongs to a draw from the exact posterior."""
+        return Sandwich(*(torch.logsumexp(weights, 0) - math.log(len(weights)) for weights in (below, above)))
+
+    @staticmethod
+    def joined(parts: "Iterable[Sandwich]") -> "Sandwich":
+        """Those of the examples of several parts."""
+        every = list(parts)
+        return Sandwich(torch.cat([part.lower for part in every]), torch.cat([part.upper for part in every]))
+
+
+@torch.no_grad()
+def sandwiched(
+    model: LatentModel,
+    batch: Batch,
+    num_samples: int,
+    seed: int = 0,
+    at_once: int = DECODES,
+    proposal: Proposal | None = None,
+) -> Sandwich:
+    """Both bounds by importance sampling, for an x that the model simulates under each example's condition (and mask).
+
+    The z that x was made from is a draw from the exact posterior; it takes the place of one of the K samples, of which
+    the mean weight is then an upper bound in expectation. The gap is the sum of what both bounds miss.
+    Source: Grosse, Ghahramani and Adams 2015, "Sandwiching the marginal likelihood using bidirectional Monte Carlo",
+    section 3, of chains without transitions.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: B examples, of whose x the shape alone is used.
+        num_samples: K.
+        seed: fixes the noise, together with each example's index.
+        at_once: as in `log_likelihood`.
+        proposal: as in `log_likelihood`.
+    """
+    chosen = proposal or Proposal(refine=0, covariance="diagonal")
+
+    def of(part: Batch) -> Sandwich:
+        made, z = simulated(model, part, seed)
+        index, exact = made.positions, z.unsqueeze(0)
+        mixture = Mixture.of(model, made, chosen, num_samples, seed)
+        below = _log_weights(model, made, mixture, mixture.draws(seed, index), at_once)
+        place = mixture.places(z, seed, index).unsqueeze(0)
+        return Sandwich.of(below, below.scatter(0, place, _log_weights(model, made, mixture, exact, at_once)))
+
+    return Sandwich.joined(map(of, _parts(model, batch, num_samples, examples_at_once(model, chosen, at_once))))
+
+
+def _log_weights(model: LatentModel, batch: Batch, mixture: Mixture, z: Tensor, at_once: int) -> Tensor:
+    """log p(x, z | c) minus the log-density of what z [K, B, D] were drawn from, [K, B]."""
+    likelihood = model.log_likelihood_of_latents(batch, z, model.embed(batch), at_once)
+    return likelihood + mixture.prior.log_prob(z) - mixture.log_density(z)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from common.batch import Batch
 from common.configurable import Configurable
@@ -19,7 +20,7 @@ from common.model.latent_model import LatentModel
 
 LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 # Streams of noise that share nothing, neither with each other nor with the samples of q.
-START, FIT, DRAW, RADIUS, PRIOR = range(1, 6)
+START, FIT, DRAW, RADIUS, PRIOR, PLACE = range(1, 7)
 STREAMS = 1_000_003
 NUMBERS = 8_000_000  # most numbers of full covariances that are refined at once
 
@@ -83,34 +84,6 @@ class Proposal(Configurable):
         prior = min(num_samples - 1, max(1, round(self.prior * num_samples))) if self.prior else 0
         rest = num_samples - prior
         return [rest // self.modes + (number < rest % self.modes) for number in range(self.modes)] + [prior]
-
-
-@dataclass(frozen=True)
-class Proposed:
-    """Samples z [K, B, D] and their log-density [K, B] under what they were drawn from."""
-
-    z: Tensor
-    log_density: Tensor
-
-
-def proposed(
-    model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int, at_once: int
-) -> Proposed:
-    """K samples of each of B examples; they depend on the seed and on each example's index, not on its batch.
-
-    Args:
-        model: the model, in evaluation mode.
-        batch: B examples.
-        proposal: what they are drawn from.
-        num_samples: K.
-        seed: seed of the noise.
-        at_once: decodes at most this many z at a time.
-    """
-    with gradients_of_z():
-        indexed = batch.replace(index=batch.positions).map(torch.clone)  # tensors of inference mode have no gradient
-        rows = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
-        parts = [_drawn(model, indexed[own], proposal, num_samples, seed) for own in rows]
-    return Proposed(torch.cat([part.z for part in parts], 1), torch.cat([part.log_density for part in parts], 1))
 
 
 def examples_at_once(model: LatentModel, proposal: Proposal, at_once: int) -> int:
@@ -193,31 +166,71 @@ class Modes:
         return constant - volume - 0.5 * (degrees + size) * torch.log1p(squared / degrees)
 
 
-def _drawn(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int) -> Proposed:
-    c = model.embed(batch)
-    modes = refined(model, batch, proposal, seed)
-    *shares, from_prior = proposal.shares(num_samples)
-    size = modes.mean.shape[-1]
-    noise = example_noise(seed * STREAMS + DRAW, batch.positions, (num_samples, size))
-    if proposal.degrees is not None:  # t = normal / sqrt(chi squared / degrees), one radius for all units
-        radius = example_noise(seed * STREAMS + RADIUS, batch.positions, (num_samples, proposal.degrees))
-        noise = noise / radius.square().mean(-1, keepdim=True).sqrt()
-    start, parts = 0, []
-    for number, share in enumerate(shares):
-        r = noise[start : start + share].unsqueeze(1)
-        parts.append(modes.at(r.expand(-1, proposal.modes, -1, -1))[:, number])
-        start += share
-    prior = model.prior(c)
-    if from_prior:
-        parts.append(prior_samples(prior, from_prior, seed * STREAMS + PRIOR, batch.positions))
-    z = torch.cat(parts)
-    of_parts = [
-        modes.log_density(z, number, proposal.degrees) + math.log(share / num_samples)
-        for number, share in enumerate(shares) if share
-    ]  # fmt: skip
-    if from_prior:
-        of_parts.append(prior.log_prob(z) + math.log(from_prior / num_samples))
-    return Proposed(z, torch.logsumexp(torch.stack(of_parts), 0))
+@dataclass(frozen=True)
+class Mixture:
+    """What K importance samples of each of B examples are drawn from, a fixed share of them from each part.
+
+    Attributes:
+        modes: the Gaussians or t-distributions.
+        prior: p(z | c), the last part; its share may be 0.
+        shares: samples of each part; their sum is K.
+        degrees: as in `Proposal`.
+    """
+
+    modes: Modes
+    prior: Distribution
+    shares: list[int]
+    degrees: int | None
+
+    @staticmethod
+    def of(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int) -> "Mixture":
+        """That of a batch that can be refined at once (`examples_at_once`).
+
+        Args:
+            model: the model, in evaluation mode.
+            batch: B examples.
+            proposal: its parts.
+            num_samples: K.
+            seed: seed of the noise, together with each example's index.
+        """
+        with gradients_of_z():
+            modes = refined(model, batch.map(torch.clone), proposal, seed)  # tensors of inference mode have no gradient
+        return Mixture(modes, model.prior(model.embed(batch)), proposal.shares(num_samples), proposal.degrees)
+
+    def draws(self, seed: int, index: Tensor) -> Tensor:
+        """Samples z [K, B, D] in the order of the parts; those of an example depend on the seed and its index alone."""
+        *shares, from_prior = self.shares
+        modes, size = len(self.modes.place), self.modes.mean.shape[-1]
+        noise = example_noise(seed * STREAMS + DRAW, index, (sum(self.shares), size))
+        if self.degrees is not None:  # t = normal / sqrt(chi squared / degrees), one radius for all units
+            radius = example_noise(seed * STREAMS + RADIUS, index, (sum(self.shares), self.degrees))
+            noise = noise / radius.square().mean(-1, keepdim=True).sqrt()
+        parts = [
+            self.modes.at(r.unsqueeze(1).expand(-1, modes, -1, -1))[:, number]
+            for number, r in enumerate(noise[: sum(shares)].split(shares))
+        ]
+        if from_prior:
+            parts.append(prior_samples(self.prior, from_prior, seed * STREAMS + PRIOR, index))
+        return torch.cat(parts)
+
+    def log_densities(self, z: Tensor) -> Tensor:
+        """Of z [K', B, D] under each part, times its share, [M + 1, K', B]."""
+        parts = [self.modes.log_density(z, number, self.degrees) for number in range(len(self.modes.place))]
+        parts.append(self.prior.log_prob(z) if self.shares[-1] else torch.zeros_like(parts[0]))
+        logs = z.new_tensor(self.shares).log() - math.log(sum(self.shares))
+        return torch.stack(parts) + logs.view(-1, 1, 1)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """Of z [K', B, D] under the mixture, [K', B]."""
+        return torch.logsumexp(self.log_densities(z), 0)
+
+    def places(self, z: Tensor, seed: int, index: Tensor) -> Tensor:
+        """Numbers [B] of the samples whose place draws z [B, D] from elsewhere take: of a part that explains them."""
+        shares = self.log_densities(z.unsqueeze(0))[:, 0].softmax(0)
+        uniform = torch.special.ndtr(example_noise(seed * STREAMS + PLACE, index, (1, 1))[0, :, 0])
+        part = (shares.cumsum(0) < uniform).sum(0).clamp_max(len(shares) - 1)
+        first = torch.tensor([0, *self.shares[:-1]], device=z.device).cumsum(0)
+        return first[part].clamp_max(sum(self.shares) - 1)
 
 
 def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> Modes:

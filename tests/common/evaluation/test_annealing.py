@@ -10,9 +10,9 @@ from common.evaluation.annealing import (
     Annealing,
     annealed_log_likelihood,
     sandwiched_log_likelihood,
-    simulated,
 )
 from common.evaluation.bounds import log_likelihood
+from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
 from tests.audio.models import perturb
 from tests.common.models import LinearGaussian, Number, Watched

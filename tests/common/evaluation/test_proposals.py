@@ -6,9 +6,10 @@ from torch.distributions import Independent, Normal
 
 from common.batch import Batch
 from common.eval_mode import eval_mode
-from common.evaluation.bounds import log_likelihood
+from common.evaluation.bounds import Sandwich, log_likelihood, sandwiched
 from common.evaluation.evaluation import Evaluation
-from common.evaluation.proposals import Proposal, proposed
+from common.evaluation.proposals import Mixture, Proposal
+from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
 from tests.audio.models import perturb
 from tests.common.evaluation.test_annealing import IMPERFECT, Folded, batches, exact_of
@@ -81,12 +82,10 @@ def test_with_a_share_of_the_prior_no_weight_is_larger_than_the_likelihood_over_
     model = LinearGaussian(shift=3.0, stretch=0.2)  # an encoder that misses the posterior
     batch = model.batch(50)
     with eval_mode(model):
-        drawn = proposed(model, batch, Proposal(refine=0, prior=0.25), 100, 0, 1000)
-        c = model.embed(batch)
-        log_weights = (
-            model.log_likelihood_of_latents(batch, drawn.z, c) + model.prior(c).log_prob(drawn.z) - drawn.log_density
-        )
-        most = model.log_likelihood_of_latents(batch, drawn.z, c) - math.log(0.25)
+        mixture = Mixture.of(model, batch, Proposal(refine=0, prior=0.25), 100, 0)
+        c, z = model.embed(batch), mixture.draws(0, batch.positions)
+        log_weights = model.log_likelihood_of_latents(batch, z, c) + model.prior(c).log_prob(z) - mixture.log_density(z)
+        most = model.log_likelihood_of_latents(batch, z, c) - math.log(0.25)
         plain, safe = (
             log_likelihood(model, batch, 1000, proposal=p).log_likelihood
             for p in (None, Proposal(refine=0, prior=0.25))
@@ -104,17 +103,53 @@ def test_shares_are_those_of_all_samples():
 
 
 @pytest.mark.parametrize("name", ["full", "all"])
-def test_an_example_has_the_same_samples_in_any_batch_and_memory(name):
+def test_an_example_has_the_same_estimate_in_any_batch_and_memory(name):
     model = LinearGaussian(**IMPERFECT)
     batch = model.batch(9)
-    whole = proposed(model, batch, PROPOSALS[name], 12, 0, 1000)
-    order = torch.randperm(9)
-    again = proposed(model, batch[order], PROPOSALS[name], 12, 0, 1000)
-    few = proposed(model, batch, PROPOSALS[name], 12, 0, 1)
-    assert torch.allclose(again.z, whole.z[:, order], atol=1e-3)
-    assert torch.allclose(few.z, whole.z, atol=1e-3)
-    assert torch.allclose(few.log_density, whole.log_density, atol=1e-3)
-    assert not torch.allclose(proposed(model, batch, PROPOSALS[name], 12, 1, 1000).z, whole.z, atol=1e-2)
+
+    def found(part, seed=0, at_once=1000):
+        with eval_mode(model):
+            both = sandwiched(model, part, 12, seed, at_once, PROPOSALS[name])
+            return torch.stack(
+                [log_likelihood(model, part, 12, seed, at_once, PROPOSALS[name]).log_likelihood, both.lower, both.upper]
+            )
+
+    whole, order = found(batch), torch.randperm(9)
+    assert torch.allclose(found(batch[order]), whole[:, order], atol=1e-3)
+    assert torch.allclose(found(batch, at_once=1), whole, atol=1e-3)
+    assert not torch.allclose(found(batch, seed=1), whole, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", [None, *PROPOSALS])
+def test_of_simulated_examples_the_likelihood_is_bounded_from_both_sides(name):
+    torch.manual_seed(0)
+    model = LinearGaussian(**IMPERFECT)
+    batch = model.batch(400)
+    exact = torch.cat([exact_of(model, simulated(model, batch, seed)[0]) for seed in range(3)])
+    for count, most in ((3, 0.6), (100, 0.03)):
+        with eval_mode(model):
+            both = Sandwich.joined(
+                sandwiched(model, batch, count, seed, proposal=PROPOSALS.get(name)) for seed in range(3)
+            )
+        for difference in (exact - both.lower, both.upper - exact):
+            error = difference.std().item() / len(exact) ** 0.5
+            assert -3 * error < difference.mean().item() < most
+
+
+def test_the_upper_bound_of_a_mixture_holds_where_its_parts_differ():
+    """The exact z takes the place of a sample of the part that explains it; in that of another, it breaks the bound."""
+    torch.manual_seed(0)
+    model = LinearGaussian(shift=4.0, stretch=0.3)  # q explains next to nothing of the posterior, the prior all
+    batch = model.batch(2000)
+    exact = exact_of(model, simulated(model, batch, 0)[0])
+    mixture = Proposal(refine=0, covariance="diagonal", prior=0.5)
+    with eval_mode(model):
+        both = sandwiched(model, batch, 2, proposal=mixture)
+    for difference in (exact - both.lower, both.upper - exact):
+        assert difference.mean().item() > -3 * difference.std().item() / len(exact) ** 0.5
+    made, z = simulated(model, batch, 0)
+    drawn = Mixture.of(model, made, mixture, 2, 0)
+    assert (drawn.places(z, 0, made.positions) == 1).float().mean() > 0.9
 
 
 def test_memory_is_bounded():
