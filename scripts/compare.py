@@ -14,7 +14,7 @@ from common.executors.options import add_executor, cluster, say
 
 # Heavy packages are imported where they are used, so that the command line is parsed before torch is imported.
 if TYPE_CHECKING:
-    from common.comparison.specification import Table
+    from common.comparison.specification import Cell, Table
 
 
 SPECIFICATIONS = Path("configs/tables")
@@ -33,6 +33,11 @@ def parser() -> Parser:
     run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
     run.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
     add_executor(run)
+    run.add_argument("--rows", nargs="+", metavar="WORDS",
+                     help="only rows whose title holds one of these words; others as they are recorded")  # fmt: skip
+    run.add_argument("--recorded", action="store_true",
+                     help="take runs with today's options and data that are recorded beside the compact results "
+                          "(NAME.BUDGET.zip), from other machines, as finished")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="list the runs with their expected hours, and run nothing")
     run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
@@ -59,7 +64,8 @@ def parser() -> Parser:
     show.add_argument("--format", choices=["md", "csv", "latex", "html"], default="md", help="format (default: md)")
     show.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
-    check = verbs.add_parser("check", help="check that the tables in README and docs are what `show` prints")
+    check = verbs.add_parser("check", help="check that the tables in README and docs are what `show` prints, which "
+                                           "names rows whose options have changed since they were run")  # fmt: skip
     check.add_argument("files", nargs="*", type=file_to_read, help="Markdown files (default: README.md and docs/*.md)")
     check.add_argument("--write", action="store_true", help="replace tables that differ")
     check.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
@@ -79,11 +85,26 @@ def compact_file(folder: Path, name: str, budget: str) -> Path:
     return folder / f"{name}.{budget}.json"
 
 
+def chosen_cells(todo: list[Cell], words: Sequence[str] | None) -> list[Cell]:
+    """The runs of rows whose title holds one of the words, in any case; all without words.
+
+    Raises:
+        ValueError: if words fit no row.
+    """
+    for word in words or []:
+        if not any(word.lower() in cell.row.lower() for cell in todo):
+            raise ValueError(
+                f"no row's title holds {word!r}; there are: {', '.join(dict.fromkeys(c.row for c in todo))}"
+            )
+    return [cell for cell in todo if words is None or any(word.lower() in cell.row.lower() for word in words)]
+
+
 def run_table(arguments: argparse.Namespace) -> int:
     """Runs what is missing and prints the table; 1 if a run failed."""
+    from common.comparison.archive import pack, unpack
     from common.comparison.rendering import markdown, sheet
     from common.comparison.results import collect
-    from common.comparison.runner import run_missing
+    from common.comparison.runner import run_missing, state
     from common.comparison.specification import cells
     from common.executors.local import local
 
@@ -94,14 +115,21 @@ def run_table(arguments: argparse.Namespace) -> int:
             )
         return show_status(arguments)
     name, table = find_table(arguments.table)
-    todo = cells(table, arguments.budget, arguments.root)
+    path = compact_file(arguments.out, name, arguments.budget)
+    archive = path.with_suffix(".zip")
+    every = cells(table, arguments.budget, arguments.root)
+    todo = chosen_cells(every, arguments.rows)
+    if arguments.recorded or arguments.rows:
+        count = unpack(archive, [cell for cell in every if not (arguments.fresh and cell in todo)])
+        say(f"{count} runs are taken as {archive} has recorded them")
     executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
     states = run_missing(todo, executor, arguments.fresh, log=say)
+    states = {cell: states.get(cell) or state(cell) for cell in every}
     results = collect(table, arguments.budget, states)
-    path = compact_file(arguments.out, name, arguments.budget)
     results.write(path)
+    pack(archive, table, [cell for cell, reached in states.items() if reached.status == "finished"])
     print(f"\n{markdown(sheet(table, results))}\ncompact results: {path}")
-    return int(any(state.status != "finished" for state in states.values()))
+    return int(any(states[cell].status != "finished" for cell in todo))
 
 
 def show_status(arguments: argparse.Namespace) -> int:
@@ -113,7 +141,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     name, table = find_table(arguments.table)
     compact = compact_file(arguments.out, name, arguments.budget)
     known = TableResults.read(compact) if compact.exists() else None
-    found = progress(cells(table, arguments.budget, arguments.root), known)
+    todo = chosen_cells(cells(table, arguments.budget, arguments.root), getattr(arguments, "rows", None))
+    found = progress(todo, known)
     print("\n".join(lines(found, arguments.max_parallel)))
     if any(entry.status == "finished" for entry in found):
         print("the data of finished runs are compared with today's when the table is run, and not here")
@@ -132,7 +161,7 @@ def show_table(arguments: argparse.Namespace) -> int:
 
 
 def check_tables(arguments: argparse.Namespace) -> int:
-    """Compares the tables in Markdown files with the compact results; 1 if one differs."""
+    """Compares the tables in Markdown files with the compact results and today's specifications; 1 if one differs."""
     from common.comparison.rendering import markdown, sheet
     from common.comparison.results import TableResults
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.comparison.results import Figure, RowResults, TableResults
+from common.comparison.results import Figure, RowResults, TableResults, outdated
 from common.comparison.specification import MetricColumn, Published, Table
 
 NOT_RUN = "not run"
@@ -95,6 +95,9 @@ def _notes(table: Table, results: TableResults) -> list[str]:
         if published.differences:
             notes.append(f"{name}: {published.differences}")
     notes += _revisions(by_title)
+    if rows := outdated(table, results):
+        which = "all rows" if len(rows) == len(by_title) else "; ".join(rows)
+        notes.append(f"The specification has changed since these rows were run: {which}.")
     for title in table.rows:
         notes += [f"{title}, {problem}" for problem in results.rows.get(title, RowResults()).problems]
     return notes

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from common.comparison.runner import State
-from common.comparison.specification import Cell, MetricColumn, Table
+from common.comparison.specification import Cell, MetricColumn, Table, cells
 from common.paths import written_whole
 from common.results import EXAMPLES, Results
 
@@ -142,6 +142,14 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
             best[column.metric] = list(tested)
             tests[column.metric] = tests_of(tested)
     return TableResults(budget, rows, best, tests)
+
+
+def outdated(table: Table, results: TableResults) -> list[str]:
+    """Titles of rows with runs that had other options than the specification gives them today."""
+    keys = {cell.row: cell.key for cell in cells(table, results.budget, Path())}
+    return [
+        row for row, key in keys.items() if row in results.rows and any(r["key"] != key for r in results.rows[row].runs)
+    ]
 
 
 def tests_of(tested: dict[str, str]) -> str:

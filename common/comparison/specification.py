@@ -52,6 +52,7 @@ class Row:
         command: a command to run instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and it
             must write `{folder}/results.json`.
         group: rows are compared only with rows of the same group.
+        seeds: name of a budget -> seeds in place of the budget's, for rows that cost much.
     """
 
     configs: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Row:
     budgets: dict[str, dict[str, Plain]] = field(default_factory=dict)
     command: list[str] | None = None
     group: str = ""
+    seeds: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,12 @@ def cells(table: Table, budget: str, root: Path) -> list[Cell]:
     slugs = [slug(title) for title in table.rows]
     if len(set(slugs)) < len(slugs):
         raise ValueError(f"titles of rows must differ in their letters and digits: {', '.join(table.rows)}")
-    chosen = table.budgets[budget]
-    return [_cell(table, title, row, budget, seed, root) for seed in chosen.seeds for title, row in table.rows.items()]
+    of_rows = {title: row.seeds.get(budget, table.budgets[budget].seeds) for title, row in table.rows.items()}
+    return [
+        _cell(table, title, table.rows[title], budget, seed, root)
+        for seed in sorted({seed for seeds in of_rows.values() for seed in seeds})
+        for title, seeds in of_rows.items() if seed in seeds
+    ]  # fmt: skip
 
 
 def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path) -> Cell:

@@ -137,6 +137,28 @@ def test_tables_in_documents_are_checked_against_the_compact_results(table, caps
     assert main(check) == 1
 
 
+def test_rows_whose_options_have_changed_since_they_were_run_are_named(table, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.compare.SPECIFICATIONS", tmp_path)
+    compare("run", table)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table numbers quick -->\n<!-- end of table -->\n")
+    check = ["check", str(page), "--out", str(tmp_path)]
+    assert main([*check, "--write"]) == 0
+    assert "specification has changed" not in page.read_text()
+    table.write_text(table.read_text().replace("'2.0'", "'2.5'"))
+    assert main(check) == 1
+    assert main([*check, "--write"]) == 0
+    assert "The specification has changed since these rows were run: second." in page.read_text()
+
+
+def test_a_row_may_have_fewer_seeds_than_its_table(table, capsys):
+    content = yaml.safe_load(table.read_text())
+    content["rows"]["second"]["seeds"] = {"quick": [1]}
+    table.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert compare("run", table) == 0
+    assert journal(table.parent) == ["3.0 0", "3.0 1", "2.0 1", "3.0 2"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

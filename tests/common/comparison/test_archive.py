@@ -1,0 +1,80 @@
+"""A table that is made on two machines, here two roots of runs."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from common.comparison.archive import packed
+from scripts.compare import main
+from tests.common.comparison.tables import compact, journal, write_table
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write_table(tmp_path, {"first": 3.0, "second": 2.0}, seeds=(0, 1))
+
+
+def compare(table, *words, machine="one"):
+    return main(["run", str(table), "--root", str(table.parent / machine), "--out", str(table.parent), *words])
+
+
+def test_another_machine_takes_the_recorded_runs_and_adds_its_own(table, capsys):
+    assert compare(table, "--rows", "FIRST") == 0
+    assert journal(table.parent) == ["3.0 0", "3.0 1"]
+    assert "| second | not run | 0 |" in capsys.readouterr().out
+    assert compare(table, "--rows", "second", machine="two") == 0
+    assert journal(table.parent)[2:] == ["2.0 0", "2.0 1"]
+    shown = capsys.readouterr().out
+    assert "2 runs are taken as" in shown
+    assert re.search(r"\| first \| 3\.\d ± 0\.1 \| 2 \|", shown)
+    assert compare(table, "--recorded", machine="three") == 0
+    assert len(journal(table.parent)) == 4
+    assert len(compact(table.parent)["rows"]["second"]["runs"]) == 2
+
+
+def test_without_being_asked_for_recorded_runs_a_machine_makes_its_own(table):
+    compare(table)
+    compare(table, machine="two")
+    assert len(journal(table.parent)) == 8
+
+
+def test_runs_of_other_options_are_not_taken(table):
+    compare(table)
+    table.write_text(table.read_text().replace("'2.0'", "'2.5'"))
+    assert compare(table, "--recorded", machine="two") == 0
+    assert journal(table.parent)[4:] == ["2.5 0", "2.5 1"]
+
+
+def test_fresh_rows_are_run_again_and_the_others_stay(table):
+    compare(table)
+    assert compare(table, "--rows", "second", "--fresh", machine="two") == 0
+    assert journal(table.parent)[4:] == ["2.0 0", "2.0 1"]
+    assert len(compact(table.parent)["rows"]["first"]["runs"]) == 2
+
+
+def test_the_figures_of_single_examples_that_are_paired_are_kept_and_no_others(table):
+    compare(table)
+    archive = table.parent / "numbers.quick.zip"
+    before = archive.read_bytes()
+    run = sorted((table.parent / "one").rglob("results.json"))[0].parent
+    np.savez(run / "examples.npz", nll=np.arange(4.0), elbo=np.arange(4.0))
+    compare(table)
+    compare(table, "--recorded", machine="two")
+    with np.load(table.parent / "two" / run.parent.name / run.name / "examples.npz") as kept:
+        assert kept.files == ["nll"]
+        assert kept["nll"].tolist() == [0.0, 1.0, 2.0, 3.0]
+    (run / "examples.npz").unlink()
+    compare(table)
+    assert archive.read_bytes() == before
+    assert len(packed(archive)) == 4
+
+
+def test_words_that_fit_no_row_and_a_damaged_archive_are_named(table, capsys):
+    assert compare(table, "--rows", "third") == 2
+    assert "no row's title holds 'third'; there are: first, second" in capsys.readouterr().err
+    compare(table)
+    shutil.copyfile(table, table.parent / "numbers.quick.zip")
+    assert compare(table, "--recorded", machine="two") == 2
+    assert "numbers.quick.zip is damaged" in capsys.readouterr().err
