@@ -86,15 +86,18 @@ def parser() -> Parser:
     nll_.add_argument("--gap", action="store_true",
                       help="also bounds the NLL from both sides, of as many examples that the model simulates under "
                            "the same conditions: what the method misses")  # fmt: skip
+    nll_.add_argument("--conditions", type=whole(1), metavar="N",
+                      help="most conditions that --gain compares with; where the data have more, N are drawn, and the "
+                           "gain is a bound of at most log (N + 1) (default: 32)")  # fmt: skip
     drawn = nll_.add_argument_group(
         "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
     )
     drawn.add_argument("--refine", type=whole(), metavar="N",
                        help="gradient steps that fit q to each example by itself; 150 are recommended "
                             "(default with another of these options: 150)")  # fmt: skip
-    drawn.add_argument("--covariance", choices=["diagonal", "full"],
-                       help="of what is refined; full also fits how units of z depend on each other "
-                            "(default: full)")  # fmt: skip
+    drawn.add_argument("--covariance", choices=["diagonal", "full", "laplace"],
+                       help="of what is refined; full also fits how units of z depend on each other; laplace takes it "
+                            "from the curvature at the mode, for hundreds of units (default: full)")  # fmt: skip
     drawn.add_argument("--modes", type=whole(1), metavar="M",
                        help="Gaussians, of which all but the first are refined from draws of the prior "
                             "(default: 1)")  # fmt: skip
@@ -163,10 +166,12 @@ def nll(arguments: argparse.Namespace) -> None:
         method: {name: value for name in names if (value := getattr(arguments, name)) is not None}
         for method, names in (("is", PROPOSAL), ("ais", PATH))
     }
-    if arguments.method == "ais" and arguments.start == "refined" and "refine" in given["is"]:
-        given["ais"]["refine"] = given["is"].pop("refine")
+    if arguments.method == "ais" and arguments.start == "refined":
+        given["ais"] |= {name: given["is"].pop(name) for name in ("refine", "covariance") if name in given["is"]}
     if arguments.method == "is" and given["ais"]:
         raise ValueError(f"--{next(iter(given['ais']))} is of annealed importance sampling: give --method ais as well")
+    if arguments.conditions and not arguments.gain:
+        raise ValueError("--conditions is of --gain: give it as well")
     if arguments.method == "ais" and (arguments.num_samples is not None or given["is"]):
         option = "num-samples" if arguments.num_samples is not None else next(iter(given["is"]))
         raise ValueError(f"--{option} is of importance sampling: with --method ais, give --chains")
@@ -197,7 +202,7 @@ def nll(arguments: argparse.Namespace) -> None:
     count = len(chosen)
     if count == 0:
         raise ValueError(f"the split {arguments.split} has no examples: choose another")
-    candidates = candidates_of(model, data, arguments.split) if arguments.gain else None
+    candidates = candidates_of(model, data, arguments.split, arguments.conditions) if arguments.gain else None
     if arguments.gain and candidates is None:
         raise ValueError(f"{arguments.ckpt} is a model without conditions that have values: leave out --gain")
     values, sizes, below, above, gains = [], [], [], [], []

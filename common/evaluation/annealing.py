@@ -16,7 +16,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
 from common.evaluation.bounds import DECODES, Estimate, Sandwich
-from common.evaluation.proposals import Modes, Proposal, examples_at_once, gradients_of_z, refined
+from common.evaluation.proposals import Covariance, Modes, Proposal, examples_at_once, gradients_of_z, refined
 from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
 
@@ -44,9 +44,9 @@ class Annealing(Configurable):
         temperatures: T, distributions of the path, both ends included.
         leapfrog: steps of a trajectory.
         start: the first distribution: q(z | x, c), which is near where the path ends; q "refined" for each example,
-            with a full covariance, which is nearer and measures steps (see `Proposal`); or p(z | c), which misses no
-            mode.
+            which is nearer and measures steps; or p(z | c), which misses no mode.
         refine: gradient steps that refine q.
+        covariance: of a refined q, as in `Proposal`; of hundreds of units, "laplace" is the nearest.
         acceptance: rate of accepted trajectories that the pilot run aims at.
     """
 
@@ -55,6 +55,7 @@ class Annealing(Configurable):
     leapfrog: int = 5
     start: Literal["posterior", "refined", "prior"] = "posterior"
     refine: int = 150
+    covariance: Covariance = "full"
     acceptance: float = 0.65
 
     def __post_init__(self) -> None:
@@ -63,16 +64,21 @@ class Annealing(Configurable):
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
 
     def __str__(self) -> str:
-        first = f"a posterior refined by {self.refine} steps" if self.start == "refined" else f"the {self.start}"
+        first = str(self.proposal) if self.start == "refined" else f"the {self.start}"
         return (
             f"annealed importance sampling from {first}, {self.chains} chains of {self.temperatures} "
             f"temperatures, {self.leapfrog} steps each"
         )
 
     @property
+    def proposal(self) -> Proposal:
+        """How q is refined."""
+        return Proposal(self.refine, self.covariance)
+
+    @property
     def decodes(self) -> int:
         """How many z are decoded for an example, each with a gradient."""
-        refining = Proposal(self.refine).decodes if self.start == "refined" else 0
+        refining = self.proposal.decodes if self.start == "refined" else 0
         return refining + (self.chains + pilots(self)) * self.temperatures * self.leapfrog
 
     def schedule(self) -> Tensor:
@@ -243,7 +249,7 @@ class _Path:
     def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int, seed: int) -> "_Path":
         size, where = model.latent_prior.size, batch.x.device
         if settings.start == "refined":
-            proposal = Proposal(settings.refine)
+            proposal = settings.proposal
             parts = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
             modes = [refined(model, batch[rows], proposal, seed) for rows in parts]
             return _Path(model, batch, _Refined(Modes.joined(modes)), size, at_once)

@@ -28,6 +28,7 @@ from common.objectives.samples import PosteriorSamples
 from common.results import Measurement
 
 LEAST_EFFECTIVE = 5.0  # effective importance samples below which a test warns
+CONDITIONS = 32  # most that the gain compares with, where nobody says how many
 REFINE = 150  # steps of refining that it suggests
 
 
@@ -43,6 +44,8 @@ class Evaluation(Configurable):
         gain_samples: importance samples for the condition gain.
         gain_examples: how many of these are for the condition gain, which costs one NLL for each distinct condition;
             0 omits it.
+        gain_conditions: most conditions that the gain compares with; where the data have more, as many are drawn and each
+            example's own is one more, which bounds it by log (gain_conditions + 1). None is 32.
         control_samples: generated samples that the judge evaluates.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
@@ -72,12 +75,15 @@ class Evaluation(Configurable):
     proposal: Proposal | None = None
     annealing: Annealing | None = None
     gap_examples: int | None = None
+    gain_conditions: int | None = None
 
     def __post_init__(self) -> None:
         if self.nll_method != "ais" and self.annealing is not None:
             raise ValueError("evaluation.annealing is of evaluation.nll_method ais: set it as well")
         if self.nll_method == "ais" and self.proposal is not None:
             raise ValueError("evaluation.proposal is of importance sampling: leave it out with nll_method ais")
+        if self.gain_conditions is not None and self.gain_conditions < 1:
+            raise ValueError(f"evaluation.gain_conditions must be at least 1; got {self.gain_conditions}")
         if self.decodes is not None and self.decodes < 1:
             raise ValueError(f"evaluation.decodes must be at least 1; got {self.decodes}")
 
@@ -292,12 +298,14 @@ class Evaluation(Configurable):
         return figures
 
 
-def candidates_of(model: LatentModel, data: ConditionalDataModule, split: Split) -> Candidates | None:
+def candidates_of(
+    model: LatentModel, data: ConditionalDataModule, split: Split, limit: int | None = None
+) -> Candidates | None:
     """Conditions of the training split that the gain of a split's conditions is compared with; None without any."""
     train, tested = data.conditions("train"), data.conditions(split)
     names = [name for name in model.condition.attributes if name in train]
     known, asked = ({name: fields[name] for name in names} for fields in (train, tested))
-    return bounds.condition_candidates(known, asked) if names else None
+    return bounds.condition_candidates(known, asked, limit or CONDITIONS) if names else None
 
 
 def _of_some(

@@ -72,7 +72,7 @@ def test_annealed_importance_sampling_bounds_the_nll_closer_and_from_both_sides(
     assert high - low == pytest.approx(gap, abs=2e-3)
     assert 0 < gap < min(5, float(re.search(bounds, by_samples)[3]))
     assert re.fullmatch(r"[\d.]+ s an example", third)
-    for words, said in ((["--chains", "3"], "--chains is of annealed"),
+    for words, said in ((["--chains", "3"], "--chains is of annealed"), (["--conditions", "3"], "--gain"),
                         (["--method", "ais", "--num-samples", "9"], "give --chains"),
                         (["--method", "ais", "--refine", "9"], "--refine is of importance sampling")):  # fmt: skip
         assert evaluate.main([*options, *words]) == 2
@@ -90,6 +90,11 @@ def test_samples_of_a_q_that_is_refined_for_each_example_count_for_more(run, cap
     assert evaluate.main([*options[:3], "--limit", "4", "--num-samples", "5", "--gain"]) == 0
     gain = re.search(r"condition gain (-?[\d.]+) ± [\d.]+ nats against 10 conditions, all", capsys.readouterr().out)
     assert float(gain[1]) <= math.log(10) + 0.01
+    few = ["--gain", "--conditions", "3"]
+    assert evaluate.main([*options[:3], "--limit", "4", "--num-samples", "5", *few]) == 0
+    gain = re.search(r"condition gain (-?[\d.]+) ± [\d.]+ nats against (\d) conditions, drawn", capsys.readouterr().out)
+    assert float(gain[1]) <= math.log(4) + 0.01
+    assert int(gain[2]) <= 3
     assert found["--refine 150"] > 1.2 * found[""]
     assert "50 samples of t with 8 degrees of freedom, 10% from the prior" in out
 

@@ -19,6 +19,7 @@ from tests.every_model import MODELS
 PROPOSALS = {
     "refined": Proposal(refine=30, covariance="diagonal"),
     "full": Proposal(refine=60),
+    "laplace": Proposal(refine=100, covariance="laplace"),
     "tails": Proposal(refine=0, degrees=5),
     "defensive": Proposal(refine=0, prior=0.2),
     "all": Proposal(refine=30, modes=2, degrees=8, prior=0.1),
@@ -55,11 +56,13 @@ def test_a_full_covariance_fits_units_that_depend_on_each_other():
     model = Sum()
     batch = Batch(2**0.5 * torch.randn(50, 1), {"c": torch.zeros(50)}, index=torch.arange(50))
     kinds = {"q": None, "diagonal": Proposal(refine=300, covariance="diagonal"), "full": Proposal(refine=300)}
+    kinds["laplace"] = Proposal(refine=100, covariance="laplace")
     with eval_mode(model):
         found = {name: log_likelihood(model, batch, 500, proposal=kind) for name, kind in kinds.items()}
     effective = {name: estimate.effective_sample_size.mean().item() / 500 for name, estimate in found.items()}
     assert max(effective["q"], effective["diagonal"]) < 0.5
     assert effective["full"] > 0.9
+    assert effective["laplace"] > 0.99  # the posterior is Gaussian: it is exact
     exact = Normal(0.0, 2.09**0.5).log_prob(batch.x[:, 0])
     assert (found["full"].log_likelihood - exact).abs().max() < 0.05
 
@@ -102,7 +105,7 @@ def test_shares_are_those_of_all_samples():
     assert Proposal(prior=0.9).shares(1) == [1, 0]
 
 
-@pytest.mark.parametrize("name", ["full", "all"])
+@pytest.mark.parametrize("name", ["full", "laplace", "all"])
 def test_an_example_has_the_same_estimate_in_any_batch_and_memory(name):
     model = LinearGaussian(**IMPERFECT)
     batch = model.batch(9)
@@ -168,6 +171,8 @@ def test_refining_makes_more_samples_count_in_every_modality(name):
         plain, refined = (
             log_likelihood(model, batch, 50, proposal=proposal) for proposal in (None, Proposal(refine=80))
         )
+        laplace = log_likelihood(model, batch, 50, proposal=Proposal(refine=80, covariance="laplace"))
+    assert laplace.effective_sample_size.mean() > plain.effective_sample_size.mean()
     assert refined.effective_sample_size.mean() > plain.effective_sample_size.mean()
     assert (refined.log_likelihood - plain.log_likelihood).mean() > -0.5  # both are bounds, of 50 samples
 
@@ -180,6 +185,7 @@ def test_refining_makes_more_samples_count_in_every_modality(name):
         ({"degrees": 0}, "degrees"),
         ({"prior": 1.0}, "share"),
         ({"refine": 0, "modes": 2}, "refining"),
+        ({"refine": 0, "covariance": "laplace"}, "refining"),
     ],
 )
 def test_settings_that_make_no_proposal_are_refused(options, reason):
