@@ -44,8 +44,8 @@ class Evaluation(Configurable):
         gain_samples: importance samples for the condition gain.
         gain_examples: how many of these are for the condition gain, which costs one NLL for each distinct condition;
             0 omits it.
-        gain_conditions: most conditions that the gain compares with; where the data have more, as many are drawn and each
-            example's own is one more, which bounds it by log (gain_conditions + 1). None is 32.
+        gain_conditions: most conditions that the gain compares with; where the data have more, as many are drawn and
+            each example's own is one more, which bounds it by log (gain_conditions + 1). None is 32.
         control_samples: generated samples that the judge evaluates.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.

@@ -99,7 +99,7 @@ class Evaluator(Callback):
         if data is not None:
             if trainer.limit_test_batches == 1.0:  # a part of the test has other examples than a random choice of all
                 self.total = len(data.examples.splits["test"])
-            self.candidates = candidates_of(pl_module, data, "test", pl_module.evaluation.gain_conditions)
+            self.candidates = candidates_of(pl_module, data, "test", self.evaluation.gain_conditions)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: Any
