@@ -71,7 +71,8 @@ class ResidualConv(Architecture):
 
     Attributes:
         channels: channels of each stage, from fine to coarse; every stage halves the sides.
-        blocks: residual blocks of each stage.
+        blocks: residual blocks of each stage. They are what is not linear in it: where all are 0, shapes and places are
+            hardly learned.
         width: width of the bottleneck.
     """
 
