@@ -33,11 +33,7 @@ def parser() -> Parser:
     run.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
     run.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
     add_executor(run)
-    run.add_argument("--rows", nargs="+", metavar="WORDS",
-                     help="only rows whose title holds one of these words; others as they are recorded")  # fmt: skip
-    run.add_argument("--recorded", action="store_true",
-                     help="take runs with today's options and data that are recorded beside the compact results "
-                          "(NAME.BUDGET.zip), from other machines, as finished")  # fmt: skip
+    add_rows(run)
     run.add_argument("--dry-run", action="store_true", help="list the runs with their expected hours, and run nothing")
     run.add_argument("--fresh", action="store_true", help="delete finished runs and run them again")
     run.add_argument(
@@ -53,6 +49,7 @@ def parser() -> Parser:
     status.add_argument("table", help=help_table)
     status.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
     status.add_argument("--max-parallel", type=whole(1), default=1, metavar="N", help="runs in parallel (default: 1)")
+    add_rows(status)
     status.add_argument("--root", type=Path, default=Path("runs/tables"),
                         help="folder of all tables' runs (default: runs/tables)")  # fmt: skip
     status.add_argument("--out", type=Path, default=COMPACT,
@@ -70,6 +67,15 @@ def parser() -> Parser:
     check.add_argument("--write", action="store_true", help="replace tables that differ")
     check.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
     return result
+
+
+def add_rows(verb: argparse.ArgumentParser) -> None:
+    """The options that divide a table among machines."""
+    verb.add_argument("--rows", nargs="+", metavar="WORDS",
+                     help="only rows whose title holds one of these words; others as they are recorded")  # fmt: skip
+    verb.add_argument("--recorded", action="store_true",
+                     help="take runs with today's options and data that are recorded beside the compact results "
+                          "(NAME.BUDGET.zip), from other machines, as finished")  # fmt: skip
 
 
 def find_table(name: str) -> tuple[str, Table]:
@@ -134,6 +140,7 @@ def run_table(arguments: argparse.Namespace) -> int:
 
 def show_status(arguments: argparse.Namespace) -> int:
     """Prints where each run of a table stands, and the hours that are left."""
+    from common.comparison.archive import packed
     from common.comparison.progress import lines, progress
     from common.comparison.results import TableResults
     from common.comparison.specification import cells
@@ -141,8 +148,9 @@ def show_status(arguments: argparse.Namespace) -> int:
     name, table = find_table(arguments.table)
     compact = compact_file(arguments.out, name, arguments.budget)
     known = TableResults.read(compact) if compact.exists() else None
-    todo = chosen_cells(cells(table, arguments.budget, arguments.root), getattr(arguments, "rows", None))
-    found = progress(todo, known)
+    todo = chosen_cells(cells(table, arguments.budget, arguments.root), arguments.rows)
+    takes = arguments.recorded or arguments.rows
+    found = progress(todo, known, packed(compact.with_suffix(".zip")) if takes else ())
     print("\n".join(lines(found, arguments.max_parallel)))
     if any(entry.status == "finished" for entry in found):
         print("the data of finished runs are compared with today's when the table is run, and not here")

@@ -2,7 +2,7 @@
 
 import fcntl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,6 +11,7 @@ from common.comparison.runner import LOCK, state
 from common.comparison.specification import Cell
 
 SECONDS = "run/seconds"
+DONE = ("finished", "recorded")
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Progress:
 
     Attributes:
         cell: the run.
-        status: that of `runner.State`, or running.
+        status: that of `runner.State`, running, or recorded (by another machine).
         seconds: what its training took, or is expected to take by runs of its row, or else of any row; None where none
             is known.
         reason: why there are no results.
@@ -43,12 +44,15 @@ def is_running(cell: Cell) -> bool:
         return False
 
 
-def progress(cells: Sequence[Cell], known: TableResults | None) -> list[Progress]:
+def progress(
+    cells: Sequence[Cell], known: TableResults | None, recorded: Collection[str] = frozenset()
+) -> list[Progress]:
     """Where each run stands.
 
     Args:
         cells: the runs of a table.
         known: compact results of the table, from which seconds are expected where no run is on this machine.
+        recorded: names of the folders of runs that are taken from the table's archive.
     """
     states = {cell: state(cell) for cell in cells}
     taken: dict[str, list[float]] = {}
@@ -63,7 +67,9 @@ def progress(cells: Sequence[Cell], known: TableResults | None) -> list[Progress
     usual = median([value for values in taken.values() for value in values]) if taken else None
     found = []
     for cell, reached in states.items():
-        status = "running" if reached.status != "finished" and is_running(cell) else reached.status
+        status: str = "running" if reached.status != "finished" and is_running(cell) else reached.status
+        if status not in DONE and cell.folder.name in recorded:
+            status = "recorded"
         expected = median(taken[cell.row]) if cell.row in taken else usual
         seconds = expected if reached.results is None else reached.results.run.seconds
         found.append(Progress(cell, status, seconds, reached.reason))
@@ -80,11 +86,11 @@ def lines(found: Sequence[Progress], parallel: int) -> list[str]:
     width = max((len(entry.cell.row) for entry in found), default=0)
     told = []
     for entry in found:
-        expected = "" if entry.status == "finished" else " expected"
+        expected = "" if entry.status in DONE else " expected"
         took = "" if entry.seconds is None else f"{entry.seconds / 3600:.2f} h{expected}"
         reason = f": {entry.reason}" if entry.reason else ""
         told.append(f"{entry.cell.row:{width}}  seed {entry.cell.seed}  {entry.status:8}  {took}{reason}".rstrip())
-    left = [entry.seconds for entry in found if entry.status != "finished"]
+    left = [entry.seconds for entry in found if entry.status not in DONE]
     known = [seconds for seconds in left if seconds is not None]
     counts = Counter(entry.status for entry in found)
     summary = ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -29,6 +29,8 @@ def test_another_machine_takes_the_recorded_runs_and_adds_its_own(table, capsys)
     shown = capsys.readouterr().out
     assert "2 runs are taken as" in shown
     assert re.search(r"\| first \| 3\.\d ± 0\.1 \| 2 \|", shown)
+    assert compare(table, "--recorded", "--dry-run", machine="three") == 0
+    assert "4 recorded; left: 0.00 h of training, 0.00 h with 1 at a time" in capsys.readouterr().out
     assert compare(table, "--recorded", machine="three") == 0
     assert len(journal(table.parent)) == 4
     assert len(compact(table.parent)["rows"]["second"]["runs"]) == 2
