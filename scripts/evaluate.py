@@ -38,7 +38,7 @@ SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
 PART = 50  # examples of annealed importance sampling at once, for its bar to move
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
-PROPOSAL = ("refine", "covariance", "modes", "degrees", "prior")  # of what importance samples are drawn from
+PROPOSAL = ("refine", "covariance", "starts", "modes", "degrees", "prior")  # of what importance samples are drawn from
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -98,6 +98,8 @@ def parser() -> Parser:
     drawn.add_argument("--covariance", choices=["diagonal", "full", "laplace"],
                        help="of what is refined; full also fits how units of z depend on each other; laplace takes it "
                             "from the curvature at the mode, for hundreds of units (default: full)")  # fmt: skip
+    drawn.add_argument("--starts", type=whole(1), metavar="N",
+                       help="with --covariance laplace: places from which a mode is searched (default: 1)")  # fmt: skip
     drawn.add_argument("--modes", type=whole(1), metavar="M",
                        help="Gaussians, of which all but the first are refined from draws of the prior "
                             "(default: 1)")  # fmt: skip
@@ -167,7 +169,7 @@ def nll(arguments: argparse.Namespace) -> None:
         for method, names in (("is", PROPOSAL), ("ais", PATH))
     }
     if arguments.method == "ais" and arguments.start == "refined":
-        given["ais"] |= {name: given["is"].pop(name) for name in ("refine", "covariance") if name in given["is"]}
+        given["ais"] |= {name: given["is"].pop(name) for name in PROPOSAL[:3] if name in given["is"]}
     if arguments.method == "is" and given["ais"]:
         raise ValueError(f"--{next(iter(given['ais']))} is of annealed importance sampling: give --method ais as well")
     if arguments.conditions and not arguments.gain:

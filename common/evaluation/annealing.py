@@ -47,6 +47,7 @@ class Annealing(Configurable):
             which is nearer and measures steps; or p(z | c), which misses no mode.
         refine: gradient steps that refine q.
         covariance: of a refined q, as in `Proposal`; of hundreds of units, "laplace" is the nearest.
+        starts: of "laplace", as in `Proposal`.
         acceptance: rate of accepted trajectories that the pilot run aims at.
     """
 
@@ -56,6 +57,7 @@ class Annealing(Configurable):
     start: Literal["posterior", "refined", "prior"] = "posterior"
     refine: int = 150
     covariance: Covariance = "full"
+    starts: int = 1
     acceptance: float = 0.65
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ class Annealing(Configurable):
     @property
     def proposal(self) -> Proposal:
         """How q is refined."""
-        return Proposal(self.refine, self.covariance)
+        return Proposal(self.refine, self.covariance, starts=self.starts)
 
     @property
     def decodes(self) -> int:

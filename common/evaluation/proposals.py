@@ -22,8 +22,11 @@ from common.model.latent_model import LatentModel
 Covariance = Literal["diagonal", "full", "laplace"]
 LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 # Streams of noise that share nothing, neither with each other nor with the samples of q.
-START, FIT, DRAW, RADIUS, PRIOR, PLACE = range(1, 7)
+START, FIT, DRAW, RADIUS, PRIOR, PLACE, AROUND = range(1, 8)
 STREAMS = 1_000_003
+CLIMB = 1.0  # first step of Adam on the way to a mode, in deviations of the encoder's q
+COLD = 0.01  # first exponent of the likelihood on that way
+WIDE = 3.0  # deviations of the encoder's q by which further starts are spread
 FLAT = 0.01  # least curvature along any direction: no mode is taken to be wider than ten deviations of q
 NUMBERS = 8_000_000  # most numbers of full covariances that are refined at once
 
@@ -47,7 +50,8 @@ class Proposal(Configurable):
         degrees: degrees of freedom of a multivariate t-distribution in place of each Gaussian: fewer have heavier
             tails. None keeps Gaussians.
         prior: share of samples that are drawn from p(z | c), with which no weight exceeds p(x | z, c) / share.
-        draws: z of each mode that a step of refining decodes.
+        draws: z of each mode that a step of refining decodes; "laplace" has one.
+        starts: of "laplace": places from which each mode is searched, of which the highest is kept.
     """
 
     refine: int = 150
@@ -56,14 +60,17 @@ class Proposal(Configurable):
     degrees: int | None = None
     prior: float = 0.0
     draws: int = 4
+    starts: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("refine", 0), ("modes", 1), ("draws", 1), ("degrees", 1)):
+        for name, least in (("refine", 0), ("modes", 1), ("draws", 1), ("degrees", 1), ("starts", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}; got {value}")
         if self.covariance == "laplace" and not self.refine:
             raise ValueError("covariance laplace is that of a mode, which refining finds: set refine, such as 400")
+        if self.starts > 1 and self.covariance != "laplace":
+            raise ValueError("several starts are of covariance laplace: set it as well")
         if not 0 <= self.prior < 1:
             raise ValueError(f"prior is a share, at least 0 and less than 1; got {self.prior}")
         if not self.refine and self.modes > 1:
@@ -74,6 +81,7 @@ class Proposal(Configurable):
         if self.refine:
             several = f"{self.modes} modes, " if self.modes > 1 else ""
             kind = "Laplace's" if self.covariance == "laplace" else self.covariance
+            several += f"best of {self.starts} starts, " if self.starts > 1 else ""
             parts.append(f"{several}q refined by {self.refine} steps for each example, {kind} covariance")
         if self.degrees is not None:
             parts.append(f"t with {self.degrees} degrees of freedom")
@@ -84,7 +92,12 @@ class Proposal(Configurable):
     @property
     def decodes(self) -> int:
         """How many z are decoded for an example, each with a gradient, before the samples."""
-        return self.refine * (1 if self.covariance == "laplace" else self.draws) * self.modes
+        return self.refine * self.at_once
+
+    @property
+    def at_once(self) -> int:
+        """How many z of an example a step of refining decodes."""
+        return (self.starts if self.covariance == "laplace" else self.draws) * self.modes
 
     def shares(self, num_samples: int) -> list[int]:
         """How many of K samples each of the M modes and, last, the prior give."""
@@ -95,7 +108,7 @@ class Proposal(Configurable):
 
 def examples_at_once(model: LatentModel, proposal: Proposal, at_once: int) -> int:
     """How many examples may be refined together, so that the memory of z and of covariances is bounded."""
-    size = max(1, at_once // (proposal.draws * proposal.modes))
+    size = max(1, at_once // proposal.at_once)
     if proposal.covariance != "diagonal" and proposal.refine:
         size = min(size, max(1, NUMBERS // (proposal.modes * model.latent_prior.size**2)))
     return size
@@ -260,7 +273,7 @@ def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> 
     if not proposal.refine:
         return Modes(mean, scale, place, torch.zeros_like(place), None)
     if proposal.covariance == "laplace":
-        return _laplace(model, batch, Modes(mean, scale, place, torch.zeros_like(place), None), proposal.refine)
+        return _laplace(model, batch, Modes(mean, scale, place, torch.zeros_like(place), None), proposal, seed)
     parts = [place, torch.zeros_like(place)]
     if proposal.covariance == "full":
         parts.append(place.new_zeros(proposal.modes, count, size, size))
@@ -289,26 +302,38 @@ def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> 
     return Modes(mean, scale, means[0], means[1], means[2] if len(means) > 2 else None)
 
 
-def _laplace(model: LatentModel, batch: Batch, modes: Modes, steps: int) -> Modes:
+def _laplace(model: LatentModel, batch: Batch, modes: Modes, proposal: Proposal, seed: int) -> Modes:
     """Modes of log p(x, z | c), climbed by Adam with steps that fall to 0, with the inverse curvature as covariance.
 
+    A likelihood of many values has many local modes. Its exponent rises from `COLD` to 1 in the first half of the
+    steps, and of several starts the one that ends highest is kept.
     Source: Tierney and Kadane 1986, "Accurate Approximations for Posterior Moments and Marginal Densities".
     """
-    c = model.embed(batch)
+    c, prior = model.embed(batch), model.prior(model.embed(batch))
+    shape, size = (proposal.starts, *modes.place.shape), modes.mean.shape[-1]
 
-    def log_joint(place: Tensor) -> Tensor:
-        z = modes.mean + modes.scale * place
-        return (model.log_likelihood_of_latents(batch, z, c) + model.prior(c).log_prob(z)).sum()
+    def log_joint(place: Tensor, exponent: float = 1.0) -> Tensor:
+        z = (modes.mean + modes.scale * place).flatten(0, -3)
+        values = exponent * model.log_likelihood_of_latents(batch, z, c) + prior.log_prob(z)
+        return values.unflatten(0, place.shape[:-2])
 
     # cuDNN differentiates training mode only, and fast attention only once.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
-        place = modes.place.clone().requires_grad_()
-        optimizer = torch.optim.Adam([place], lr=LEAP)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = LEAP * (1 - step / steps) ** 2
-            (place.grad,) = torch.autograd.grad(-log_joint(place), place)
+        starts = modes.place.repeat(proposal.starts, 1, 1, 1)
+        if proposal.starts > 1:
+            noise = example_noise(seed * STREAMS + AROUND, batch.positions, (math.prod(shape[:2]), size))
+            starts[1:] += WIDE * noise.view(shape)[1:]
+        starts.requires_grad_()
+        optimizer = torch.optim.Adam([starts], lr=CLIMB)
+        for step in range(proposal.refine):
+            optimizer.param_groups[0]["lr"] = CLIMB * (1 - step / proposal.refine) ** 2
+            exponent = COLD ** max(0.0, 1 - 2 * step / proposal.refine)
+            (starts.grad,) = torch.autograd.grad(-log_joint(starts, exponent).sum(), starts)
             optimizer.step()
-        (slope,) = torch.autograd.grad(log_joint(place), place, create_graph=True)
+        with torch.no_grad():
+            highest = log_joint(starts).argmax(0)  # [M, B]
+        place = starts.detach().gather(0, highest.expand(1, size, -1, -1).permute(0, 2, 3, 1))[0].requires_grad_()
+        (slope,) = torch.autograd.grad(log_joint(place).sum(), place, create_graph=True)
         units = range(place.shape[-1])
         rows = [torch.autograd.grad(slope[..., unit].sum(), place, retain_graph=True)[0] for unit in units]
     curvature = -torch.stack(rows, -1).double()

@@ -19,7 +19,7 @@ from tests.every_model import MODELS
 PROPOSALS = {
     "refined": Proposal(refine=30, covariance="diagonal"),
     "full": Proposal(refine=60),
-    "laplace": Proposal(refine=100, covariance="laplace"),
+    "laplace": Proposal(refine=100, covariance="laplace", starts=3),
     "tails": Proposal(refine=0, degrees=5),
     "defensive": Proposal(refine=0, prior=0.2),
     "all": Proposal(refine=30, modes=2, degrees=8, prior=0.1),
@@ -186,6 +186,7 @@ def test_refining_makes_more_samples_count_in_every_modality(name):
         ({"prior": 1.0}, "share"),
         ({"refine": 0, "modes": 2}, "refining"),
         ({"refine": 0, "covariance": "laplace"}, "refining"),
+        ({"starts": 2}, "laplace"),
     ],
 )
 def test_settings_that_make_no_proposal_are_refused(options, reason):
