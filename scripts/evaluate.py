@@ -42,7 +42,7 @@ PROPOSAL = ("refine", "covariance", "starts", "modes", "degrees", "prior")  # of
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
-  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 200 --refine 150 --limit 500
+  evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 200 --refine 100 --limit 500
   evaluate.py nll --ckpt runs/audio/tunes/ID/checkpoints/best.ckpt --method ais --gap --gain --limit 50
   evaluate.py score --ckpt runs/text/bible/ID/checkpoints/best.ckpt --in mine.txt --condition style=kjv --out scores.csv
   evaluate.py transfer --ckpt P --inputs kjv.txt --source-style kjv --target-style bbe --references bbe.txt
@@ -93,11 +93,11 @@ def parser() -> Parser:
         "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
     )
     drawn.add_argument("--refine", type=whole(), metavar="N",
-                       help="gradient steps that fit q to each example by itself; 150 are recommended "
-                            "(default with another of these options: 150)")  # fmt: skip
-    drawn.add_argument("--covariance", choices=["diagonal", "full", "laplace"],
-                       help="of what is refined; full also fits how units of z depend on each other; laplace takes it "
-                            "from the curvature at the mode, for hundreds of units (default: full)")  # fmt: skip
+                       help="gradient steps that fit q to each example by itself; 100 are recommended, and 400 where z "
+                            "has hundreds of units (default with another of these options: 100)")  # fmt: skip
+    drawn.add_argument("--covariance", choices=["laplace", "full", "diagonal"],
+                       help="of what is refined: by the curvature at the mode, or fitted to the ELBO "
+                            "(default: laplace)")  # fmt: skip
     drawn.add_argument("--starts", type=whole(1), metavar="N",
                        help="with --covariance laplace: places from which a mode is searched (default: 1)")  # fmt: skip
     drawn.add_argument("--modes", type=whole(1), metavar="M",

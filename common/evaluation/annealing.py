@@ -46,7 +46,7 @@ class Annealing(Configurable):
         start: the first distribution: q(z | x, c), which is near where the path ends; q "refined" for each example,
             which is nearer and measures steps; or p(z | c), which misses no mode.
         refine: gradient steps that refine q.
-        covariance: of a refined q, as in `Proposal`; of hundreds of units, "laplace" is the nearest.
+        covariance: of a refined q, as in `Proposal`.
         starts: of "laplace", as in `Proposal`.
         acceptance: rate of accepted trajectories that the pilot run aims at.
     """
@@ -55,8 +55,8 @@ class Annealing(Configurable):
     temperatures: int = 100
     leapfrog: int = 5
     start: Literal["posterior", "refined", "prior"] = "posterior"
-    refine: int = 150
-    covariance: Covariance = "full"
+    refine: int = 100
+    covariance: Covariance = "laplace"
     starts: int = 1
     acceptance: float = 0.65
 

@@ -29,7 +29,7 @@ from common.results import Measurement
 
 LEAST_EFFECTIVE = 5.0  # effective importance samples below which a test warns
 CONDITIONS = 32  # most that the gain compares with, where nobody says how many
-REFINE = 150  # steps of refining that it suggests
+REFINE = 100  # steps of refining that it suggests
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.model.latent_model import LatentModel
 
-Covariance = Literal["diagonal", "full", "laplace"]
+Covariance = Literal["laplace", "full", "diagonal"]
 LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 # Streams of noise that share nothing, neither with each other nor with the samples of q.
 START, FIT, DRAW, RADIUS, PRIOR, PLACE, AROUND = range(1, 8)
@@ -40,12 +40,12 @@ class Proposal(Configurable):
     Monte Carlo Rendering", section 3.1; Owen and Zhou 2000, "Safe and Effective Importance Sampling").
 
     Attributes:
-        refine: gradient steps that raise the ELBO of each example by itself, from the encoder's q on (Kim et al. 2018,
+        refine: gradient steps that fit q to each example by itself, from the encoder's on (Kim et al. 2018,
             "Semi-Amortized Variational Autoencoders"; Cremer et al. 2018, "Inference Suboptimality in Variational
             Autoencoders"). 0 takes q as it is.
-        covariance: of what is refined: "diagonal", as the encoder's; "full", for units that depend on each other; or
-            "laplace", the inverse curvature of log p(x, z | c) at the mode that refining finds, which comes nearer
-            where there are hundreds of units, and takes a derivative for each (Tierney and Kadane 1986).
+        covariance: of what is refined: "laplace", the inverse curvature of log p(x, z | c) at the mode that gradient
+            steps climb, which takes one more derivative for each unit (Tierney and Kadane 1986); or that which raises
+            the ELBO together with the mean, "full" or "diagonal", as the encoder's.
         modes: Gaussians. All but the first are refined from a draw of the prior each, and may end in other modes.
         degrees: degrees of freedom of a multivariate t-distribution in place of each Gaussian: fewer have heavier
             tails. None keeps Gaussians.
@@ -54,8 +54,8 @@ class Proposal(Configurable):
         starts: of "laplace": places from which each mode is searched, of which the highest is kept.
     """
 
-    refine: int = 150
-    covariance: Covariance = "full"
+    refine: int = 100
+    covariance: Covariance = "laplace"
     modes: int = 1
     degrees: int | None = None
     prior: float = 0.0
@@ -67,14 +67,12 @@ class Proposal(Configurable):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}; got {value}")
-        if self.covariance == "laplace" and not self.refine:
-            raise ValueError("covariance laplace is that of a mode, which refining finds: set refine, such as 400")
         if self.starts > 1 and self.covariance != "laplace":
             raise ValueError("several starts are of covariance laplace: set it as well")
         if not 0 <= self.prior < 1:
             raise ValueError(f"prior is a share, at least 0 and less than 1; got {self.prior}")
         if not self.refine and self.modes > 1:
-            raise ValueError("several modes come from refining: set refine, such as 150")
+            raise ValueError("several modes come from refining: set refine, such as 100")
 
     def __str__(self) -> str:
         parts = []

@@ -100,7 +100,7 @@ def test_a_whole_test_keeps_to_the_limit_also_where_it_generates(name, pairs, mo
     assert found[7].keys() == found[1000].keys()
     assert "test/rewrite/kjv-bbe/input_bleu" in found[7] or name == "image"
     for figure in ("test/nll", "test/elbo", "test/condition_gain"):
-        assert found[7][figure].value == pytest.approx(found[1000][figure].value, rel=1e-5)
+        assert found[7][figure].value == pytest.approx(found[1000][figure].value, rel=1e-5, abs=1e-4)  # float32
 
 
 def test_a_limit_below_one_is_refused():
