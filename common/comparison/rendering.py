@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from common.comparison.results import Figure, RowResults, TableResults, outdated
 from common.comparison.specification import MetricColumn, Published, Table
 
-NOT_RUN = "not run"
 FAILED = "failed"
 NOT_MEASURED = "-"
 STATUS = {"verified": "", "recalled": ", recalled", "measured": ", measured by us with the authors' outputs"}
@@ -43,12 +42,14 @@ class Sheet:
 
 
 def sheet(table: Table, results: TableResults) -> Sheet:
-    """The specification's rows and columns with the figures of its runs."""
+    """The specification's rows and columns with the figures of its runs; rows that were not run are named below it."""
     arrows = {"lower": " ↓", "higher": " ↑", "none": ""}
     header = ["", *((column.title or column.metric) + arrows[column.better] for column in table.columns), "runs"]
     rows, runs = [], []
     for title in table.rows:
         row = results.rows.get(title, RowResults())
+        if not row.runs and not row.problems:
+            continue
         cells = [_measured_cell(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
         rows.append([TextCell(title), *cells, TextCell(str(len(row.runs)))])
         runs.append(" ".join(run["id"] for run in row.runs))
@@ -65,7 +66,7 @@ def _measured_cell(column: MetricColumn, row: RowResults, best: bool) -> TextCel
     if figure is None:
         if row.runs:
             return TextCell(NOT_MEASURED)
-        return TextCell(FAILED if row.problems else NOT_RUN)
+        return TextCell(FAILED)
     spread = "" if figure.spread is None else f" ± {figure.spread:.{column.digits}f}"
     return TextCell(f"{figure.mean:,.{column.digits}f}{spread}", best)
 
@@ -95,6 +96,10 @@ def _notes(table: Table, results: TableResults) -> list[str]:
         if published.differences:
             notes.append(f"{name}: {published.differences}")
     notes += _revisions(by_title)
+    if unrun := [
+        title for title in table.rows if title not in by_title or not (by_title[title].runs or by_title[title].problems)
+    ]:
+        notes.append(f"Not run: {'; '.join(unrun)}.")
     if rows := outdated(table, results):
         which = "all rows" if len(rows) == len(by_title) else "; ".join(rows)
         notes.append(f"The specification has changed since these rows were run: {which}.")
