@@ -138,6 +138,9 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Without a terminal, one line."""
         super().on_train_epoch_end(trainer, pl_module)
+        if self._steps == 0:  # a finished training goes on
+            self._line(f"epoch {self._epoch(trainer)} was finished: nothing is left to train")
+            return
         plural = "" if self._steps == 1 else "s"
         parts = [f"{self._steps} step{plural}", f"train loss {float(self._losses) / max(self._steps, 1):.5g}"]
         if self._validated and "val/elbo" in trainer.callback_metrics:

@@ -108,6 +108,19 @@ def test_a_training_without_a_number_of_epochs_counts_them(tmp_path, capsys):
     assert re.findall(r"epoch \S+ \d steps", capsys.readouterr().out) == ["epoch 1: 5 steps", "epoch 2: 2 steps"]
 
 
+def test_a_finished_training_that_goes_on_says_so(tmp_path, capsys):
+    class Saved(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    fit(tmp_path, Saved())
+    capsys.readouterr()
+    again = Trainer(default_root_dir=tmp_path, callbacks=console([]), max_epochs=2, accelerator="cpu", logger=False)
+    again.fit(PointCVAE(latent_dim=2), loader(BATCHES), loader(2), ckpt_path=tmp_path / "last.ckpt")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert lines == ["epoch 2/2 was finished: nothing is left to train"]
+
+
 def test_a_file_says_that_a_test_begins(tmp_path, capsys):
     trainer = fit(tmp_path)
     capsys.readouterr()
