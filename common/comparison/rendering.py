@@ -91,7 +91,8 @@ def _notes(table: Table, results: TableResults) -> list[str]:
         }
         if measured and not column.metric.startswith("run/"):
             test = f"; best: {results.tests[column.metric]}" if column.metric in results.tests else ""
-            notes.append(f"{column.title or column.metric}: {_estimators(measured)}{test}.")
+            groups = {title: table.rows[title].group for title in measured}
+            notes.append(f"{column.title or column.metric}: {_estimators(measured, groups)}{test}.")
     for name, published in table.published.items():
         if published.differences:
             notes.append(f"{name}: {published.differences}")
@@ -108,8 +109,8 @@ def _notes(table: Table, results: TableResults) -> list[str]:
     return notes
 
 
-def _estimators(measured: dict[str, Figure]) -> str:
-    """Estimators and numbers of examples of a column's figures; with the titles of rows, where they differ."""
+def _estimators(measured: dict[str, Figure], groups: dict[str, str]) -> str:
+    """Estimators and numbers of examples of a column, with the groups or titles of rows where they differ."""
     rows: dict[tuple[str, str], list[str]] = {}
     for title, figure in measured.items():
         sizes = sorted(set(figure.n))
@@ -118,7 +119,14 @@ def _estimators(measured: dict[str, Figure]) -> str:
     if len(rows) == 1:
         ((estimator, count),) = rows
         return f"{estimator}, n = {count}"
-    return "; ".join(f"{estimator}, n = {count} ({' | '.join(titles)})" for (estimator, count), titles in rows.items())
+
+    def named(titles: list[str]) -> str:
+        whole = {
+            group for group in groups.values() if group and {t for t in groups if groups[t] == group} <= set(titles)
+        }
+        return " | ".join(dict.fromkeys(groups[title] if groups[title] in whole else title for title in titles))
+
+    return "; ".join(f"{estimator}, n = {count} ({named(titles)})" for (estimator, count), titles in rows.items())
 
 
 def _revisions(rows: dict[str, RowResults]) -> list[str]:
