@@ -109,7 +109,7 @@ def run_table(arguments: argparse.Namespace) -> int:
     """Runs what is missing and prints the table; 1 if a run failed."""
     from common.comparison.archive import pack, unpack
     from common.comparison.rendering import markdown, sheet
-    from common.comparison.results import collect
+    from common.comparison.results import TableResults, collect, unkept
     from common.comparison.runner import run_missing, state
     from common.comparison.specification import cells
     from common.executors.local import local
@@ -127,7 +127,14 @@ def run_table(arguments: argparse.Namespace) -> int:
     todo = chosen_cells(every, arguments.rows)
     if arguments.recorded or arguments.rows:
         count = unpack(archive, [cell for cell in every if not (arguments.fresh and cell in todo)])
-        say(f"{count} runs are taken as {archive} has recorded them")
+        say(f"{count} runs that are not here are taken as {archive} has recorded them")
+    if arguments.rows and path.exists():
+        kept = {(cell.key, cell.seed) for cell in every if cell in todo or state(cell).status == "finished"}
+        if lost := unkept(TableResults.read(path), {cell.row for cell in todo}, kept):
+            raise ValueError(
+                f"{path} has runs of {', '.join(lost)} that are neither here nor recorded with today's options: a "
+                "table of some rows would lose them. Run all rows, or write to another folder with --out"
+            )
     executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
     states = run_missing(todo, executor, arguments.fresh, log=say)
     states = {cell: states.get(cell) or state(cell) for cell in every}

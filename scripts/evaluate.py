@@ -38,7 +38,8 @@ SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
 PART = 50  # examples of annealed importance sampling at once, for its bar to move
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
-PROPOSAL = ("refine", "covariance", "starts", "modes", "degrees", "prior")  # of what importance samples are drawn from
+REFINED = ("refine", "covariance", "starts")  # of a q that is refined for each example
+PROPOSAL = (*REFINED, "modes", "degrees", "prior")  # of what importance samples are drawn from
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -93,8 +94,8 @@ def parser() -> Parser:
         "with --method is", "what samples are drawn from; without any of these, from the encoder's q as it is"
     )
     drawn.add_argument("--refine", type=whole(), metavar="N",
-                       help="gradient steps that fit q to each example by itself; 100 are recommended, and 400 where z "
-                            "has hundreds of units (default with another of these options: 100)")  # fmt: skip
+                       help="gradient steps that fit q to each example by itself; 100 are recommended, and 300 with "
+                            "--starts 4 where z has hundreds of units (default with another option: 100)")  # fmt: skip
     drawn.add_argument("--covariance", choices=["laplace", "full", "diagonal"],
                        help="of what is refined: by the curvature at the mode, or fitted to the ELBO "
                             "(default: laplace)")  # fmt: skip
@@ -169,7 +170,7 @@ def nll(arguments: argparse.Namespace) -> None:
         for method, names in (("is", PROPOSAL), ("ais", PATH))
     }
     if arguments.method == "ais" and arguments.start == "refined":
-        given["ais"] |= {name: given["is"].pop(name) for name in PROPOSAL[:3] if name in given["is"]}
+        given["ais"] |= {name: given["is"].pop(name) for name in REFINED if name in given["is"]}
     if arguments.method == "is" and given["ais"]:
         raise ValueError(f"--{next(iter(given['ais']))} is of annealed importance sampling: give --method ais as well")
     if arguments.conditions and not arguments.gain:

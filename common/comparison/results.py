@@ -5,6 +5,7 @@ The file is small enough to commit, so that a table can be rendered and checked 
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,21 @@ def outdated(table: Table, results: TableResults) -> list[str]:
     keys = {cell.row: cell.key for cell in cells(table, results.budget, Path())}
     return [
         row for row, key in keys.items() if row in results.rows and any(r["key"] != key for r in results.rows[row].runs)
+    ]
+
+
+def unkept(results: TableResults, renewed: Collection[str], kept: Collection[tuple[str, int]]) -> list[str]:
+    """Titles of rows with runs that new results would not hold.
+
+    Args:
+        results: the former results.
+        renewed: titles of rows that are run.
+        kept: key and seed of the runs that the new results will hold.
+    """
+    return [
+        title
+        for title, row in results.rows.items()
+        if title not in renewed and any((run["key"], run["seed"]) not in kept for run in row.runs)
     ]
 
 

@@ -307,7 +307,8 @@ def _laplace(model: LatentModel, batch: Batch, modes: Modes, proposal: Proposal,
     steps, and of several starts the one that ends highest is kept.
     Source: Tierney and Kadane 1986, "Accurate Approximations for Posterior Moments and Marginal Densities".
     """
-    c, prior = model.embed(batch), model.prior(model.embed(batch))
+    c = model.embed(batch)
+    prior = model.prior(c)
     shape, size = (proposal.starts, *modes.place.shape), modes.mean.shape[-1]
 
     def log_joint(place: Tensor, exponent: float = 1.0) -> Tensor:
@@ -334,9 +335,9 @@ def _laplace(model: LatentModel, batch: Batch, modes: Modes, proposal: Proposal,
         (slope,) = torch.autograd.grad(log_joint(place).sum(), place, create_graph=True)
         units = range(place.shape[-1])
         rows = [torch.autograd.grad(slope[..., unit].sum(), place, retain_graph=True)[0] for unit in units]
-    curvature = -torch.stack(rows, -1).double()
+    curvature = -torch.stack(rows, -1).cpu().double()  # not every device has double precision and eigenvectors
     values, directions = torch.linalg.eigh(0.5 * (curvature + curvature.mT))  # [M, B, D], [M, B, D, D]
     covariance = (directions / values.clamp_min(FLAT).unsqueeze(-2)) @ directions.mT
-    root = torch.linalg.cholesky(covariance).float()
+    root = torch.linalg.cholesky(covariance).float().to(place.device)
     log_diagonal = root.diagonal(dim1=-2, dim2=-1).log()
     return Modes(modes.mean, modes.scale, place.detach(), log_diagonal, root.tril(-1))

@@ -102,6 +102,7 @@ def test_samples_of_a_q_that_is_refined_for_each_example_count_for_more(run, cap
 def test_a_test_draws_from_a_refined_q(run, train_image, tmp_path):
     words = [f"--model.evaluation.{name}" for name in ("proposal.refine=20", "num_samples=10", "nll_examples=6")]
     words += [f"--model.evaluation.{name}" for name in ("gain_examples=3", "gap_examples=5", "control_samples=8")]
+    words += ["--model.evaluation.gain_conditions=4"]
     options = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt"]
     metrics = Results.read(
         train_image("test", *options, *words, "--run.root", tmp_path).folder / "results.json"
@@ -109,6 +110,7 @@ def test_a_test_draws_from_a_refined_q(run, train_image, tmp_path):
     for name, count in (("nll", 6), ("nll_gap", 5), ("condition_gain", 3)):
         assert metrics[f"test/{name}"].n == count
         assert "q refined by 20 steps for each example, Laplace's covariance" in metrics[f"test/{name}"].estimator
+    assert "own and 4 drawn conditions" in metrics["test/condition_gain"].estimator
 
 
 def test_a_test_takes_annealed_importance_sampling(run, train_image, tmp_path):

@@ -27,7 +27,7 @@ def test_another_machine_takes_the_recorded_runs_and_adds_its_own(table, capsys)
     assert compare(table, "--rows", "second", machine="two") == 0
     assert journal(table.parent)[2:] == ["2.0 0", "2.0 1"]
     shown = capsys.readouterr().out
-    assert "2 runs are taken as" in shown
+    assert "2 runs that are not here are taken as" in shown
     assert re.search(r"\| first \| 3\.\d ± 0\.1 \| 2 \|", shown)
     assert compare(table, "--recorded", "--dry-run", machine="three") == 0
     assert "4 recorded; left: 0.00 h of training, 0.00 h with 1 at a time" in capsys.readouterr().out
@@ -47,6 +47,18 @@ def test_runs_of_other_options_are_not_taken(table):
     table.write_text(table.read_text().replace("'2.0'", "'2.5'"))
     assert compare(table, "--recorded", machine="two") == 0
     assert journal(table.parent)[4:] == ["2.5 0", "2.5 1"]
+
+
+def test_a_table_of_some_rows_does_not_lose_the_runs_of_the_others(table, capsys):
+    compare(table)
+    (table.parent / "numbers.quick.zip").unlink()
+    before = (table.parent / "numbers.quick.json").read_bytes()
+    capsys.readouterr()
+    assert compare(table, "--rows", "second", machine="two") == 2
+    assert "has runs of first that are neither here nor recorded" in capsys.readouterr().err
+    assert (table.parent / "numbers.quick.json").read_bytes() == before
+    assert len(journal(table.parent)) == 4
+    assert compare(table, "--rows", "second") == 0  # here they are
 
 
 def test_fresh_rows_are_run_again_and_the_others_stay(table):
