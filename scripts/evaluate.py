@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,8 +37,8 @@ SHOWN = 5  # rows of a table that are printed
 SCORED = 20  # examples that are scored at once
 PART = 50  # examples of annealed importance sampling at once, for its bar to move
 PATH = ("chains", "temperatures", "leapfrog", "start")  # options of annealed importance sampling
-REFINED = ("refine", "covariance", "starts")  # of a q that is refined for each example
-PROPOSAL = (*REFINED, "modes", "degrees", "prior")  # of what importance samples are drawn from
+REFINED = ("refine", "covariance", "starts", "prior")  # of a q that is refined for each example
+PROPOSAL = (*REFINED, "modes", "degrees")  # of what importance samples are drawn from
 
 EPILOG = """examples:
   evaluate.py nll --ckpt runs/image/digits/ID/checkpoints/best.ckpt --num-samples 1000 --limit 500
@@ -95,12 +94,13 @@ def parser() -> Parser:
     )
     drawn.add_argument("--refine", type=whole(), metavar="N",
                        help="gradient steps that fit q to each example by itself; 100 are recommended, and 300 with "
-                            "--starts 4 where z has hundreds of units (default with another option: 100)")  # fmt: skip
+                            "--starts 16 where z has hundreds of units (default with another option: 100)")  # fmt: skip
     drawn.add_argument("--covariance", choices=["laplace", "full", "diagonal"],
                        help="of what is refined: by the curvature at the mode, or fitted to the ELBO "
                             "(default: laplace)")  # fmt: skip
     drawn.add_argument("--starts", type=whole(1), metavar="N",
-                       help="with --covariance laplace: places from which a mode is searched (default: 1)")  # fmt: skip
+                       help="with --covariance laplace: ways by which a mode is searched, of which the highest is "
+                            "crossed with the others (default: 1)")  # fmt: skip
     drawn.add_argument("--modes", type=whole(1), metavar="M",
                        help="Gaussians, of which all but the first are refined from draws of the prior "
                             "(default: 1)")  # fmt: skip
@@ -108,8 +108,8 @@ def parser() -> Parser:
                        help="degrees of freedom of a t-distribution, which has heavier tails (default: "
                             "a Gaussian)")  # fmt: skip
     drawn.add_argument("--prior", type=real(0, 1), metavar="SHARE",
-                       help="share of the samples that the prior gives, which bounds their weights "
-                            "(default: 0)")  # fmt: skip
+                       help="share of the samples that the prior gives, which bounds their weights, and with ais "
+                            "what a posterior elsewhere costs (default: 0)")  # fmt: skip
     annealed = nll_.add_argument_group("with --method ais")
     annealed.add_argument("--chains", type=whole(1), help="chains of each example (default: 10)")
     annealed.add_argument("--temperatures", type=whole(2),
@@ -184,7 +184,7 @@ def nll(arguments: argparse.Namespace) -> None:
     from common.data.splits import some_rows
     from common.eval_mode import eval_mode
     from common.evaluation.annealing import Annealing
-    from common.evaluation.bounds import gain_of
+    from common.evaluation.bounds import Estimate, gain_of
     from common.evaluation.evaluation import Evaluation, candidates_of
     from common.evaluation.proposals import Proposal
     from common.results import Measurement
@@ -209,6 +209,10 @@ def nll(arguments: argparse.Namespace) -> None:
     if arguments.gain and candidates is None:
         raise ValueError(f"{arguments.ckpt} is a model without conditions that have values: leave out --gain")
     values, sizes, below, above, gains = [], [], [], [], []
+
+    def estimate(part: Batch, near: Tensor | None) -> Estimate:
+        return method.estimate(model, part, drawn, near)
+
     begun = time.perf_counter()
     with eval_mode(model), tqdm(total=count, desc="NLL", unit="example", disable=None) as progress:
         for batch in loader:
@@ -219,12 +223,11 @@ def nll(arguments: argparse.Namespace) -> None:
             size = len(batch) if arguments.method == "is" else min(PART, max(1, decodes // path.chains))
             for rows in torch.arange(len(batch)).split(size):
                 part = batch[rows]
-                found = method.estimate(model, part, drawn)
+                found = estimate(part, None)
                 values.append(-found.log_likelihood.cpu())
                 sizes.append(found.effective_sample_size.cpu())
                 if candidates is not None:
-                    estimate = partial(method.estimate, model, num_samples=drawn)
-                    gains.append(gain_of(estimate, part, candidates).cpu())
+                    gains.append(gain_of(estimate, part, candidates, found).cpu())
                 if arguments.gap:
                     both = method.sandwich(model, part, drawn)
                     below.append(-both.upper.cpu())

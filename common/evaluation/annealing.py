@@ -3,6 +3,7 @@
 Shapes: B examples, K chains, T temperatures, D latent.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ from common.batch import Batch
 from common.configurable import Configurable
 from common.distributions.noise import example_noise, prior_samples
 from common.distributions.priors import factorises
-from common.evaluation.bounds import DECODES, Estimate, Sandwich
+from common.evaluation.bounds import DECODES, Estimate, Sandwich, rows_of
 from common.evaluation.proposals import Covariance, Modes, Proposal, examples_at_once, gradients_of_z, refined
 from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
@@ -48,6 +49,8 @@ class Annealing(Configurable):
         refine: gradient steps that refine q.
         covariance: of a refined q, as in `Proposal`.
         starts: of "laplace", as in `Proposal`.
+        prior: of a refined start, the share of p(z | c) in the first distribution, which bounds what a posterior
+            elsewhere costs.
         acceptance: rate of accepted trajectories that the pilot run aims at.
     """
 
@@ -58,12 +61,15 @@ class Annealing(Configurable):
     refine: int = 100
     covariance: Covariance = "laplace"
     starts: int = 1
+    prior: float = 0.0
     acceptance: float = 0.65
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("temperatures", 2), ("leapfrog", 1), ("refine", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        if self.prior and self.start != "refined":
+            raise ValueError(f"a share of the prior is of start refined: set it, or leave prior at 0; got {self.prior}")
 
     def __str__(self) -> str:
         first = str(self.proposal) if self.start == "refined" else f"the {self.start}"
@@ -75,7 +81,7 @@ class Annealing(Configurable):
     @property
     def proposal(self) -> Proposal:
         """How q is refined."""
-        return Proposal(self.refine, self.covariance, starts=self.starts)
+        return Proposal(self.refine, self.covariance, prior=self.prior, starts=self.starts)
 
     @property
     def decodes(self) -> int:
@@ -91,7 +97,12 @@ class Annealing(Configurable):
 
 
 def annealed_log_likelihood(
-    model: LatentModel, batch: Batch, settings: Annealing, seed: int = 0, at_once: int = DECODES
+    model: LatentModel,
+    batch: Batch,
+    settings: Annealing,
+    seed: int = 0,
+    at_once: int = DECODES,
+    near: Tensor | None = None,
 ) -> Estimate:
     """log p(x | c) by annealed importance sampling: a lower bound in expectation. With a mask, of the observed values.
 
@@ -103,10 +114,16 @@ def annealed_log_likelihood(
         settings: the path and its chains.
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many z at a time.
+        near: z [B, D] near which a refined q is searched as well, as in `proposals.refined`.
     """
+    weights, modes = [], []
     with gradients_of_z():
-        paths = (_Path.of(model, part, settings, at_once, seed) for part in _blocks(model, batch, settings, at_once))
-        return Estimate.of(torch.cat([_forward(path, settings, seed) for path in paths], dim=1))
+        parts = list(_blocks(model, batch, settings, at_once))
+        for part, close in zip(parts, rows_of(near, parts), strict=True):
+            path = _Path.of(model, part, settings, at_once, seed, close)
+            weights.append(_forward(path, settings, seed))
+            modes += [path.first.modes.first] if isinstance(path.first, _Refined) else []
+    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if modes else None)
 
 
 def sandwiched_log_likelihood(
@@ -198,7 +215,7 @@ class _Given:
     def draws(self, chains: int, seed: int, index: Tensor) -> Tensor:
         return prior_samples(self.distribution, chains, seed, index)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, _log_prior: Tensor) -> Tensor:
         return self.distribution.log_prob(z)
 
     def spread(self, r: Tensor) -> Tensor:
@@ -210,16 +227,26 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Refined:
-    """A refined q of B examples as the first distribution; steps follow its covariance."""
+    """A refined q of B examples, with a share of the prior, as the first distribution; steps follow q's covariance."""
 
     modes: Modes
+    prior: Distribution
+    share: float
 
     def draws(self, chains: int, seed: int, index: Tensor) -> Tensor:
-        r = example_noise(seed, index, (chains, self.modes.mean.shape[-1]))
-        return self.modes.at(r.unsqueeze(1))[:, 0]
+        size = self.modes.mean.shape[-1]
+        noise = example_noise(seed, index, (chains, size + 1))
+        z = self.modes.at(noise[..., :size].unsqueeze(1))[:, 0]
+        if not self.share:
+            return z
+        from_prior = torch.special.ndtr(noise[..., size:]) < self.share
+        return torch.where(from_prior, prior_samples(self.prior, chains, seed + 1, index), z)
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        return self.modes.log_density(z, 0, None)
+    def log_prob(self, z: Tensor, log_prior: Tensor) -> Tensor:
+        log_density = self.modes.log_density(z, 0, None)
+        if not self.share:
+            return log_density
+        return torch.logaddexp(math.log1p(-self.share) + log_density, math.log(self.share) + log_prior)
 
     def spread(self, r: Tensor) -> Tensor:
         return self.modes.spread(r.unsqueeze(-3)).squeeze(-3)
@@ -248,13 +275,20 @@ class _Path:
 
     @staticmethod
     @torch.no_grad()
-    def of(model: LatentModel, batch: Batch, settings: Annealing, at_once: int, seed: int) -> "_Path":
+    def of(
+        model: LatentModel, batch: Batch, settings: Annealing, at_once: int, seed: int, near: Tensor | None = None
+    ) -> "_Path":
         size, where = model.latent_prior.size, batch.x.device
         if settings.start == "refined":
             proposal = settings.proposal
-            parts = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
-            modes = [refined(model, batch[rows], proposal, seed) for rows in parts]
-            return _Path(model, batch, _Refined(Modes.joined(modes)), size, at_once)
+            rows = torch.arange(len(batch)).split(examples_at_once(model, proposal, at_once))
+            parts = [batch[some] for some in rows]
+            modes = [
+                refined(model, part, proposal, seed, close)
+                for part, close in zip(parts, rows_of(near, parts), strict=True)
+            ]
+            refined_q = _Refined(Modes.joined(modes), model.prior(model.embed(batch)), settings.prior)
+            return _Path(model, batch, refined_q, size, at_once)
         c = model.embed(batch)
         first: Distribution = model.prior(c)
         if settings.start == "posterior":
@@ -275,9 +309,10 @@ class _Path:
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             z = z.detach().requires_grad_()
             c = self.model.embed(self.batch)
-            log_joint = self.model.log_likelihood_of_latents(self.batch, z, c) + self.model.prior(c).log_prob(z)
-            (slope_joint,) = torch.autograd.grad(log_joint.sum(), z)
-            log_first = self.first.log_prob(z)
+            log_prior = self.model.prior(c).log_prob(z)
+            log_joint = self.model.log_likelihood_of_latents(self.batch, z, c) + log_prior
+            (slope_joint,) = torch.autograd.grad(log_joint.sum(), z, retain_graph=True)
+            log_first = self.first.log_prob(z, log_prior)
             (slope_first,) = torch.autograd.grad(log_first.sum(), z)
         return z.detach(), log_first.detach(), log_joint.detach(), slope_first, slope_joint
 

@@ -1,7 +1,7 @@
 """Bounds of the likelihood, by importance sampling and by plain Monte Carlo, and differences of them: all in nats."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,17 +21,24 @@ DECODES = 1_000  # samples of z that are decoded at once, where nobody says how 
 
 @dataclass(frozen=True)
 class Estimate:
-    """log p(x | c) in nats and the effective number of samples behind it, each [B]."""
+    """log p(x | c) in nats and the effective number of samples behind it, each [B].
+
+    Attributes:
+        log_likelihood: [B].
+        effective_sample_size: [B].
+        mode: z [B, D] at which a q that is refined for each example has its mode; None of other samples.
+    """
 
     log_likelihood: Tensor
     effective_sample_size: Tensor
+    mode: Tensor | None = None
 
     @staticmethod
-    def of(log_weights: Tensor) -> "Estimate":
+    def of(log_weights: Tensor, mode: Tensor | None = None) -> "Estimate":
         """From the log-weights of K samples of each example, [K, B]."""
         total = torch.logsumexp(log_weights, dim=0)
         effective = torch.exp(2 * total - torch.logsumexp(2 * log_weights, dim=0))
-        return Estimate(total - math.log(len(log_weights)), effective)
+        return Estimate(total - math.log(len(log_weights)), effective, mode)
 
 
 @torch.no_grad()
@@ -42,6 +49,7 @@ def log_likelihood(
     seed: int = 0,
     at_once: int = DECODES,
     proposal: Proposal | None = None,
+    near: Tensor | None = None,
 ) -> Estimate:
     """log p(x | c) = log 1/K sum_k p(x | z_k, c) p(z_k | c) / q(z_k | x, c), z_k ~ q(z | x, c).
 
@@ -55,17 +63,18 @@ def log_likelihood(
         seed: fixes the noise, together with each example's index.
         at_once: decodes at most this many of the K * B samples at a time.
         proposal: what takes the place of q; None is q.
+        near: z [B, D] near which a refined q is searched as well, as in `proposals.refined`.
     """
     if proposal is None:
-        parts = _parts(model, batch, num_samples, at_once)
-        weights = [model.draws(part, num_samples, seed, at_once).log_weights() for part in parts]
-    else:
-        weights = [
-            _log_weights(model, part, mixture, mixture.draws(seed, part.positions), at_once)
-            for part in _parts(model, batch, num_samples, examples_at_once(model, proposal, at_once))
-            for mixture in [Mixture.of(model, part, proposal, num_samples, seed)]
-        ]
-    return Estimate.of(torch.cat(weights, dim=1))
+        draws = (model.draws(part, num_samples, seed, at_once) for part in _parts(model, batch, num_samples, at_once))
+        return Estimate.of(torch.cat([drawn.log_weights() for drawn in draws], dim=1))
+    parts = _parts(model, batch, num_samples, examples_at_once(model, proposal, at_once))
+    weights, modes = [], []
+    for part, close in zip(parts, rows_of(near, parts), strict=True):
+        mixture = Mixture.of(model, part, proposal, num_samples, seed, close)
+        weights.append(_log_weights(model, part, mixture, mixture.draws(seed, part.positions), at_once))
+        modes.append(mixture.modes.first)
+    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if proposal.refine else None)
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,11 @@ def prior_log_likelihood(
     return torch.cat(found) - math.log(num_samples)
 
 
+def rows_of(values: Tensor | None, parts: Sequence[Batch]) -> list[Tensor | None]:
+    """Values [B, ...] of the examples of each part, in their order."""
+    return [None] * len(parts) if values is None else list(values.split([len(part) for part in parts]))
+
+
 def _parts(model: LatentModel, batch: Batch, num_samples: int, at_once: int) -> list[Batch]:
     """Parts of a batch whose noise, and one sample of each of whose examples, may be in memory at once."""
     if model.latent_prior.latent_dim is None:
@@ -192,10 +206,19 @@ def condition_gain(
         seed: seed of the noise.
         at_once: as in `log_likelihood`.
     """
-    return gain_of(lambda part: log_likelihood(model, part, num_samples, seed, at_once), batch, candidates)
+
+    def estimate(part: Batch, near: Tensor | None) -> Estimate:
+        return log_likelihood(model, part, num_samples, seed, at_once, near=near)
+
+    return gain_of(estimate, batch, candidates)
 
 
-def gain_of(estimate: Callable[[Batch], Estimate], batch: Batch, candidates: Candidates) -> Tensor:
+def gain_of(
+    estimate: Callable[[Batch, Tensor | None], Estimate],
+    batch: Batch,
+    candidates: Candidates,
+    own: Estimate | None = None,
+) -> Tensor:
     """log p(x | c) - log sum_m w_m p(x | c_m), [B]: what knowing the condition is worth, in nats.
 
     The mixture over conditions is the unconditional model that the conditional one implies; with every condition and
@@ -203,22 +226,26 @@ def gain_of(estimate: Callable[[Batch], Estimate], batch: Batch, candidates: Can
     Where the candidates are M draws, each example's own condition is added as one more: a lower bound, at most
     log (M + 1), which is InfoNCE with the model's likelihood as critic (Poole et al. 2019, equation 10).
 
+    Where q is refined for each example, the mode under its own condition is where the search under the others begins
+    once more: they may not fall behind because a search has failed, nor win because only theirs has succeeded.
+
     Args:
-        estimate: of log p(x | c) of the examples of a batch.
+        estimate: of log p(x | c) of the examples of a batch, where it may look for z as well (`log_likelihood`).
         batch: B examples.
         candidates: the conditions to compare with.
+        own: the estimate under the examples' own conditions, if it is known.
     """
     weights = candidates.weights
-    own = estimate(batch).log_likelihood
+    found = own or estimate(batch, None)
     under = []
     for row in range(len(weights)):
         condition = {name: f[row].expand(len(batch)).to(batch.x.device) for name, f in candidates.fields.items()}
-        under.append(estimate(batch.replace(condition=batch.condition | condition)).log_likelihood)
+        under.append(estimate(batch.replace(condition=batch.condition | condition), found.mode).log_likelihood)
     if candidates.drawn is not None:
-        under.append(own)
+        under.append(found.log_likelihood)
         weights = torch.cat([candidates.drawn * weights, weights.new_ones(1)]) / (candidates.drawn + 1)
-    log_weights = weights.to(own.device, torch.float32).log().unsqueeze(1)
-    return own - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
+    log_weights = weights.to(found.log_likelihood.device, torch.float32).log().unsqueeze(1)
+    return found.log_likelihood - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
 
 
 def condition_candidates(fields: Fields, tested: Fields | None = None, limit: int = 32, seed: int = 0) -> Candidates:

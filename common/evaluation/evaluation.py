@@ -97,11 +97,17 @@ class Evaluation(Configurable):
         number = max(1, self.most_decodes // (1 if self.guidance == 1.0 else 2))
         return number if most is None else min(most, number)
 
-    def estimate(self, model: LatentModel, batch: Batch, num_samples: int) -> bounds.Estimate:
-        """log p(x | c) of a batch by `nll_method`; importance sampling takes `num_samples`."""
+    def estimate(
+        self, model: LatentModel, batch: Batch, num_samples: int, near: Tensor | None = None
+    ) -> bounds.Estimate:
+        """log p(x | c) of a batch by `nll_method`; importance sampling takes `num_samples`.
+
+        A q that is refined for each example is searched near z [B, D] as well.
+        """
         if self.nll_method == "ais":
-            return annealed_log_likelihood(model, batch, self.annealing or Annealing(), self.seed, self.most_decodes)
-        return bounds.log_likelihood(model, batch, num_samples, self.seed, self.most_decodes, self.proposal)
+            path = self.annealing or Annealing()
+            return annealed_log_likelihood(model, batch, path, self.seed, self.most_decodes, near)
+        return bounds.log_likelihood(model, batch, num_samples, self.seed, self.most_decodes, self.proposal, near)
 
     def sandwich(self, model: LatentModel, batch: Batch, num_samples: int) -> bounds.Sandwich:
         """Bounds of log p(x | c) from both sides by `nll_method`, of examples that the model simulates."""
@@ -151,8 +157,11 @@ class Evaluation(Configurable):
         if candidates is not None:
             compared = candidates
 
+            def estimate(part: Batch, near: Tensor | None) -> bounds.Estimate:
+                return self.estimate(model, part, self.gain_samples, near)
+
             def gain(part: Batch) -> tuple[Tensor, ...]:
-                return (bounds.gain_of(lambda own: self.estimate(model, own, self.gain_samples), part, compared),)
+                return (bounds.gain_of(estimate, part, compared),)
 
             (columns["condition_gain"],) = _of_some(total, self.gain_examples, batch, gain, 1)
         if self.gap_examples:

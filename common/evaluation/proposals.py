@@ -25,8 +25,9 @@ LEAP = 0.3  # first step of Adam, in deviations of the encoder's q
 START, FIT, DRAW, RADIUS, PRIOR, PLACE, AROUND = range(1, 8)
 STREAMS = 1_000_003
 CLIMB = 1.0  # first step of Adam on the way to a mode, in deviations of the encoder's q
-COLD = 0.01  # first exponent of the likelihood on that way
-WIDE = 3.0  # deviations of the encoder's q by which further starts are spread
+COLD = (0.01, 1.0, 0.1, 0.003)  # first exponents of the likelihood on that way, which starts take in turn
+CROSSED = 5  # times fewer steps that starts climb which are crossed
+WIDE = 3.0  # deviations of the encoder's q by which starts beyond these are spread
 FLAT = 0.01  # least curvature along any direction: no mode is taken to be wider than ten deviations of q
 NUMBERS = 8_000_000  # most numbers of full covariances that are refined at once
 
@@ -51,7 +52,8 @@ class Proposal(Configurable):
             tails. None keeps Gaussians.
         prior: share of samples that are drawn from p(z | c), with which no weight exceeds p(x | z, c) / share.
         draws: z of each mode that a step of refining decodes; "laplace" has one.
-        starts: of "laplace": places from which each mode is searched, of which the highest is kept.
+        starts: of "laplace": ways by which each mode is searched. They differ in how slowly the likelihood comes in,
+            and from the fifth on in where they begin.
     """
 
     refine: int = 100
@@ -147,6 +149,11 @@ class Modes:
         below = None if parts[0].below is None else whole("below", 1)
         return Modes(whole("mean", 0), whole("scale", 0), whole("place", 1), whole("log_diagonal", 1), below)
 
+    @property
+    def first(self) -> Tensor:
+        """The centre of the first mode, z [B, D]."""
+        return self.mean + self.scale * self.place[0]
+
     def at(self, r: Tensor) -> Tensor:
         """z [..., M, B, D] of standardised r."""
         return self.mean + self.scale * self.place + self.spread(r)
@@ -201,7 +208,14 @@ class Mixture:
     degrees: int | None
 
     @staticmethod
-    def of(model: LatentModel, batch: Batch, proposal: Proposal, num_samples: int, seed: int) -> "Mixture":
+    def of(
+        model: LatentModel,
+        batch: Batch,
+        proposal: Proposal,
+        num_samples: int,
+        seed: int,
+        near: Tensor | None = None,
+    ) -> "Mixture":
         """That of a batch that can be refined at once (`examples_at_once`).
 
         Args:
@@ -210,9 +224,10 @@ class Mixture:
             proposal: its parts.
             num_samples: K.
             seed: seed of the noise, together with each example's index.
+            near: as in `refined`.
         """
-        with gradients_of_z():
-            modes = refined(model, batch.map(torch.clone), proposal, seed)  # tensors of inference mode have no gradient
+        with gradients_of_z():  # which tensors of inference mode do not have
+            modes = refined(model, batch.map(torch.clone), proposal, seed, near)
         return Mixture(modes, model.prior(model.embed(batch)), proposal.shares(num_samples), proposal.degrees)
 
     def draws(self, seed: int, index: Tensor) -> Tensor:
@@ -251,7 +266,7 @@ class Mixture:
         return first[part].clamp_max(sum(self.shares) - 1)
 
 
-def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> Modes:
+def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int, near: Tensor | None = None) -> Modes:
     """The modes of B examples, each with the ELBO of its example raised by Adam with steps that fall to 0.
 
     Args:
@@ -259,6 +274,8 @@ def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> 
         batch: B examples, outside of inference mode.
         proposal: how many modes, steps and draws.
         seed: seed of the noise, together with each example's index.
+        near: z [B, D] at which the search of Laplace's modes begins once more, such as a mode that was found under
+            another condition.
     """
     q = model.encode(batch.shown(model.missing_value).x, model.embed(batch)).base_dist
     mean, scale = q.loc.float(), q.scale.float()
@@ -271,7 +288,7 @@ def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> 
     if not proposal.refine:
         return Modes(mean, scale, place, torch.zeros_like(place), None)
     if proposal.covariance == "laplace":
-        return _laplace(model, batch, Modes(mean, scale, place, torch.zeros_like(place), None), proposal, seed)
+        return _laplace(model, batch, Modes(mean, scale, place, torch.zeros_like(place), None), proposal, seed, near)
     parts = [place, torch.zeros_like(place)]
     if proposal.covariance == "full":
         parts.append(place.new_zeros(proposal.modes, count, size, size))
@@ -300,38 +317,56 @@ def refined(model: LatentModel, batch: Batch, proposal: Proposal, seed: int) -> 
     return Modes(mean, scale, means[0], means[1], means[2] if len(means) > 2 else None)
 
 
-def _laplace(model: LatentModel, batch: Batch, modes: Modes, proposal: Proposal, seed: int) -> Modes:
+def _laplace(
+    model: LatentModel, batch: Batch, modes: Modes, proposal: Proposal, seed: int, near: Tensor | None
+) -> Modes:
     """Modes of log p(x, z | c), climbed by Adam with steps that fall to 0, with the inverse curvature as covariance.
 
-    A likelihood of many values has many local modes. Its exponent rises from `COLD` to 1 in the first half of the
-    steps, and of several starts the one that ends highest is kept.
+    A likelihood of many values has many local modes. Its exponent rises from one of `COLD` to 1 in the first half of
+    the steps: no exponent is the best for every example. Starts that are wrong are mostly so in a few units, and not in
+    the same ones: the highest is crossed with each of the others, unit by unit, and what ends highest of all is kept.
     Source: Tierney and Kadane 1986, "Accurate Approximations for Posterior Moments and Marginal Densities".
     """
     c = model.embed(batch)
     prior = model.prior(c)
     shape, size = (proposal.starts, *modes.place.shape), modes.mean.shape[-1]
 
-    def log_joint(place: Tensor, exponent: float = 1.0) -> Tensor:
+    def log_joint(place: Tensor, exponents: Tensor | float = 1.0) -> Tensor:
         z = (modes.mean + modes.scale * place).flatten(0, -3)
-        values = exponent * model.log_likelihood_of_latents(batch, z, c) + prior.log_prob(z)
-        return values.unflatten(0, place.shape[:-2])
+        likelihood = model.log_likelihood_of_latents(batch, z, c).unflatten(0, place.shape[:-2])
+        return exponents * likelihood + prior.log_prob(z).unflatten(0, place.shape[:-2])
+
+    def climbed(place: Tensor, steps: int, cold: Tensor) -> Tensor:
+        free = place.clone().requires_grad_()
+        optimizer = torch.optim.Adam([free], lr=CLIMB)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = CLIMB * (1 - step / steps) ** 2
+            exponents = cold ** max(0.0, 1 - 2 * step / steps)
+            (free.grad,) = torch.autograd.grad(-log_joint(free, exponents).sum(), free)
+            optimizer.step()
+        return free.detach()
+
+    @torch.no_grad()
+    def highest(places: Tensor) -> Tensor:
+        best = log_joint(places).argmax(0)  # [M, B]
+        return places.gather(0, best.expand(1, size, -1, -1).permute(0, 2, 3, 1))
 
     # cuDNN differentiates training mode only, and fast attention only once.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
         starts = modes.place.repeat(proposal.starts, 1, 1, 1)
+        cold = starts.new_tensor([COLD[number % len(COLD)] for number in range(proposal.starts)])
+        noise = example_noise(seed * STREAMS + AROUND, batch.positions, (math.prod(shape[:2]), size)).view(shape)
+        starts[len(COLD) :] += WIDE * noise[len(COLD) :]
+        if near is not None:
+            starts = torch.cat([starts, ((near - modes.mean) / modes.scale).expand(1, *shape[1:])])
+            cold = torch.cat([cold, cold.new_ones(1)])
+        ends = climbed(starts, proposal.refine, cold.view(-1, 1, 1))
+        place = highest(ends)
         if proposal.starts > 1:
-            noise = example_noise(seed * STREAMS + AROUND, batch.positions, (math.prod(shape[:2]), size))
-            starts[1:] += WIDE * noise.view(shape)[1:]
-        starts.requires_grad_()
-        optimizer = torch.optim.Adam([starts], lr=CLIMB)
-        for step in range(proposal.refine):
-            optimizer.param_groups[0]["lr"] = CLIMB * (1 - step / proposal.refine) ** 2
-            exponent = COLD ** max(0.0, 1 - 2 * step / proposal.refine)
-            (starts.grad,) = torch.autograd.grad(-log_joint(starts, exponent).sum(), starts)
-            optimizer.step()
-        with torch.no_grad():
-            highest = log_joint(starts).argmax(0)  # [M, B]
-        place = starts.detach().gather(0, highest.expand(1, size, -1, -1).permute(0, 2, 3, 1))[0].requires_grad_()
+            children = torch.where(noise > 0, ends[: proposal.starts], place)
+            children = climbed(children, max(1, proposal.refine // CROSSED), cold.new_ones(1))
+            place = highest(torch.cat([place, children]))
+        place = place[0].requires_grad_()
         (slope,) = torch.autograd.grad(log_joint(place).sum(), place, create_graph=True)
         units = range(place.shape[-1])
         rows = [torch.autograd.grad(slope[..., unit].sum(), place, retain_graph=True)[0] for unit in units]

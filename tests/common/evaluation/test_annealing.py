@@ -145,8 +145,33 @@ def test_with_two_temperatures_it_is_importance_sampling_from_the_first_distribu
     assert found.effective_sample_size.tolist() == pytest.approx([3] * 20, rel=1e-4)
 
 
+def test_a_share_of_the_prior_bounds_what_a_posterior_elsewhere_costs():
+    model = Folded()
+    batch = Batch(torch.ones(100, 1), {"c": torch.zeros(100)}, index=torch.arange(100))
+    with eval_mode(model):
+        made, z = simulated(model, batch, 0)
+        exact = model.exact(made.x)
+        paths = [Annealing(10, 4, 2, "refined", prior=share) for share in (0.0, 0.1)]
+        narrow, wide = (sandwiched_log_likelihood(model, batch, path) for path in paths)
+    missed = z[:, 0] < -1  # in the mode that the encoder does not know, far from the other
+    assert missed.sum() > 10
+    costs = -math.log(0.1) + (Normal(z.abs(), 0.2).log_prob(made.x) - exact.unsqueeze(1))[missed, 0]
+    assert (wide.upper - exact)[missed].max() < costs.max() + 1
+    assert (narrow.upper - exact)[missed].mean() > 5 * (wide.upper - exact)[missed].mean()
+    mean, errors = above([wide.lower - exact])
+    assert mean < errors
+    mean, errors = above([wide.upper - exact])
+    assert mean > -errors
+
+
 @pytest.mark.parametrize(
-    ("options", "reason"), [({"chains": 0}, "chains"), ({"temperatures": 1}, "temperatures"), ({"leapfrog": 0}, "leap")]
+    ("options", "reason"),
+    [
+        ({"chains": 0}, "chains"),
+        ({"temperatures": 1}, "temperatures"),
+        ({"leapfrog": 0}, "leap"),
+        ({"prior": 0.1}, "refined"),
+    ],
 )
 def test_settings_that_make_no_path_are_refused(options, reason):
     with pytest.raises(ValueError, match=reason):

@@ -6,9 +6,9 @@ from torch.distributions import Independent, Normal
 
 from common.batch import Batch
 from common.eval_mode import eval_mode
-from common.evaluation.bounds import Sandwich, log_likelihood, sandwiched
+from common.evaluation.bounds import Candidates, Sandwich, gain_of, log_likelihood, sandwiched
 from common.evaluation.evaluation import Evaluation
-from common.evaluation.proposals import Mixture, Proposal
+from common.evaluation.proposals import Mixture, Proposal, gradients_of_z, refined
 from common.evaluation.simulation import simulated
 from common.model.latent_model import LatentModel
 from tests.audio.models import perturb
@@ -82,6 +82,59 @@ def test_several_modes_find_both_of_a_posterior_of_which_the_encoder_knows_one()
     exact = model.exact(batch.x)
     assert (one.log_likelihood - exact).mean().item() == pytest.approx(-math.log(2), abs=0.05)
     assert (several.log_likelihood - exact).mean().item() == pytest.approx(0.0, abs=0.05)
+
+
+class Valleys(LatentModel):
+    """Two units, each of which has a low mode near -3, where the encoder takes z to be, and a high one near 3."""
+
+    def __init__(self):
+        super().__init__(Number(), latent_dim=2)
+
+    def encode(self, x, c):
+        return Independent(Normal(torch.full((len(x), 2), -2.7), 0.3), 1)
+
+    def decode(self, z, c):
+        squared = (z.square() - 9).square() / 4 - 2 * z
+        return Independent(Normal(squared.sum(-1, keepdim=True), 1.0), 1)
+
+
+def test_more_ways_of_search_find_higher_modes_and_crossing_joins_what_they_found():
+    model = Valleys()
+    batch = Batch(torch.full((200, 1), -12.0), {"c": torch.zeros(200)}, index=torch.arange(200))
+    share = {}
+    with eval_mode(model), gradients_of_z():
+        for starts in (4, 32):
+            z = refined(model, batch, Proposal(refine=100, starts=starts), 0).first
+            share[starts] = [((z > 0).sum(1) == high).float().mean().item() for high in range(3)]
+    assert share[4][0] > 0.9
+    assert share[32][2] > 0.2  # where .03 of the starts end high in one unit, and .001 in both
+
+
+def test_a_search_begins_near_a_mode_that_is_known():
+    model = Folded()
+    batch = Batch(torch.ones(6, 1), {"c": torch.zeros(6)}, index=torch.arange(6))
+    valleys, rows = Valleys(), Batch(torch.full((6, 1), -12.0), {"c": torch.zeros(6)}, index=torch.arange(6))
+    with eval_mode(model), eval_mode(valleys), gradients_of_z():
+        assert (refined(model, batch, Proposal(), 0, torch.full((6, 1), -1.0)).first.abs() > 0.9).all()
+        far = refined(valleys, rows, Proposal(), 0, torch.full((6, 2), 3.0)).first
+    assert (far > 2).all()
+
+
+def test_the_gain_compares_with_modes_near_that_of_the_own_condition():
+    asked = []
+
+    def estimate(part, near):
+        asked.append(near)
+        return log_likelihood(model, part, 50, proposal=Proposal(refine=200), near=near)
+
+    model = LinearGaussian(**IMPERFECT, effect=0.0)
+    batch = model.batch(20, values=3)
+    drawn = Candidates({"c": torch.arange(2)}, torch.tensor([0.5, 0.5]), drawn=2)
+    with eval_mode(model):
+        gain = gain_of(estimate, batch, drawn)
+    assert asked[0] is None
+    assert all(near.shape == (20, model.latent_prior.size) for near in asked[1:])
+    assert gain.abs().max() < 0.05
 
 
 def test_with_a_share_of_the_prior_no_weight_is_larger_than_the_likelihood_over_the_share():
