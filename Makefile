@@ -52,6 +52,11 @@ peers: venv ## .venv/peers with pythae and Pyro, for `benchmark.py training --wo
 	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2 \
 		pyro-ppl==1.9.1 pyro-api==0.1.2 opt_einsum==3.4.0
 
+forests: ## .venv/forests with miceforest and missforest, for their rows of the tables of imputation
+	test -x .venv/forests/bin/python || $(PYTHON) -m venv .venv/forests
+	.venv/forests/bin/python -m pip install --quiet --disable-pip-version-check miceforest==6.0.5 MissForest==4.2.3 \
+		lightgbm==4.5.0 numpy==2.4.6 pandas==3.1.1 scikit-learn==1.7.2
+
 # The longest first; each takes one thread.
 TABLES := text audio yelp quadrants mnist conditioning imputation_mixed imputation
 STUDIES := conditions-tunes data-tunes conditions-digits data-digits

@@ -172,4 +172,5 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "synthetic": synthetic,
     "synthetic_missing": lambda: synthetic(missing=0.1, seed=1),
 }
+LABELLED = ("breast_cancer", "wine", "iris")  # of scikit-learn, with classes that the table itself lacks
 CONTINUOUS = ("breast_cancer", "wine", "diabetes", "iris")  # all columns are continuous in MIWAE's protocol

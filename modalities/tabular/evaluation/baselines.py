@@ -1,10 +1,10 @@
-"""Baseline imputers: mean and mode, neighbours, scikit-learn's chained equations, factor analysis."""
+"""Imputers to compare: mean and mode, neighbours, scikit-learn's chained equations, factor analysis, ours, others'."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,41 +18,15 @@ from sklearn.linear_model import BayesianRidge
 
 from common.data.splits import some_rows
 from common.lazy import pd
-from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
-from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
+from modalities.tabular.columns import Column, schema_of
+from modalities.tabular.evaluation.peers import forests
+from modalities.tabular.evaluation.plain_table import PlainTable
+from modalities.tabular.imputation.filled import Filled, in_table_units
 from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
-from modalities.tabular.networks.features import Features
 
 Method = Callable[[pd.DataFrame, Sequence[Column], int], Filled]  # incomplete table, its columns, seed
 NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 1)
-
-
-@dataclass(frozen=True)
-class PlainTable:
-    """A table as most imputers use it: standardised numbers without logarithms, and an indicator for each category."""
-
-    columns: list[Column]
-    layout: Features
-    features: torch.Tensor
-    known: torch.Tensor
-
-    @staticmethod
-    def of(table: pd.DataFrame, columns: Sequence[Column]) -> PlainTable:
-        """The table with all numbers continuous."""
-        schema = {c.name: {"kind": c.kind, "values": list(c.values)} if c.discrete else "continuous" for c in columns}
-        plain = fit_columns(table, schema)
-        layout = Features(plain)
-        features, known = layout(torch.from_numpy(encode_table(table, plain)))
-        return PlainTable(plain, layout, features.double(), known)
-
-    def incomplete(self) -> np.ndarray:
-        """Features with NaN where missing."""
-        return self.features.masked_fill(~self.known, float("nan")).numpy()
-
-    def restore(self, features: np.ndarray) -> np.ndarray:
-        """Features in the units of the columns, codes where discrete."""
-        return decoded(self.layout.invert(torch.from_numpy(features)).numpy(), self.columns)
 
 
 def mean_or_mode(table: pd.DataFrame, columns: Sequence[Column], seed: int) -> Filled:
@@ -104,7 +78,7 @@ def factor_analysis(table: pd.DataFrame, columns: Sequence[Column], seed: int) -
 
 
 def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: Any) -> Filled:
-    """`CVAEImputer` with its defaults."""
+    """`CVAEImputer` with its defaults, but for some options."""
     imputer = CVAEImputer(schema=schema_of(columns), random_state=seed, **options).fit(table)
 
     def log_likelihood(truth: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -126,6 +100,7 @@ def _named(values: np.ndarray, column: Column) -> np.ndarray:
     return cells
 
 
+EARLY = {"max_steps": 5000, "patience": 25}  # of one model, which stops where held-out cells say
 METHODS: dict[str, Method] = {
     "mean / mode": mean_or_mode,
     "kNN-5": _scikit(lambda seed: KNNImputer(n_neighbors=5, keep_empty_features=True)),
@@ -140,4 +115,13 @@ METHODS: dict[str, Method] = {
     "factor analysis": factor_analysis,
     "CVAEImputer": cvae,
     "CVAEImputer, learned prior": partial(cvae, learned_prior=True),
+    # The methods that it comes from: one model from random weights, with the sizes and rates of their papers.
+    "MIWAE": partial(
+        cvae, members=1, linear_start=False, latent_dim=10, samples=20, learning_rate=1e-3, proposals=1000, **EARLY
+    ),
+    "VAEAC": partial(
+        cvae, members=1, linear_start=False, latent_dim=64, hidden=256, learning_rate=3e-4, learned_prior=True, **EARLY
+    ),
+    "miceforest": partial(forests, "miceforest"),
+    "missforest": partial(forests, "missforest"),
 }

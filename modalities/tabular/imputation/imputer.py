@@ -76,6 +76,7 @@ class CVAEImputer(TableImputer):
             the other cells of its row as if it were missing.
         hidden: width of the networks' hidden layers.
         learned_prior: gives prior and decoder the observed cells (VAEAC) in place of importance sampling (MIWAE).
+        linear_start: initialises members by factor analysis; False leaves them random weights, as in the sources.
         samples: importance samples of the training bound; a learned prior is trained by the ELBO.
         max_steps: most optimiser steps of a member; 0 leaves the members at their factor analysis.
         learning_rate: learning rate of AdamW.
@@ -104,6 +105,7 @@ class CVAEImputer(TableImputer):
         "latent_dim": [None, Interval(Integral, 1, None, closed="left")],
         "hidden": [Interval(Integral, 1, None, closed="left")],
         "learned_prior": ["boolean"],
+        "linear_start": ["boolean"],
         "samples": [Interval(Integral, 1, None, closed="left")],
         "max_steps": [Interval(Integral, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -132,6 +134,7 @@ class CVAEImputer(TableImputer):
         unseen: Unseen = "error",
         hidden: int = 128,
         learned_prior: bool = False,
+        linear_start: bool = True,
         samples: int = 5,
         max_steps: int = Fitting.max_steps,
         learning_rate: float = Fitting.learning_rate,
@@ -155,6 +158,7 @@ class CVAEImputer(TableImputer):
         self.unseen = unseen
         self.hidden = hidden
         self.learned_prior = learned_prior
+        self.linear_start = linear_start
         self.samples = samples
         self.max_steps = max_steps
         self.learning_rate = learning_rate
@@ -300,21 +304,26 @@ class CVAEImputer(TableImputer):
         layout, rows = Features(self.columns_), some_rows(len(x), CHOICE_ROWS, self.seed_)
         values, known = layout(x[rows])
         cells = [hidden[rows][:, layout.column] for hidden in held_out]
+        if self.latent_dim is not None and not self.linear_start:
+            return self.latent_dim, 0.0
         sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
         return choose_factors(values, known, cells, **sizes)
 
-    def _start(self, x: Tensor) -> FactorAnalysis:
-        """Factor analysis of x [N, F], NaN where missing."""
+    def _start(self, x: Tensor) -> FactorAnalysis | None:
+        """Factor analysis of x [N, F], NaN where missing; None without a linear start."""
+        if not self.linear_start:
+            return None
         values, known = Features(self.columns_)(x[some_rows(len(x), START_ROWS, self.seed_)])
         return FactorAnalysis.fit(values, known, self.latent_dim_, ridge=self.ridge_)
 
-    def _model(self, start: FactorAnalysis) -> TabularCVAE:
-        """A model initialised by factor analysis."""
+    def _model(self, start: FactorAnalysis | None) -> TabularCVAE:
+        """A model initialised by factor analysis, or at random."""
         condition = ObservedCellsEncoder(self.columns_, show=self.learned_prior)
         prior = ConditionalNormal() if self.learned_prior else None
         objective = ELBO() if self.learned_prior else IWAE(num_samples=self.samples)
         model = TabularCVAE(condition, self.columns_, self.latent_dim_, self.hidden, prior=prior, objective=objective)
-        model.take(start)
+        if start is not None:
+            model.take(start)
         return model
 
     def _interval_factor(self, folds: Sequence[TabularCVAE], x: Tensor, held_out: Sequence[Tensor]) -> float:
