@@ -100,7 +100,7 @@ def _named(values: np.ndarray, column: Column) -> np.ndarray:
     return cells
 
 
-EARLY = {"max_steps": 5000, "patience": 25}  # of one model, which stops where held-out cells say
+EARLY: dict[str, Any] = {"max_steps": 5000, "patience": 25}  # of one model, which stops where held-out cells say
 METHODS: dict[str, Method] = {
     "mean / mode": mean_or_mode,
     "kNN-5": _scikit(lambda seed: KNNImputer(n_neighbors=5, keep_empty_features=True)),
