@@ -227,7 +227,8 @@ def gain_of(
     log (M + 1), which is InfoNCE with the model's likelihood as critic (Poole et al. 2019, equation 10).
 
     Where q is refined for each example, the mode under its own condition is where the search under the others begins
-    once more: they may not fall behind because a search has failed, nor win because only theirs has succeeded.
+    once more, and where another condition comes out higher, its mode is where that under the own one does: no condition
+    falls behind because its search has failed.
 
     Args:
         estimate: of log p(x | c) of the examples of a batch, where it may look for z as well (`log_likelihood`).
@@ -237,15 +238,31 @@ def gain_of(
     """
     weights = candidates.weights
     found = own or estimate(batch, None)
-    under = []
+    others = []
     for row in range(len(weights)):
         condition = {name: f[row].expand(len(batch)).to(batch.x.device) for name, f in candidates.fields.items()}
-        under.append(estimate(batch.replace(condition=batch.condition | condition), found.mode).log_likelihood)
+        others.append(estimate(batch.replace(condition=batch.condition | condition), found.mode))
+    given, under = _searched_again(estimate, batch, found, others), [other.log_likelihood for other in others]
     if candidates.drawn is not None:
-        under.append(found.log_likelihood)
+        under.append(given)
         weights = torch.cat([candidates.drawn * weights, weights.new_ones(1)]) / (candidates.drawn + 1)
-    log_weights = weights.to(found.log_likelihood.device, torch.float32).log().unsqueeze(1)
-    return found.log_likelihood - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
+    log_weights = weights.to(given.device, torch.float32).log().unsqueeze(1)
+    return given - torch.logsumexp(torch.stack(under) + log_weights, dim=0)
+
+
+def _searched_again(
+    estimate: Callable[[Batch, Tensor | None], Estimate], batch: Batch, own: Estimate, others: Sequence[Estimate]
+) -> Tensor:
+    """log p(x | c) under the own condition [B], where another is higher searched near the other's mode as well."""
+    if own.mode is None or not others:
+        return own.log_likelihood
+    highest = torch.stack([other.log_likelihood for other in others]).max(0)
+    lost = highest.values > own.log_likelihood
+    if not lost.any():
+        return own.log_likelihood
+    modes = torch.stack([other.mode for other in others if other.mode is not None])
+    near = modes[highest.indices, torch.arange(len(batch), device=modes.device)]
+    return own.log_likelihood.index_put((lost,), estimate(batch[lost], near[lost]).log_likelihood)
 
 
 def condition_candidates(fields: Fields, tested: Fields | None = None, limit: int = 32, seed: int = 0) -> Candidates:

@@ -133,8 +133,29 @@ def test_the_gain_compares_with_modes_near_that_of_the_own_condition():
     with eval_mode(model):
         gain = gain_of(estimate, batch, drawn)
     assert asked[0] is None
-    assert all(near.shape == (20, model.latent_prior.size) for near in asked[1:])
+    assert all(near.shape == (20, model.latent_prior.size) for near in asked[1:3])
     assert gain.abs().max() < 0.05
+
+
+def test_an_own_condition_whose_search_failed_is_searched_near_the_mode_of_another():
+    """In the valleys a search succeeds only where it begins near a high mode, as under condition 1."""
+    model = Valleys()
+
+    def estimate(part, near):
+        if near is None or (part.condition["c"] == 1).all():
+            near = torch.where((part.condition["c"] == 1).unsqueeze(1), 3.0, -3.0).expand(-1, 2)
+        return log_likelihood(model, part, 50, proposal=Proposal(), near=near)
+
+    batch = Batch(torch.full((6, 1), -12.0), {"c": torch.zeros(6, dtype=torch.int64)}, index=torch.arange(6))
+    other = Candidates({"c": torch.ones(1, dtype=torch.int64)}, torch.ones(1))
+    with eval_mode(model):
+        failed = (
+            estimate(batch, None).log_likelihood
+            - estimate(batch.replace(condition={"c": batch.condition["c"] + 1}), None).log_likelihood
+        )
+        gain = gain_of(estimate, batch, other)
+    assert failed.max() < -5
+    assert gain.abs().max() < 0.1
 
 
 def test_with_a_share_of_the_prior_no_weight_is_larger_than_the_likelihood_over_the_share():
