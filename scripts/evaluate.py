@@ -248,7 +248,7 @@ def nll(arguments: argparse.Namespace) -> None:
         gap = Measurement.mean(high - low, "nats", title)
         print(
             f"simulated NLL between {low.mean():.3f} and {high.mean():.3f} nats, a gap of {gap.value:.3f} "
-            f"± {gap.stderr or 0:.3f} on {gap.n} examples that the model has made"
+            f"± {gap.stderr or 0:.3f} (median {(high - low).median():.3f}) on {gap.n} examples that the model has made"
         )
     if arguments.method == "ais" or proposal is not None:
         print(f"{seconds:.2f} s an example")
