@@ -347,8 +347,14 @@ def imputation(arguments: argparse.Namespace) -> None:
     from modalities.tabular.data.tables import TABLES
     from modalities.tabular.evaluation.baselines import METHODS
     from modalities.tabular.evaluation.benchmark import results, run_protocol
+    from modalities.tabular.evaluation.peers import FORESTS, PYTHON
 
-    methods = arguments.methods or list(METHODS)
+    methods = arguments.methods or [name for name in METHODS if PYTHON.exists() or name not in FORESTS]
+    if not PYTHON.exists():
+        if asked := [name for name in methods if name in FORESTS]:
+            raise ModuleNotFoundError(f"{asked[0]} needs an environment of its own: make forests")
+        if not arguments.methods:
+            print(f"left out, because they need an environment of their own (make forests): {', '.join(FORESTS)}")
     for kind, requested, known in (("table", arguments.tables, TABLES), ("method", methods, METHODS)):
         unknown = [name for name in requested if name not in known]
         if unknown:

@@ -123,7 +123,7 @@ def annealed_log_likelihood(
             path = _Path.of(model, part, settings, at_once, seed, close)
             weights.append(_forward(path, settings, seed))
             modes += [path.first.modes.first] if isinstance(path.first, _Refined) else []
-    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if modes else None)
+    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if settings.proposal.searches and modes else None)
 
 
 def sandwiched_log_likelihood(
@@ -235,7 +235,7 @@ class _Refined:
 
     def draws(self, chains: int, seed: int, index: Tensor) -> Tensor:
         size = self.modes.mean.shape[-1]
-        noise = example_noise(seed, index, (chains, size + 1))
+        noise = example_noise(seed, index, (chains, size + bool(self.share)))
         z = self.modes.at(noise[..., :size].unsqueeze(1))[:, 0]
         if not self.share:
             return z

@@ -26,7 +26,7 @@ class Estimate:
     Attributes:
         log_likelihood: [B].
         effective_sample_size: [B].
-        mode: z [B, D] at which a q that is refined for each example has its mode; None of other samples.
+        mode: z [B, D] of Laplace's mode of each example; None where nothing searches for it.
     """
 
     log_likelihood: Tensor
@@ -74,7 +74,7 @@ def log_likelihood(
         mixture = Mixture.of(model, part, proposal, num_samples, seed, close)
         weights.append(_log_weights(model, part, mixture, mixture.draws(seed, part.positions), at_once))
         modes.append(mixture.modes.first)
-    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if proposal.refine else None)
+    return Estimate.of(torch.cat(weights, dim=1), torch.cat(modes) if proposal.searches else None)
 
 
 @dataclass(frozen=True)

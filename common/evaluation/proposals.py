@@ -95,6 +95,11 @@ class Proposal(Configurable):
         return self.refine * self.at_once
 
     @property
+    def searches(self) -> bool:
+        """Whether a mode is searched for each example, which can begin near one that is known."""
+        return self.refine > 0 and self.covariance == "laplace"
+
+    @property
     def at_once(self) -> int:
         """How many z of an example a step of refining decodes."""
         return (self.starts if self.covariance == "laplace" else self.draws) * self.modes

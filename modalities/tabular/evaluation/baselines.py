@@ -19,7 +19,7 @@ from sklearn.linear_model import BayesianRidge
 from common.data.splits import some_rows
 from common.lazy import pd
 from modalities.tabular.columns import Column, schema_of
-from modalities.tabular.evaluation.peers import forests
+from modalities.tabular.evaluation.peers import FORESTS, forests
 from modalities.tabular.evaluation.plain_table import PlainTable
 from modalities.tabular.imputation.filled import Filled, in_table_units
 from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
@@ -122,6 +122,5 @@ METHODS: dict[str, Method] = {
     "VAEAC": partial(
         cvae, members=1, linear_start=False, latent_dim=64, hidden=256, learning_rate=3e-4, learned_prior=True, **EARLY
     ),
-    "miceforest": partial(forests, "miceforest"),
-    "missforest": partial(forests, "missforest"),
+    **{name: partial(forests, name) for name in FORESTS},
 }

@@ -16,6 +16,7 @@ from modalities.tabular.imputation.filled import Filled, decoded
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv/forests/bin/python"  # made by `make forests`
+FORESTS = ("miceforest", "missforest")
 SCRIPT = ROOT / "scripts/peers/impute_forests.py"
 
 

@@ -178,6 +178,10 @@ class CVAEImputer(TableImputer):
             ValueError: for fewer than two rows, and for a column or a cell that cannot be read; the message names it.
         """
         cells = self._read(X, reset=True)
+        if not self.linear_start and not self.max_steps:
+            raise ValueError(
+                "max_steps 0 leaves members at their factor analysis, of which linear_start False has none"
+            )
         if len(cells) < 2:
             raise ValueError(f"fit needs at least 2 rows; X has {len(cells)} sample")
         self.columns_ = self._begin(cells)
@@ -301,11 +305,11 @@ class CVAEImputer(TableImputer):
 
     def _choose(self, x: Tensor, held_out: Sequence[Tensor]) -> tuple[int, float]:
         """Number of latent units and ridge with which factor analysis predicts held-out cells best."""
+        if self.latent_dim is not None and not self.linear_start:
+            return self.latent_dim, 0.0
         layout, rows = Features(self.columns_), some_rows(len(x), CHOICE_ROWS, self.seed_)
         values, known = layout(x[rows])
         cells = [hidden[rows][:, layout.column] for hidden in held_out]
-        if self.latent_dim is not None and not self.linear_start:
-            return self.latent_dim, 0.0
         sizes = {} if self.latent_dim is None else {"sizes": (self.latent_dim,)}
         return choose_factors(values, known, cells, **sizes)
 
