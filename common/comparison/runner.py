@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
+from common.comparison.shared_training import taken_from, training_of
 from common.comparison.specification import Cell
 from common.data.from_config import data_from_options
 from common.executors.executor import Executor, Lost, Share, StoppedError
@@ -66,22 +67,24 @@ def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
     return str(data_from_options(data).fingerprint)
 
 
-def run(cell: Cell, share: Share) -> State:
+def run(cell: Cell, share: Share, alone: bool = False) -> State:
     """Runs a cell in its own process, whose output goes to log.txt in its folder.
 
-    A cell that was killed continues from its last checkpoint. One that fails writes failure.json. A folder is locked by
-    one process at a time: where another one is running the cell, this waits for it and takes its results.
+    A cell that was killed continues from its last checkpoint, and one that is trained as a finished run beside it was
+    takes over its training. One that fails writes failure.json. A folder is locked by one process at a time: where
+    another one is running the cell, this waits for it and takes its results.
 
     Args:
         cell: the cell to run.
         share: what it may use.
+        alone: whether it takes over no training.
 
     Raises:
         StoppedError: if a cluster has stopped the training.
     """
     with _locked(cell) as lock:
         present = state(cell)
-        return present if present.status == "finished" else run_alone(cell, share, lock)
+        return present if present.status == "finished" else run_locked(cell, share, lock, alone)
 
 
 @contextmanager
@@ -93,14 +96,13 @@ def _locked(cell: Cell) -> Iterator[int]:
         yield lock.fileno()
 
 
-def run_alone(cell: Cell, share: Share, lock: int) -> State:
+def run_locked(cell: Cell, share: Share, lock: int, alone: bool = False) -> State:
     """Runs a cell whose folder is locked. Its process inherits the lock and holds it even if this one is killed."""
     for name in (FAILURE, "results.json", EXAMPLES):
         (cell.folder / name).unlink(missing_ok=True)
     command = [sys.executable, *cell.command]
-    last = cell.folder / "checkpoints" / "last.ckpt"
-    if cell.data is not None and last.exists():
-        command += ["--ckpt_path", str(last)]
+    if cell.data is not None and (checkpoint := training_of(cell, alone)):
+        command += ["--ckpt_path", str(checkpoint)]
     with training(command, cell.folder / LOG, share, lock) as process:
         code = process.wait()
     if share.remote and code in STOPPED:
@@ -133,7 +135,7 @@ def run_missing(cells: list[Cell], executor: Executor, fresh: bool, log: Callabl
     Args:
         cells: the cells of a table.
         executor: where they run.
-        fresh: deletes all results and runs every cell again.
+        fresh: deletes all results and runs every cell again, each with a training of its own.
         log: receives lines of progress.
     """
     states: dict[Cell, State] = {}
@@ -152,9 +154,13 @@ def run_missing(cells: list[Cell], executor: Executor, fresh: bool, log: Callabl
             delete_run(cell)
         todo.append(cell)
     log(f"{len(cells) - len(todo)} of {len(cells)} runs are finished, {len(todo)} to go")
-    for count, (cell, outcome) in enumerate(executor(todo, run), 1):
+    for count, (cell, outcome) in enumerate(executor(todo, partial(run, alone=fresh)), 1):
         reached = State("failed", reason=outcome.reason) if isinstance(outcome, Lost) else outcome
         states[cell] = reached
-        took = f" ({reached.results.run.seconds:.0f} s of training)" if reached.results else f": {reached.reason}"
+        took = f": {reached.reason}"
+        if reached.results:
+            seconds = f"{reached.results.run.seconds:.0f} s of training"
+            source = taken_from(cell)
+            took = f" ({seconds}{'' if source is None else f', taken over from {source}'})"
         log(f"[{count}/{len(todo)}] {cell}: {reached.status}{took}")
     return states

@@ -17,6 +17,7 @@ from common.configurable import guarded_names
 
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
+EVALUATION = "model.evaluation"
 MOST, TAG = 120, 64  # letters of a group and of a tag that W&B takes
 # An option's value as YAML reads it. `Any` would build the object that a `class_path` names.
 Plain = bool | int | float | str | list | dict | None
@@ -135,6 +136,7 @@ class Cell:
         key: hash of what determines its outcome, except data, code and seed.
         folder: where it writes results.json.
         data: options that rebuild its data, for the fingerprint; None for a row with its own command.
+        training: hash of what determines its weights: of the key, all but how they are tested.
     """
 
     row: str
@@ -143,6 +145,7 @@ class Cell:
     key: str
     folder: Path
     data: tuple[str, ...] | None
+    training: str = ""
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.seed}"
@@ -215,6 +218,8 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
     script = row.script or table.script
     contents = [_read(config) for config in configs]
     key = _hash({"script": script, "config": contents, "set": options})
+    training = _hash({"script": script, "config": [_trained(content) for content in contents],
+                      "set": {name: value for name, value in options.items() if not _of_tests(name)}})  # fmt: skip
     # A training's folder is root / modality / name / id.
     folder = _folder(root / Path(script).stem.removeprefix("train_"), title, f"{key}-s{seed}")
     command = [script, "fit", *(word for config in configs for word in ("--config", config))]
@@ -223,7 +228,7 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
     command += ["--run.id", folder.name, "--run.title", title]
     command += ["--wandb.group", table.title[:MOST], "--wandb.tags", json.dumps([title[:TAG], budget])]
     data = [word for content in contents if "data" in content for word in ("--data", json.dumps(content["data"]))]
-    return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")))
+    return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")), training)
 
 
 def _folder(parent: Path, title: str, identity: str) -> Path:
@@ -238,6 +243,18 @@ def _read(config: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(Path(config).read_text()) or {}
     content.pop("run", None)
     return content
+
+
+def _of_tests(option: str) -> bool:
+    """Whether an option decides how a run is tested alone. The seed of evaluation is that of validation as well."""
+    return option.startswith(f"{EVALUATION}.") and option != f"{EVALUATION}.seed"
+
+
+def _trained(content: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what decides how a run is tested alone."""
+    model = content.get("model", {})
+    kept = {name: value for name, value in model.get("evaluation", {}).items() if not _of_tests(f"{EVALUATION}.{name}")}
+    return {**content, "model": {**model, "evaluation": kept}}
 
 
 def as_options(options: dict[str, Any], prefix: str = "") -> list[str]:

@@ -75,7 +75,7 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         figures["interval_factor"] = Measurement(factor, None, calibrated, "ratio", how)
         how = f"{PROPOSALS} samples of z, {DRAWS} imputations of {len(rows)} rows"
         figures["imputation_seconds"] = Measurement(seconds, None, len(rows), "s", how)
-        if model.condition.reads_observed:
+        if model.condition.reads_observed and evaluation.gain_examples:
             figures["condition_gain"] = _gain(model, data, evaluation)
         named = {f"test/{name}": figure for name, figure in figures.items()}
         return named | generated_figures(model, data, evaluation, self.judge_steps)

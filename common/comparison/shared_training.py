@@ -1,0 +1,69 @@
+"""Trainings that runs share: those which are tested in different ways alone, in one table or in several, train once.
+
+Runs that go on at the same time train each for itself.
+"""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from common.comparison.specification import Cell
+from common.data.from_config import data_from_options
+from common.paths import written_whole
+from common.results import Results
+
+NOTE = "training.json"  # in the folder of a run: `Cell.training`, and the folder that it was taken from
+WEIGHTS, CURVES = "checkpoints", "metrics.csv"
+
+
+def training_of(cell: Cell, alone: bool) -> Path | None:
+    """The checkpoint that a cell goes on from: its own, or else that of a finished run which was trained as it is.
+
+    Args:
+        cell: a trained cell. What determines its training is written into its folder, where others find it.
+        alone: whether it takes over no training.
+
+    Returns:
+        None where it has to be trained.
+    """
+    own, source = cell.folder / WEIGHTS / "last.ckpt", None
+    if not (own.exists() or alone):
+        source = _take_over(cell)
+    if source is not None or not own.exists():
+        with written_whole(cell.folder / NOTE) as partial:
+            record = {"training": cell.training, "taken_from": None if source is None else str(source)}
+            partial.write_text(json.dumps(record))
+    return own if own.exists() else None
+
+
+def taken_from(cell: Cell) -> str | None:
+    """The folder of the run whose training a cell has taken over; None where it has been trained."""
+    note = cell.folder / NOTE
+    return json.loads(note.read_text())["taken_from"] if note.exists() else None
+
+
+def _take_over(cell: Cell) -> Path | None:
+    """Copies the training of a finished run, and returns that run's folder; None if there is none."""
+    for note in sorted(cell.folder.parent.parent.glob(f"*/*-s{cell.seed}/{NOTE}")):
+        source = note.parent
+        if source != cell.folder and json.loads(note.read_text())["training"] == cell.training and _fits(source, cell):
+            partial = cell.folder / f"{WEIGHTS}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source / WEIGHTS, partial)
+            with suppress(FileNotFoundError):
+                shutil.copyfile(source / CURVES, cell.folder / CURVES)
+            partial.rename(cell.folder / WEIGHTS)  # at last: it is what the cell goes on from
+            return source
+    return None
+
+
+def _fits(source: Path, cell: Cell) -> bool:
+    """Whether a run is finished, and was trained on the data that a cell has today."""
+    if not (source / WEIGHTS / "last.ckpt").exists():
+        return False
+    try:
+        trained_on = Results.read(source / "results.json").run.data_fingerprint
+    except (ValueError, FileNotFoundError):
+        return False
+    return trained_on == str(data_from_options(cell.data or ()).fingerprint)
