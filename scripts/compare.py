@@ -72,7 +72,8 @@ def parser() -> Parser:
 def add_rows(verb: argparse.ArgumentParser) -> None:
     """The options that divide a table among machines."""
     verb.add_argument("--rows", nargs="+", metavar="WORDS",
-                     help="only rows whose title holds one of these words; others as they are recorded")  # fmt: skip
+                     help="only rows whose title holds one of these words, a whole title that row alone; "
+                          "others as they are recorded")  # fmt: skip
     verb.add_argument("--recorded", action="store_true",
                      help="take runs with today's options and data that are recorded beside the compact results "
                           "(NAME.BUDGET.zip), from other machines, as finished")  # fmt: skip
@@ -92,17 +93,19 @@ def compact_file(folder: Path, name: str, budget: str) -> Path:
 
 
 def chosen_cells(todo: list[Cell], words: Sequence[str] | None) -> list[Cell]:
-    """The runs of rows whose title holds one of the words, in any case; all without words.
+    """The runs of rows whose title is one of the words, or else holds it, in any case; all without words.
 
     Raises:
         ValueError: if words fit no row.
     """
+    titles = dict.fromkeys(cell.row for cell in todo)
+    chosen = set(titles if words is None else ())
     for word in words or []:
-        if not any(word.lower() in cell.row.lower() for cell in todo):
-            raise ValueError(
-                f"no row's title holds {word!r}; there are: {', '.join(dict.fromkeys(c.row for c in todo))}"
-            )
-    return [cell for cell in todo if words is None or any(word.lower() in cell.row.lower() for word in words)]
+        fitting = {word} & set(titles) or {title for title in titles if word.lower() in title.lower()}
+        if not fitting:
+            raise ValueError(f"no row's title holds {word!r}; there are: {', '.join(titles)}")
+        chosen |= fitting
+    return [cell for cell in todo if cell.row in chosen]
 
 
 def run_table(arguments: argparse.Namespace) -> int:

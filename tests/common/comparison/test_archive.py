@@ -85,6 +85,14 @@ def test_the_figures_of_single_examples_that_are_paired_are_kept_and_no_others(t
     assert len(packed(archive)) == 4
 
 
+def test_a_whole_title_takes_its_row_alone_and_a_part_every_row_that_holds_it(tmp_path):
+    table = write_table(tmp_path, {"CVAE": 3.0, "CVAE, flow": 2.0, "VAE": 1.0}, seeds=(0,))
+    for words, ran in ((["CVAE"], ["3.0 0"]), (["VAE", "flow"], ["2.0 0", "1.0 0"]), (["cva"], [])):
+        before = journal(tmp_path)
+        assert compare(table, "--rows", *words) == 0
+        assert journal(tmp_path) == [*before, *ran]
+
+
 def test_words_that_fit_no_row_and_a_damaged_archive_are_named(table, capsys):
     assert compare(table, "--rows", "third") == 2
     assert "no row's title holds 'third'; there are: first, second" in capsys.readouterr().err
