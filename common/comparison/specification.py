@@ -6,6 +6,7 @@ seeds, and published rows. `runner` runs its cells, and `rendering` renders the 
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -50,8 +51,9 @@ class Row:
         script: training script; None takes the table's.
         base: configurations in place of the table's and the budget's.
         budgets: name of a budget -> dotted options of this row alone.
-        command: a command to run instead of a training, for baselines; `{folder}` and `{seed}` are filled in, and it
-            must write `{folder}/results.json`.
+        command: a command to run instead of a training, for baselines; None takes the table's, if it has one.
+            `{folder}` and `{seed}` are filled in, and it must write `{folder}/results.json`.
+        fill: name -> what stands for `{name}` in the command.
         group: rows are compared only with rows of the same group.
         seeds: name of a budget -> seeds in place of the budget's, for rows that cost much.
     """
@@ -62,6 +64,7 @@ class Row:
     base: list[str] | None = None
     budgets: dict[str, dict[str, Plain]] = field(default_factory=dict)
     command: list[str] | None = None
+    fill: dict[str, str] = field(default_factory=dict)
     group: str = ""
     seeds: dict[str, list[int]] = field(default_factory=dict)
 
@@ -110,6 +113,7 @@ class Table:
         columns: the figures to show.
         budgets: name -> seeds and options.
         set: dotted options for every trained row.
+        command: the command of rows without one, in a table without a script.
         published: title -> published figures.
         notes: what a reader needs to know.
     """
@@ -121,6 +125,7 @@ class Table:
     script: str = ""
     configs: list[str] = field(default_factory=list)
     set: dict[str, Plain] = field(default_factory=dict)
+    command: list[str] | None = None
     published: dict[str, Published] = field(default_factory=dict)
     notes: str = ""
 
@@ -208,10 +213,12 @@ def cells(table: Table, budget: str, root: Path) -> list[Cell]:
 
 def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path) -> Cell:
     chosen = table.budgets[budget]
-    if row.command is not None:
-        key = _hash({"command": row.command})
+    own = row.command or table.command
+    if own is not None:
+        filled = [_filled(word, title, row.fill) for word in own]
+        key = _hash({"command": filled})
         folder = _folder(root, title, f"{key}-s{seed}")
-        command = [word.replace(FOLDER, str(folder)).replace(SEED, str(seed)) for word in row.command]
+        command = [word.replace(FOLDER, str(folder)).replace(SEED, str(seed)) for word in filled]
         return Cell(title, seed, tuple(command), key, folder, None)
     configs = [*([*table.configs, *chosen.configs] if row.base is None else row.base), *row.configs]
     options = {**table.set, **chosen.set, **row.set, **row.budgets.get(budget, {})}
@@ -229,6 +236,16 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
     command += ["--wandb.group", table.title[:MOST], "--wandb.tags", json.dumps([title[:TAG], budget])]
     data = [word for content in contents if "data" in content for word in ("--data", json.dumps(content["data"]))]
     return Cell(title, seed, tuple(command), key, folder, tuple(data + as_options(options, "data.")), training)
+
+
+def _filled(word: str, title: str, fill: dict[str, str]) -> str:
+    """A word of a row's command with what the row fills in; folder and seed are left for later."""
+    for name in re.findall(r"{(\w+)}", word):
+        if f"{{{name}}}" not in (FOLDER, SEED):
+            if name not in fill:
+                raise ValueError(f"row {title!r} does not say what {{{name}}} is in its command: add it to its `fill`")
+            word = word.replace(f"{{{name}}}", fill[name])
+    return word
 
 
 def _folder(parent: Path, title: str, identity: str) -> Path:

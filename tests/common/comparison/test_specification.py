@@ -37,6 +37,17 @@ def test_every_seed_of_a_budget_has_a_cell_and_whole_tables_come_first():
     assert order == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
 
 
+def test_rows_fill_in_what_differs_in_the_command_of_their_table():
+    rows = {"mean": Row(fill={"method": "mean / mode"}), "other": Row(command=["run.py", "{folder}"])}
+    command = ["run.py", "--method", "{method}", "--seed", "{seed}", "{folder}/results.json"]
+    filled, own = cells(Table("Filled", rows, [], {"quick": Budget([3])}, command=command), "quick", Path("runs"))
+    folder = f"runs/mean/{filled.key}-s3"
+    assert filled.command == ("run.py", "--method", "mean / mode", "--seed", "3", f"{folder}/results.json")
+    assert own.command == ("run.py", f"runs/other/{own.key}-s3")
+    with pytest.raises(ValueError, match=r"row 'mean' does not say what \{method\} is in its command"):
+        cells(Table("Unfilled", {"mean": Row()}, [], {"quick": Budget()}, command=command), "quick", Path("runs"))
+
+
 def test_options_stack_from_table_to_row():
     specification = table(a=Row(set={"trainer.max_epochs": 3}))
     (cell,) = cells(specification, "quick", Path("runs"))
