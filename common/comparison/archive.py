@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from common.comparison.shared_training import NOTE
 from common.comparison.specification import Cell, Table
 from common.paths import written_whole
 from common.results import EXAMPLES
 
 RESULTS = "results.json"
-KEPT = (RESULTS, EXAMPLES)
+KEPT = (RESULTS, EXAMPLES, NOTE)
 
 
 def pack(path: Path, table: Table, finished: Iterable[Cell]) -> None:
@@ -26,7 +27,7 @@ def pack(path: Path, table: Table, finished: Iterable[Cell]) -> None:
         for folder in sorted({cell.folder for cell in finished}, key=lambda folder: folder.name):
             for name in KEPT:
                 if (folder / name).exists():
-                    content = (folder / name).read_bytes() if name == RESULTS else _trimmed(folder / name, paired)
+                    content = _trimmed(folder / name, paired) if name == EXAMPLES else (folder / name).read_bytes()
                     archive.writestr(zipfile.ZipInfo(f"{folder.name}/{name}"), content, zipfile.ZIP_DEFLATED)
 
 

@@ -96,7 +96,7 @@ def _notes(table: Table, results: TableResults) -> list[str]:
     for name, published in table.published.items():
         if published.differences:
             notes.append(f"{name}: {published.differences}")
-    notes += _revisions(by_title)
+    notes += _hours(by_title) + _revisions(by_title)
     if unrun := [
         title for title in table.rows if title not in by_title or not (by_title[title].runs or by_title[title].problems)
     ]:
@@ -127,6 +127,14 @@ def _estimators(measured: dict[str, Figure], groups: dict[str, str]) -> str:
         return " | ".join(dict.fromkeys(groups[title] if groups[title] in whole else title for title in titles))
 
     return "; ".join(f"{estimator}, n = {count} ({named(titles)})" for (estimator, count), titles in rows.items())
+
+
+def _hours(rows: dict[str, RowResults]) -> list[str]:
+    """Hours of training of all runs, those of a shared training once; nothing where a run does not say them."""
+    own = [run for row in rows.values() for run in row.runs if not run.get("taken_from")]
+    if not own or any(run.get("seconds") is None for run in own):
+        return []
+    return [f"{sum(run['seconds'] for run in own) / 3600:.2f} hours of training in all, tests not counted."]
 
 
 def _revisions(rows: dict[str, RowResults]) -> list[str]:

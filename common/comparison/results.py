@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from common.comparison.runner import State
+from common.comparison.shared_training import taken_from
 from common.comparison.specification import Cell, MetricColumn, Table, cells
 from common.paths import written_whole
 from common.results import EXAMPLES, Results
@@ -56,7 +57,8 @@ class RowResults:
     """The results of a row's runs.
 
     Attributes:
-        runs: id, seed, revision, data fingerprint and hash of each finished run.
+        runs: id, seed, revision, data fingerprint, hash, seconds of training, and the run that this was taken from, of
+            each finished run.
         figures: metric -> figure.
         problems: reasons for seeds whose run failed.
         missing: number of seeds that have not been run.
@@ -127,8 +129,9 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
         finished[cell.row][cell.seed] = cell
         run = state.results.run
         row.runs.append(
-            {"id": run.id, "seed": cell.seed, "git": run.git, "key": cell.key, "data": run.data_fingerprint}
-        )
+            {"id": run.id, "seed": cell.seed, "git": run.git, "key": cell.key, "data": run.data_fingerprint,
+             "seconds": run.seconds, "taken_from": taken_from(cell)}
+        )  # fmt: skip
         for column in table.columns:
             _add(row.figures, column.metric, state.results)
     groups: dict[str, dict[str, RowResults]] = {}

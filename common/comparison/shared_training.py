@@ -13,7 +13,7 @@ from common.data.from_config import data_from_options
 from common.paths import written_whole
 from common.results import Results
 
-NOTE = "training.json"  # in the folder of a run: `Cell.training`, and the folder that it was taken from
+NOTE = "training.json"  # in the folder of a run: `Cell.training`, and the run that it was taken from
 WEIGHTS, CURVES = "checkpoints", "metrics.csv"
 
 
@@ -27,24 +27,23 @@ def training_of(cell: Cell, alone: bool) -> Path | None:
     Returns:
         None where it has to be trained.
     """
-    own, source = cell.folder / WEIGHTS / "last.ckpt", None
-    if not (own.exists() or alone):
-        source = _take_over(cell)
-    if source is not None or not own.exists():
+    own = cell.folder / WEIGHTS / "last.ckpt"
+    if not own.exists():
+        source = None if alone else _take_over(cell)
         with written_whole(cell.folder / NOTE) as partial:
-            record = {"training": cell.training, "taken_from": None if source is None else str(source)}
-            partial.write_text(json.dumps(record))
+            partial.write_text(json.dumps({"training": cell.training, "taken_from": source}))
     return own if own.exists() else None
 
 
 def taken_from(cell: Cell) -> str | None:
-    """The folder of the run whose training a cell has taken over; None where it has been trained."""
+    """The run whose training a cell has taken over, as the names of its folders; None where it has been trained."""
     note = cell.folder / NOTE
-    return json.loads(note.read_text())["taken_from"] if note.exists() else None
+    found: str | None = json.loads(note.read_text())["taken_from"] if note.exists() else None
+    return found
 
 
-def _take_over(cell: Cell) -> Path | None:
-    """Copies the training of a finished run, and returns that run's folder; None if there is none."""
+def _take_over(cell: Cell) -> str | None:
+    """Copies the training of a finished run, and returns the names of that run's folders; None if there is none."""
     for note in sorted(cell.folder.parent.parent.glob(f"*/*-s{cell.seed}/{NOTE}")):
         source = note.parent
         if source != cell.folder and json.loads(note.read_text())["training"] == cell.training and _fits(source, cell):
@@ -54,7 +53,7 @@ def _take_over(cell: Cell) -> Path | None:
             with suppress(FileNotFoundError):
                 shutil.copyfile(source / CURVES, cell.folder / CURVES)
             partial.rename(cell.folder / WEIGHTS)  # at last: it is what the cell goes on from
-            return source
+            return f"{source.parent.name}/{source.name}"
     return None
 
 

@@ -1,22 +1,25 @@
 """What a table concludes from its runs, on known cases."""
 
+import json
+
 import numpy as np
 import pytest
 
 from common.comparison.rendering import markdown, sheet
 from common.comparison.results import TableResults, collect, paired_p
 from common.comparison.runner import State, state
+from common.comparison.shared_training import NOTE
 from common.comparison.specification import Budget, Cell, MetricColumn, Published, Row, Table
 from common.results import EXAMPLES, Measurement, Results, RunInfo
 
 NLL = MetricColumn("test/nll", "NLL", "lower", 1)
 
 
-def cell(folder, row, seed, values, git="abc", data="data"):
+def cell(folder, row, seed, values, git="abc", data="data", seconds=2.0):
     """A finished cell whose figure is the mean of the values of its examples, which it keeps."""
     values = np.asarray(values, dtype=np.float64)
     path = folder / f"{row}-{seed}"
-    run = RunInfo(path.name, row, "none", seed, git, "hash", data, "2026", 2.0, "cpu", 10.0, 3)
+    run = RunInfo(path.name, row, "none", seed, git, "hash", data, "2026", seconds, "cpu", 10.0, 3)
     error = float(values.std(ddof=1) / len(values) ** 0.5)
     Results(run, {"test/nll": Measurement(float(values.mean()), error, len(values), "nats", "exact")}).write(
         path / "results.json"
@@ -120,6 +123,14 @@ def test_revisions_and_published_rows_are_told(tmp_path, noise):
     assert "| Theirs (A paper, recalled) | 86.8 | published |" in page
     assert "- Theirs: more data" in page
     assert "- A note." in page
+
+
+def test_hours_are_those_of_all_trainings_and_a_shared_one_counts_once(tmp_path, noise):
+    cells = [cell(tmp_path, row, seed, noise, seconds=3600.0 + seed) for row in ("a", "b") for seed in (0, 180)]
+    (cells[3].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": "a/key-s180"}))
+    results = results_of(table("a", "b"), cells)
+    assert [run["taken_from"] for run in results.rows["b"].runs] == [None, "a/key-s180"]
+    assert "- 3.05 hours of training in all, tests not counted." in markdown(sheet(table("a", "b"), results))
 
 
 def test_results_of_other_data_are_stale(tmp_path, noise):
