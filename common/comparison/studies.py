@@ -81,36 +81,54 @@ class Gain:
     """What a row's conditions are worth: the nats by which they lower the test NLL, with an interval.
 
     Attributes:
-        mean: mean over test examples.
+        mean: mean over test examples and seeds.
         low: lower end of the 95 % interval.
         high: upper end.
         n: number of test examples.
+        seeds: number of pairs of runs.
     """
 
     mean: float
     low: float
     high: float
     n: int
+    seeds: int = 1
 
 
 def paired_gain(base: np.ndarray, other: np.ndarray, level: float = 0.95) -> Gain:
-    """Gain of one model over another from the NLL of the same examples, each [N]; NaN where not measured.
+    """Gain of one model over another from the NLL of the same examples; NaN where not measured.
 
-    Student's interval of the mean difference: examples vary far more than their differences do.
+    Examples vary far more than their differences do, and so do seeds. Student's half-widths of both are independent
+    where the examples are the same for every seed, and add up as squares. Of one seed, the interval is that of the
+    choice of test examples alone.
+
+    Args:
+        base: [N], or [S, N] of S seeds.
+        other: the same of the model that is to gain.
+        level: that of the interval.
 
     Raises:
         ValueError: if fewer than two examples were measured in both.
     """
-    difference = base - other
-    difference = difference[~np.isnan(difference)]
-    if len(difference) < 2:
+    difference = np.atleast_2d(base - other)
+    difference = difference[:, ~np.isnan(difference).any(axis=0)]
+    seeds, n = difference.shape
+    if n < 2:
         raise ValueError("a gain needs two test examples that both runs measured")
-    interval = stats.ttest_1samp(difference, 0.0).confidence_interval(level)
-    return Gain(float(difference.mean()), float(interval.low), float(interval.high), len(difference))
+    half = _half_width(difference.mean(axis=0), level)
+    if seeds > 1:
+        half = float(np.hypot(half, _half_width(difference.mean(axis=1), level)))
+    mean = float(difference.mean())
+    return Gain(mean, mean - half, mean + half, n, seeds)
+
+
+def _half_width(values: np.ndarray, level: float) -> float:
+    """Half of Student's interval of the mean of values [N]."""
+    return float(stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def condition_gains(states: Mapping[Cell, State], metric: str = "test/nll") -> dict[str, Gain]:
-    """Gain of every row over the row without conditions, averaged over the seeds that both have finished, best first.
+    """Gain of every row over the row without conditions, over the seeds that both have finished, best first.
 
     Args:
         states: the states of the cells of a condition table.
@@ -125,7 +143,7 @@ def condition_gains(states: Mapping[Cell, State], metric: str = "test/nll") -> d
     for row, of_seeds in values.items():
         seeds = base.keys() & of_seeds.keys()
         if seeds:
-            without, given = (np.mean([figures[seed] for seed in seeds], axis=0) for figures in (base, of_seeds))
+            without, given = (np.stack([figures[seed] for seed in seeds]) for figures in (base, of_seeds))
             gains[row] = paired_gain(without, given)
     return dict(sorted(gains.items(), key=lambda item: -item[1].mean))
 
@@ -133,7 +151,8 @@ def condition_gains(states: Mapping[Cell, State], metric: str = "test/nll") -> d
 def conclusion(gains: dict[str, Gain]) -> str:
     """In words, which conditions are worth having: those whose interval lies above zero and above the control's.
 
-    Intervals cover only the choice of test examples; a gain of the control is not due to its conditions.
+    Intervals cover the choice of test examples, and that of seeds where there are several; a gain of the control is not
+    due to its conditions.
     """
 
     def formatted(row: str) -> str:
@@ -154,6 +173,8 @@ def conclusion(gains: dict[str, Gain]) -> str:
             parts.append(f"{permuted} gains nothing: {formatted(CONTROL)}.")
         else:
             parts.append(f"{permuted} gains too: {formatted(CONTROL)}. A gain has to be above it.")
+    if min((gain.seeds for gain in gains.values()), default=2) < 2:
+        parts.append("One seed: the intervals do not say how much of a gain is that of a seed.")
     return " ".join(parts)
 
 

@@ -90,9 +90,10 @@ def _conditions_text(record: dict[str, Any]) -> str:
     """The table of a study of conditions, what each gains, and a sentence."""
     gains = {row: Gain(**gain) for row, gain in record["gains"].items()}
     rows = [
-        [row, f"{gain.mean:+.2f}", f"{gain.low:+.2f} to {gain.high:+.2f}", f"{gain.n}"] for row, gain in gains.items()
+        [row, f"{gain.mean:+.2f}", f"{gain.low:+.2f} to {gain.high:+.2f}", f"{gain.n}", f"{gain.seeds}"]
+        for row, gain in gains.items()
     ]
-    ranked = markdown_rows(["conditions", "gain, nats", "95 % interval", "test examples"], rows)
+    ranked = markdown_rows(["conditions", "gain, nats", "95 % interval", "test examples", "seeds"], rows)
     table = condition_table(read_study(Path(record["study"])))
     return f"{markdown(sheet(table, TableResults.of(record['results'])))}\n{ranked}\n\n{conclusion(gains)}\n"
 

@@ -78,8 +78,11 @@ def _conditions(section: Specified, gains: dict[str, Gain]) -> Specified:
         [gain.low for gain in values],
         [gain.high for gain in values],
     )
-    rows = [[row, f"{gain.mean:+.2f}", f"{gain.low:+.2f} to {gain.high:+.2f}", gain.n] for row, gain in gains.items()]
-    ranked = plain_grid("Gains", ["conditions", "gain, nats", "95 % interval", "test examples"], rows)
+    rows = [
+        [row, f"{gain.mean:+.2f}", f"{gain.low:+.2f} to {gain.high:+.2f}", gain.n, gain.seeds]
+        for row, gain in gains.items()
+    ]
+    ranked = plain_grid("Gains", ["conditions", "gain, nats", "95 % interval", "test examples", "seeds"], rows)
     ranked = Grid(ranked.name, ranked.header, ranked.rows, [conclusion(gains)])
     return Specified(section.title, [*section.grids, ranked], [chart], section.titles)
 

@@ -69,6 +69,22 @@ def test_an_interval_is_students():
     assert gain.high - gain.mean == pytest.approx(4.302653 / 3**0.5, rel=1e-5)  # t(.975, 2) times 1 / sqrt 3
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_an_interval_over_seeds_covers_a_gain_that_seeds_hide(seeds):
+    generator = np.random.default_rng(0)
+    hits, narrow = [], []
+    for _ in range(400):
+        base = generator.normal(90, 10, size=40) + generator.normal(0, 0.5, size=(seeds, 1))  # as trainings differ
+        other = base.mean(axis=0) - 0.5 + generator.normal(0, 1, size=40) + generator.normal(0, 0.5, size=(seeds, 1))
+        gain = paired_gain(base, other)
+        assert gain.seeds == seeds
+        hits.append(gain.low <= 0.5 <= gain.high)
+        alone = paired_gain(base[0], other[0])
+        narrow.append(alone.low <= 0.5 <= alone.high)
+    assert np.mean(hits) >= 0.94
+    assert np.mean(narrow) < 0.8  # of one seed it is that of the examples alone
+
+
 def test_gains_are_ranked_and_averaged_over_seeds(tmp_path):
     noise = np.linspace(-1, 1, 20)
     made = [kept(tmp_path, NONE, seed, 10 + noise) for seed in (0, 1)]
@@ -104,6 +120,8 @@ def test_the_conclusion_names_what_is_worth_having_and_measures_it_by_the_contro
     assert "Worth having: age" in above
     assert "gains too: shuffled (+0.50" in above
     assert "Worth having: none." in conclusion({**gains, CONTROL: Gain(1.2, 0.8, 1.6, 100)})
+    assert said.endswith("One seed: the intervals do not say how much of a gain is that of a seed.")
+    assert "One seed" not in conclusion({"age": Gain(2.0, 1.5, 2.5, 100, 3), CONTROL: Gain(0.1, -0.2, 0.4, 100, 3)})
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/studies").glob("*.yaml")), ids=lambda path: path.stem)
