@@ -77,9 +77,10 @@ def test_a_tracker_calls_a_run_by_its_row_and_groups_it_by_its_table():
     assert options.wandb.tags == ["digits: CVAE, 2 x 0.5", "quick"]
 
 
-def test_the_table_across_modalities_shares_its_runs_with_those_of_text_and_audio():
-    across = keys(read_table(Path("configs/tables/conditioning.yaml")))
-    text, audio = (keys(read_table(Path(f"configs/tables/{name}.yaml"))) for name in ("text", "audio"))
+@pytest.mark.parametrize("budget", ["quick", "full"])
+def test_the_table_across_modalities_shares_its_runs_with_those_of_text_and_audio(budget):
+    names = ("conditioning", "text", "audio")
+    across, text, audio = (keys(read_table(Path(f"configs/tables/{name}.yaml")), budget) for name in names)
     assert [across["Bible: VAE"], across["Bible: CVAE, version"]] == [text["VAE"], text["CVAE"]]
     assert [across["tunes: VAE"], across["tunes: CVAE, genre and instrument"]] == [audio["VAE"], audio["CVAE"]]
 
