@@ -29,6 +29,8 @@ class Examples:
         views: row [N] of another version of each example, from which z is inferred in training; or None.
         origin: where each example comes from, in columns of N entries (file, line, row, seconds ...).
         notes: what a person should know of the reading, a line each.
+        groups: number [N] of what an example is a part or a version of (a recording, a verse), which shares a split;
+            None where each stands for itself.
     """
 
     x: Tensor
@@ -38,6 +40,7 @@ class Examples:
     views: Tensor | None = None
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    groups: Tensor | None = None
 
     def restrict(self, names: list[str]) -> "Examples":
         """The examples with only some of their attributes; fields that are not attributes remain.
@@ -57,7 +60,8 @@ class Examples:
         rows, splits = few(self.splits, limit)
         origin = {name: [column[row] for row in rows.tolist()] for name, column in self.origin.items()}
         fields = {name: values[rows] for name, values in self.fields.items()}
-        return Examples(self.x[rows], fields, self.attributes, splits, origin=origin, notes=self.notes)
+        groups = None if self.groups is None else self.groups[rows]
+        return Examples(self.x[rows], fields, self.attributes, splits, None, origin, self.notes, groups)
 
     def batch(self, rows: Tensor) -> Batch:
         """Some rows with their conditions."""

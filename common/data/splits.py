@@ -89,6 +89,12 @@ def some_rows(count: int, most: int | None, seed: int = 0) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most]
 
 
+def numbered(names: Sequence[str]) -> Tensor:
+    """The number of each name, [N], in the order in which names first appear."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+
+
 def everything(count: int) -> dict[Split, Tensor]:
     """The splits of data that are only scored: every row is a test row, and statistics come from all of them."""
     rows = torch.arange(count)

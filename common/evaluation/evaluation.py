@@ -284,8 +284,16 @@ class Evaluation(Configurable):
             figures["test/active_units_kl"] = Measurement(units, None, count, "units", "mean KL > .05 nats")
         return figures
 
-    def leakage(self, attributes: dict[str, Attribute], table: Columns) -> dict[str, Measurement]:
-        """Leakage of each categorical field of the data, and their mean."""
+    def leakage(
+        self, attributes: dict[str, Attribute], table: Columns, groups: Tensor | None = None
+    ) -> dict[str, Measurement]:
+        """Leakage of each categorical field of the data, and their mean.
+
+        Args:
+            attributes: fields of the data.
+            table: the columns of all test examples.
+            groups: group of each example of the split, as in `Examples.groups`.
+        """
         # Samples, not means: the mean of a unit that the decoder ignores can reveal a condition that z does not.
         noise = example_noise(self.seed, table["index"], (1, table["mean"].shape[1]))[0]
         z = table["mean"] + table["std"] * noise
@@ -293,11 +301,14 @@ class Evaluation(Configurable):
         for name, field in conditions_of(table).items():
             if not isinstance(attributes.get(name), Categorical):
                 continue
+            owners = None if groups is None else groups[table["index"]]
+            apart = owners if probes.divides(owners, field) else None
             try:
-                value, stderr, count = probes.latent_leakage(z, field, self.seed)
+                value, stderr, count = probes.latent_leakage(z, field, self.seed, apart)
             except ValueError:  # fewer than two classes have enough examples
                 continue
-            text = "5-fold linear probe on posterior draws, accuracy above the majority rate"
+            whole = "" if apart is None else ", folds of whole groups"
+            text = f"5-fold linear probe on posterior draws{whole}, accuracy above the majority rate"
             figures[f"test/leakage/{name}"] = Measurement(value, stderr, count, "accuracy", text)
         if figures:
             values = torch.tensor([figure.value for figure in figures.values()])

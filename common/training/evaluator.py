@@ -128,7 +128,9 @@ class Evaluator(Callback):
         if data is not None:
             judge = self._attempt("judge", lambda: self.report.judge(data), None)
             second = self._attempt("second judge", lambda: self.report.second_judge(data), None)
-            self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table), none)
+            groups = data.examples.groups
+            own = None if groups is None else groups[data.examples.splits["test"]]
+            self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table, own), none)
             both = judge, second
             self.results |= self._attempt("control", lambda: measured.control(pl_module, table, data, *both), none)
             figures = self.report.figures

@@ -22,7 +22,7 @@ from common.data.containers.unpacking import is_packed, unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.faults import NAMED, Faults, Faulty
-from common.data.splits import Split, spread
+from common.data.splits import Split, numbered, spread
 from common.data.terms import Terms
 from common.data.texts import Files
 from common.paths import data_root
@@ -144,7 +144,8 @@ class Tunes(AudioData):
         fields = {name: cached.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
         origin = {"tune": self.tune.tolist(), "seconds": [self.settings.seconds] * len(self.tune)}
-        return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]), origin=origin)
+        return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]), origin=origin,
+                        groups=self.tune)  # fmt: skip
 
     def _render(self, files: list[Path], writer: ClipWriter) -> Columns:
         tunes, left_out = read_tunes(files)
@@ -240,11 +241,12 @@ class RecordedAudio(AudioData):
         labels = {name: field for name, field in fields.items() if name != recordings.group}
         contents = dict(zip(rows, cached.columns["content"].tolist(), strict=True))
         groups = _merged(recordings.groups, contents)
-        splits = self.split([groups[row] for row in rows], self.shares, labels, given)
+        of_clips = [groups[row] for row in rows]
+        splits = self.split(of_clips, self.shares, labels, given)
         attributes = fit_continuous(columns.attributes, fields, splits["train"])
         origin = self._origin(recordings.files, rows)
         notes = [*recordings.notes, *columns.notes, *self._notes(recordings.files, contents, cached.columns)]
-        return Examples(cached.x, fields, attributes, splits, origin=origin, notes=notes)
+        return Examples(cached.x, fields, attributes, splits, origin=origin, notes=notes, groups=numbered(of_clips))
 
     def _notes(self, files: Sequence[Path], contents: dict[int, int], columns: Columns) -> list[str]:
         """Which files gave no clip, which are the same, and of which one channel alone was read."""

@@ -17,7 +17,7 @@ from common.data.containers.unpacking import unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
 from common.data.loader import TensorLoader
-from common.data.splits import Split, check_shares
+from common.data.splits import Split, check_shares, numbered
 from common.data.terms import Terms
 from common.paths import data_root
 from common.table_files import TABLE_SUFFIXES, is_saved_dataset
@@ -219,13 +219,12 @@ class TextData(ConditionalDataModule):
             if len(rows) == 0 and not self.scores_all:
                 raise ValueError(f"{corpus.file}: no sentence is left for {name}; raise data.words or data.length")
         examples = replace(examples, attributes=fit_continuous(attributes, examples.fields, examples.splits["train"]))
-        names = [corpus.groups[row] for row in retained.tolist()]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        groups = torch.tensor([numbers[name] for name in names])
+        groups = numbered([corpus.groups[row] for row in retained.tolist()])
         self.sentences = torch.arange(len(groups))
         if self.pairs != "none":
             examples, self.sentences = _paired(examples, groups, self.pairs)
         self._tokenizer, self.groups, self.aligned = tokenizer, groups[self.sentences], corpus.aligned
+        examples = replace(examples, groups=self.groups)
         self.lengths = (examples.x != tokenizer.pad).sum(1)
         return examples
 

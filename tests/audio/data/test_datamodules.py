@@ -28,6 +28,7 @@ def test_tunes_have_two_conditions_and_every_clip_on_every_instrument(tunes):
 def test_no_tune_lies_on_two_sides(tunes):
     sides = [set(tunes.tune[rows].tolist()) for rows in tunes.examples.splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
+    assert torch.equal(tunes.examples.groups, tunes.tune)
 
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path, monkeypatch):
@@ -169,6 +170,7 @@ def test_a_folder_is_cut_into_clips_and_split_by_recording(collection):
     owners = data.examples.fields["genre"].new_tensor(range(40)) // 2  # clips of a recording lie side by side
     sides = [set(owners[rows].tolist()) for rows in data.examples.splits.values()]
     assert sum(map(len, sides)) == 20
+    assert torch.equal(data.examples.groups, owners)
     assert data.shape == data.features.shape
     assert data.features.mean != 0.0
 
@@ -181,6 +183,7 @@ def test_artists_lie_on_one_side(collection, tmp_path):
     artist = data.examples.fields["artist"]
     sides = [set(artist[rows].tolist()) for rows in data.examples.splits.values()]
     assert sum(map(len, sides)) == 5
+    assert len(torch.stack([data.examples.groups, artist], dim=1).unique(dim=0)) == 5
     assert isinstance(data.attributes["age"], Continuous)
     chosen = AudioFiles(collection, tmp_path / "labels.csv", condition=["genre"], **options())
     assert list(chosen.attributes) == ["genre"]

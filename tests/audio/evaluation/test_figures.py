@@ -184,6 +184,7 @@ def test_a_test_measures_what_the_issue_asks_for(tested):
         for field in ("genre", "instrument"):
             assert {f"{prefix}control_accuracy/{field}", f"{prefix}judge_accuracy/{field}"} <= names
     assert {"sound/control_accuracy/instrument/piano", "sound/judge_accuracy/genre/reel"} <= names
+    assert "folds of whole groups" in tested["test/leakage/instrument"].estimator
     assert {"spread", "sound/spread", "log_spectral_distance", "sound/frechet_distance", "tempo_accuracy"} <= names
     assert "nearest_training_clip" in names
     for field in ("genre", "instrument"):

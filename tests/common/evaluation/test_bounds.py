@@ -15,7 +15,7 @@ from common.evaluation.bounds import (
     random_latent_cost,
 )
 from common.evaluation.information import active_units, effective_units, informative_units, mutual_information
-from common.evaluation.probes import latent_leakage
+from common.evaluation.probes import divides, latent_leakage
 from tests.common.models import LinearGaussian, Watched
 
 IMPERFECT = {"shift": 0.3, "stretch": 1.4}
@@ -397,6 +397,34 @@ def test_classes_rarer_than_the_folds_do_not_count():
     mean = code_of(LABELS)
     with_rare = torch.cat([mean, torch.randn(4, 3)]), torch.cat([LABELS, torch.full((4,), 3)])
     assert latent_leakage(*with_rare) == latent_leakage(mean, LABELS)
+
+
+def test_a_code_that_knows_the_recording_does_not_leak_its_label_to_folds_of_whole_recordings():
+    groups = torch.arange(60).repeat_interleave(20)
+    labels = torch.randint(3, (60,))[groups]
+    code = torch.randn(60, 40)[groups] + 0.1 * torch.randn(1200, 40)
+    majority = labels.bincount().max().item() / len(labels)
+    divided, small, _ = latent_leakage(code, labels)
+    assert divided == pytest.approx(1 - majority, abs=0.02)  # the probe knows each recording
+    apart, error, count = latent_leakage(code, labels, groups=groups)
+    assert apart < error  # 40 numbers of 48 recordings predict no other one
+    assert count == 1200
+    assert error > 3 * small  # 60 recordings, not 1,200 clips
+
+
+def test_folds_of_whole_groups_find_what_every_group_shows():
+    groups = torch.arange(60).repeat_interleave(5)
+    labels = torch.arange(300) % 3
+    leakage, error, _ = latent_leakage(code_of(labels), labels, groups=groups)
+    assert (leakage, error) == (pytest.approx(2 / 3), 0)
+
+
+def test_folds_are_of_groups_where_these_can_tell():
+    artist = torch.arange(10).repeat_interleave(4)
+    assert divides(torch.arange(20).repeat_interleave(2), artist % 2)
+    assert not divides(None, artist)
+    assert not divides(torch.arange(40), artist % 2)  # each stands for itself
+    assert not divides(artist, artist)  # what is one with its group is never known from another one
 
 
 def test_leakage_of_a_single_class_is_refused():

@@ -215,6 +215,7 @@ def test_pairs_are_versions_of_one_verse_with_their_own_styles(verses, pairs, co
     of_other = torch.tensor([style[tuple(row)] for row in other.tolist()])
     as_told = of_other == styles if pairs == "views" else of_other != data.examples.fields["style"]
     assert as_told.float().mean() > 0.97  # some verses are the same in two versions
+    assert torch.equal(data.examples.groups, data.groups)
     groups = {split: set(data.groups[rows].tolist()) for split, rows in data.examples.splits.items()}
     assert not groups["train"] & groups["test"]
 
