@@ -96,7 +96,7 @@ def _notes(table: Table, results: TableResults) -> list[str]:
     for name, published in table.published.items():
         if published.differences:
             notes.append(f"{name}: {published.differences}")
-    notes += _hours(by_title) + _revisions(by_title)
+    notes += _hours(by_title) + _shared(by_title) + _revisions(by_title)
     if unrun := [
         title for title in table.rows if title not in by_title or not (by_title[title].runs or by_title[title].problems)
     ]:
@@ -135,6 +135,13 @@ def _hours(rows: dict[str, RowResults]) -> list[str]:
     if not own or any(run.get("seconds") is None for run in own):
         return []
     return [f"{sum(run['seconds'] for run in own) / 3600:.2f} hours of training in all, tests not counted."]
+
+
+def _shared(rows: dict[str, RowResults]) -> list[str]:
+    """Rows that were tested alone, whose revision is not that of their training."""
+    taken = {title: [run["taken_from"] for run in row.runs if run.get("taken_from")] for title, row in rows.items()}
+    told = [f"{title} ({', '.join(sources)})" for title, sources in taken.items() if sources]
+    return [f"Trained by another run, and only tested: {'; '.join(told)}."] if told else []
 
 
 def _revisions(rows: dict[str, RowResults]) -> list[str]:

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Literal
 
 from common.comparison.shared_training import taken_from, training_of
-from common.comparison.specification import Cell
-from common.data.from_config import data_from_options
+from common.comparison.specification import Cell, data_fingerprint
 from common.executors.executor import Executor, Lost, Share, StoppedError
 from common.executors.training import STOPPED, training
 from common.results import EXAMPLES, Results
@@ -57,14 +56,6 @@ def state(cell: Cell, fingerprint: str | None = None) -> State:
     if (cell.folder / FAILURE).exists():
         return State("failed", reason=json.loads((cell.folder / FAILURE).read_text())["reason"])
     return State("missing")
-
-
-@cache
-def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
-    """Fingerprint of the data that a cell's options describe; None for a row with its own command."""
-    if data is None:
-        return None
-    return str(data_from_options(data).fingerprint)
 
 
 def run(cell: Cell, share: Share, alone: bool = False) -> State:

@@ -8,8 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from common.comparison.specification import Cell
-from common.data.from_config import data_from_options
+from common.comparison.specification import Cell, data_fingerprint
 from common.paths import written_whole
 from common.results import Results
 
@@ -65,4 +64,4 @@ def _fits(source: Path, cell: Cell) -> bool:
         trained_on = Results.read(source / "results.json").run.data_fingerprint
     except (ValueError, FileNotFoundError):
         return False
-    return trained_on == str(data_from_options(cell.data or ()).fingerprint)
+    return trained_on == data_fingerprint(cell.data)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from common.configurable import guarded_names
+from common.data.from_config import data_from_options
 
 FOLDER = "{folder}"  # placeholders in a row's own command
 SEED = "{seed}"
@@ -156,6 +158,12 @@ class Cell:
         return f"{self.row}, seed {self.seed}"
 
 
+@cache
+def data_fingerprint(data: tuple[str, ...] | None) -> str | None:
+    """Fingerprint of the data that a cell's options describe; None for a row with its own command."""
+    return None if data is None else str(data_from_options(data).fingerprint)
+
+
 def read_table(path: Path) -> Table:
     """A table's specification from its file; see `read_specification`."""
     return read_specification(Table, path, "table")
@@ -215,6 +223,8 @@ def _cell(table: Table, title: str, row: Row, budget: str, seed: int, root: Path
     chosen = table.budgets[budget]
     own = row.command or table.command
     if own is not None:
+        if row.set or row.configs or row.budgets:
+            raise ValueError(f"row {title!r} runs a command, which takes no set, configs or budgets: leave them out")
         filled = [_filled(word, title, row.fill) for word in own]
         key = _hash({"command": filled})
         folder = _folder(root, title, f"{key}-s{seed}")

@@ -173,7 +173,7 @@ def conclusion(gains: dict[str, Gain]) -> str:
             parts.append(f"{permuted} gains nothing: {formatted(CONTROL)}.")
         else:
             parts.append(f"{permuted} gains too: {formatted(CONTROL)}. A gain has to be above it.")
-    if min((gain.seeds for gain in gains.values()), default=2) < 2:
+    if any(gain.seeds == 1 for gain in gains.values()):
         parts.append("One seed: the intervals do not say how much of a gain is that of a seed.")
     return " ".join(parts)
 

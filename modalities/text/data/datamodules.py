@@ -223,8 +223,8 @@ class TextData(ConditionalDataModule):
         self.sentences = torch.arange(len(groups))
         if self.pairs != "none":
             examples, self.sentences = _paired(examples, groups, self.pairs)
-        self._tokenizer, self.groups, self.aligned = tokenizer, groups[self.sentences], corpus.aligned
-        examples = replace(examples, groups=self.groups)
+        self._tokenizer, self.aligned = tokenizer, corpus.aligned
+        examples = replace(examples, groups=groups[self.sentences])
         self.lengths = (examples.x != tokenizer.pad).sum(1)
         return examples
 

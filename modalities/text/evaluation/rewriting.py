@@ -77,9 +77,11 @@ def parallel_test(data: TextData, label: str, source: int, target: int, count: i
     alone = ParallelTest(from_rows[some_rows(len(from_rows), count)], torch.zeros(0, dtype=torch.int64))
     if not data.aligned:
         return alone
-    by_group = {int(data.groups[row]): int(row) for row in to_rows.tolist()}
-    paired = [(row, by_group[int(data.groups[row])]) for row in from_rows.tolist() if int(data.groups[row]) in by_group]
-    unique = list({int(data.groups[row]): (row, other) for row, other in paired}.values())
+    assert data.whole.groups is not None
+    groups = data.whole.groups.tolist()
+    by_group = {groups[row]: row for row in to_rows.tolist()}
+    paired = [(row, by_group[groups[row]]) for row in from_rows.tolist() if groups[row] in by_group]
+    unique = list({groups[row]: (row, other) for row, other in paired}.values())
     if not unique:
         return alone
     first, second = zip(*(unique[place] for place in some_rows(len(unique), count).tolist()), strict=True)

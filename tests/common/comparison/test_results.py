@@ -130,7 +130,9 @@ def test_hours_are_those_of_all_trainings_and_a_shared_one_counts_once(tmp_path,
     (cells[3].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": "a/key-s180"}))
     results = results_of(table("a", "b"), cells)
     assert [run["taken_from"] for run in results.rows["b"].runs] == [None, "a/key-s180"]
-    assert "- 3.05 hours of training in all, tests not counted." in markdown(sheet(table("a", "b"), results))
+    page = markdown(sheet(table("a", "b"), results))
+    assert "- 3.05 hours of training in all, tests not counted." in page
+    assert "- Trained by another run, and only tested: b (a/key-s180)." in page
 
 
 def test_results_of_other_data_are_stale(tmp_path, noise):

@@ -6,8 +6,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-from common.comparison.runner import data_fingerprint
-from common.comparison.specification import Budget, Row, Table, cells, read_table, slug
+from common.comparison.specification import Budget, Row, Table, cells, data_fingerprint, read_table, slug
 from common.training.run_folder import RunConfig
 from common.training.tracking.loggers import WandbConfig
 
@@ -46,6 +45,9 @@ def test_rows_fill_in_what_differs_in_the_command_of_their_table():
     assert own.command == ("run.py", f"runs/other/{own.key}-s3")
     with pytest.raises(ValueError, match=r"row 'mean' does not say what \{method\} is in its command"):
         cells(Table("Unfilled", {"mean": Row()}, [], {"quick": Budget()}, command=command), "quick", Path("runs"))
+    ignored = {"mean": Row(set={"model.latent_dim": 3}, fill={"method": "mean"})}
+    with pytest.raises(ValueError, match="row 'mean' runs a command, which takes no set"):
+        cells(Table("Ignored", ignored, [], {"quick": Budget()}, command=command), "quick", Path("runs"))
 
 
 def test_options_stack_from_table_to_row():

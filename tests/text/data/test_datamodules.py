@@ -143,7 +143,7 @@ def test_rows_hold_their_verses_styles_and_groups(bible, verses):
     values = bible.attributes["style"].values
     assert values == ("bbe", "kjv", "web")
     assert [values[number] for number in bible.examples.fields["style"]] == verses.conditions["style"][kept].tolist()
-    assert len(bible.groups.unique()) == len({verses.groups[row] for row in kept})
+    assert len(bible.whole.groups.unique()) == len({verses.groups[row] for row in kept})
     assert torch.equal(bible.lengths, (bible.examples.x != bible.tokenizer.pad).sum(1))
 
 
@@ -215,8 +215,7 @@ def test_pairs_are_versions_of_one_verse_with_their_own_styles(verses, pairs, co
     of_other = torch.tensor([style[tuple(row)] for row in other.tolist()])
     as_told = of_other == styles if pairs == "views" else of_other != data.examples.fields["style"]
     assert as_told.float().mean() > 0.97  # some verses are the same in two versions
-    assert torch.equal(data.examples.groups, data.groups)
-    groups = {split: set(data.groups[rows].tolist()) for split, rows in data.examples.splits.items()}
+    groups = {split: set(data.whole.groups[rows].tolist()) for split, rows in data.examples.splits.items()}
     assert not groups["train"] & groups["test"]
 
 
@@ -225,11 +224,11 @@ def test_views_and_sources_are_other_versions_and_views_are_for_training(verses)
     style, rows_of = views.examples.fields["style"], views.examples.views
     for name, rows in views.examples.splits.items():
         own = plain.examples.splits[name]
-        members = plain.groups[own].bincount()
-        assert torch.equal(views.groups[rows_of[rows]], views.groups[rows])
+        members = plain.whole.groups[own].bincount()
+        assert torch.equal(views.whole.groups[rows_of[rows]], views.whole.groups[rows])
         if name == "train":
             assert len(rows) == (members * (members - 1)).clamp_min(members).sum()
-            alone = members[views.groups[rows]] == 1
+            alone = members[views.whole.groups[rows]] == 1
             assert 0 < alone.sum() < len(rows)
             assert torch.equal(style[rows] == style[rows_of[rows]], alone)
         else:
@@ -242,20 +241,20 @@ def test_sources_are_all_ordered_pairs_of_the_versions_of_a_verse(verses):
     sources, plain = SomeVerses(verses, pairs="sources"), SomeVerses(verses)
     found, alone = sources.examples, plain.examples
     members, expected = {}, []
-    parts = (plain.groups, alone.fields["style"], alone.x)
+    parts = (plain.whole.groups, alone.fields["style"], alone.x)
     for group, *version in zip(*(part.tolist() for part in parts), strict=True):
         members.setdefault(group, []).append(version)
     for group, own in members.items():
         expected += [(group, style, x, source) for (style, x), (_, source) in itertools.permutations(own, 2)]
         assert len({style for style, _ in own}) == len(own)  # so that no source is of its sentence's own style
-    parts = (sources.groups, found.fields["style"], found.x, found.fields["source"])
+    parts = (sources.whole.groups, found.fields["style"], found.x, found.fields["source"])
     assert sorted(zip(*(part.tolist() for part in parts), strict=True)) == sorted(expected)
 
 
 def test_batches_hold_a_view_in_training_alone(verses):
     data = SomeVerses(verses, pairs="views")
     rows, examples, pad = data.examples.splits["train"], data.examples, data.tokenizer.pad
-    alone = data.groups.bincount()[data.groups[rows]] == 1  # verses of which there is one version
+    alone = data.whole.groups.bincount()[data.whole.groups[rows]] == 1  # verses of which there is one version
     for batch in data.loader("train", shuffle=True):
         chosen = examples.views[rows[batch.index]]
         assert torch.equal(batch.view.x, examples.x[chosen])
@@ -289,7 +288,7 @@ def test_a_sentence_that_pairs_repeat_can_be_read_once(verses, pairs):
         once = data.once(split)
         assert torch.isin(once, data.examples.splits[split]).all()
         own = plain.examples.splits[split]
-        several = plain.groups[own].bincount()[plain.groups[own]] > 1
+        several = plain.whole.groups[own].bincount()[plain.whole.groups[own]] > 1
         expected = plain.examples.x[own[several] if pairs == "sources" else own]
         assert torch.equal(data.examples.x[once], expected)
 

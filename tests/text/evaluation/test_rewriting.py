@@ -35,7 +35,7 @@ def test_verses_are_tested_against_their_own_version(bible):
     source, target = styles.index("kjv"), styles.index("web")
     test = parallel_test(bible, "style", source, target, count=20)
     assert len(test.rows) == len(test.references) == 20
-    assert torch.equal(bible.groups[test.rows], bible.groups[test.references])
+    assert torch.equal(bible.whole.groups[test.rows], bible.whole.groups[test.references])
     assert set(bible.examples.fields["style"][test.rows].tolist()) == {source}
     assert set(bible.examples.fields["style"][test.references].tolist()) == {target}
     assert torch.isin(torch.cat([test.rows, test.references]), bible.examples.splits["test"]).all()
