@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPECIFICATIONS = Path("configs/tables")
 COMPACT = Path("docs/tables")
-BLOCK = r"(<!-- table ([\w-]+) (\w+) -->\n)(.*?)(<!-- end of table -->)"
+BLOCK = r"(<!-- table ([\w-]+) (\w+)( brief)? -->\n)(.*?)(<!-- end of table -->)"
 
 
 def parser() -> Parser:
@@ -59,6 +59,7 @@ def parser() -> Parser:
     show.add_argument("table", help=help_table)
     show.add_argument("--budget", default="quick", help="one of the specification's budgets (default: quick)")
     show.add_argument("--format", choices=["md", "csv", "latex", "html"], default="md", help="format (default: md)")
+    show.add_argument("--brief", action="store_true", help="only the columns that the specification marks `brief`")
     show.add_argument("--out", type=Path, default=COMPACT, help="folder of the compact results (default: docs/tables)")
 
     check = verbs.add_parser("check", help="check that the tables in README and docs are what `show` prints, which "
@@ -74,6 +75,7 @@ def add_rows(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--rows", nargs="+", metavar="WORDS",
                      help="only rows whose title holds one of these words, a whole title that row alone; "
                           "others as they are recorded")  # fmt: skip
+    verb.add_argument("--seeds", nargs="+", type=whole(0), metavar="SEED", help="only runs with these seeds")
     verb.add_argument("--recorded", action="store_true",
                      help="take runs with today's options and data that are recorded beside the compact results "
                           "(NAME.BUDGET.zip), from other machines, as finished")  # fmt: skip
@@ -92,11 +94,11 @@ def compact_file(folder: Path, name: str, budget: str) -> Path:
     return folder / f"{name}.{budget}.json"
 
 
-def chosen_cells(todo: list[Cell], words: Sequence[str] | None) -> list[Cell]:
-    """The runs of rows whose title is one of the words, or else holds it, in any case; all without words.
+def chosen_cells(todo: list[Cell], words: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Cell]:
+    """The runs with one of the seeds of rows whose title is one of the words, or else holds it, in any case.
 
     Raises:
-        ValueError: if words fit no row.
+        ValueError: if words fit no row, or no run of these rows has one of the seeds.
     """
     titles = dict.fromkeys(cell.row for cell in todo)
     chosen = set(titles if words is None else ())
@@ -105,7 +107,13 @@ def chosen_cells(todo: list[Cell], words: Sequence[str] | None) -> list[Cell]:
         if not fitting:
             raise ValueError(f"no row's title holds {word!r}; there are: {', '.join(titles)}")
         chosen |= fitting
-    return [cell for cell in todo if cell.row in chosen]
+    of_rows = [cell for cell in todo if cell.row in chosen]
+    if seeds is None:
+        return of_rows
+    if unknown := set(seeds) - {cell.seed for cell in of_rows}:
+        known = ", ".join(str(seed) for seed in sorted({cell.seed for cell in of_rows})) or "none"
+        raise ValueError(f"these rows have no run of seed {min(unknown)}; their seeds are: {known}")
+    return [cell for cell in of_rows if cell.seed in seeds]
 
 
 def run_table(arguments: argparse.Namespace) -> int:
@@ -127,13 +135,17 @@ def run_table(arguments: argparse.Namespace) -> int:
     path = compact_file(arguments.out, name, arguments.budget)
     archive = path.with_suffix(".zip")
     every = cells(table, arguments.budget, arguments.root)
-    todo = chosen_cells(every, arguments.rows)
-    if arguments.recorded or arguments.rows:
+    todo = chosen_cells(every, arguments.rows, arguments.seeds)
+    partly = arguments.rows or arguments.seeds
+    if arguments.recorded or partly:
         count = unpack(archive, [cell for cell in every if not (arguments.fresh and cell in todo)])
         say(f"{count} runs that are not here are taken as {archive} has recorded them")
-    if arguments.rows and path.exists():
+    if partly and path.exists():
         kept = {(cell.key, cell.seed) for cell in every if cell in todo or state(cell).status == "finished"}
-        if lost := unkept(TableResults.read(path), {cell.row for cell in todo}, kept):
+        renewed = {cell.row for cell in todo} - {
+            cell.row for cell in every if cell not in todo
+        }  # with all of its seeds
+        if lost := unkept(TableResults.read(path), renewed, kept):
             raise ValueError(
                 f"{path} has runs of {', '.join(lost)} that are neither here nor recorded with today's options: a "
                 "table of some rows would lose them. Run all rows, or write to another folder with --out"
@@ -158,8 +170,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     name, table = find_table(arguments.table)
     compact = compact_file(arguments.out, name, arguments.budget)
     known = TableResults.read(compact) if compact.exists() else None
-    todo = chosen_cells(cells(table, arguments.budget, arguments.root), arguments.rows)
-    takes = arguments.recorded or arguments.rows
+    todo = chosen_cells(cells(table, arguments.budget, arguments.root), arguments.rows, arguments.seeds)
+    takes = arguments.recorded or arguments.rows or arguments.seeds
     found = progress(todo, known, packed(compact.with_suffix(".zip")) if takes else ())
     print("\n".join(lines(found, arguments.max_parallel)))
     if any(entry.status == "finished" for entry in found):
@@ -174,7 +186,7 @@ def show_table(arguments: argparse.Namespace) -> int:
 
     name, table = find_table(arguments.table)
     results = TableResults.read(compact_file(arguments.out, name, arguments.budget))
-    print(FORMATS[arguments.format](sheet(table, results)), end="")
+    print(FORMATS[arguments.format](sheet(table, results, arguments.brief)), end="")
     return 0
 
 
@@ -193,7 +205,7 @@ def check_tables(arguments: argparse.Namespace) -> int:
         def current(block: re.Match[str]) -> str:
             name, table = find_table(block[2])
             results = TableResults.read(compact_file(arguments.out, name, block[3]))
-            return block[1] + markdown(sheet(table, results)) + block[5]
+            return block[1] + markdown(sheet(table, results, brief=block[4] is not None)) + block[6]
 
         renewed = re.sub(BLOCK, current, text, flags=re.DOTALL)
         if renewed != text and arguments.write:

@@ -22,7 +22,9 @@ KEPT = (RESULTS, EXAMPLES, NOTE)
 
 def pack(path: Path, table: Table, finished: Iterable[Cell]) -> None:
     """Writes the archive of finished runs; the same results make the same bytes."""
-    paired = {column.metric.removeprefix("test/") for column in table.columns if column.better != "none"}
+    paired = {
+        column.metric.removeprefix("test/") for column in table.columns if column.better != "none" or column.difference
+    }
     with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in sorted({cell.folder for cell in finished}, key=lambda folder: folder.name):
             for name in KEPT:

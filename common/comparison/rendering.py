@@ -41,72 +41,101 @@ class Sheet:
     notes: list[str]
 
 
-def sheet(table: Table, results: TableResults) -> Sheet:
-    """The specification's rows and columns with the figures of its runs; rows that were not run are named below it."""
+def sheet(table: Table, results: TableResults, brief: bool = False) -> Sheet:
+    """The specification's rows and columns with the figures of its runs; rows that were not run are named below it.
+
+    Args:
+        table: the specification.
+        results: what its runs found.
+        brief: only the columns that the specification marks so, and of the notes what all of them share.
+
+    Raises:
+        ValueError: if a table in brief is asked for and no column is marked.
+    """
+    columns = [column for column in table.columns if column.brief or not brief]
+    if not columns:
+        raise ValueError(f"no column of {table.title!r} is part of the table in brief: give some `brief: true`")
     arrows = {"lower": " ↓", "higher": " ↑", "none": ""}
-    header = ["", *((column.title or column.metric) + arrows[column.better] for column in table.columns), "runs"]
+    header = ["", *((column.title or column.metric) + arrows[column.better] for column in columns), "runs"]
     rows, runs = [], []
     for title in table.rows:
         row = results.rows.get(title, RowResults())
         if not row.runs and not row.problems:
             continue
-        cells = [_measured_cell(column, row, title in results.best.get(column.metric, [])) for column in table.columns]
+        cells = [_measured_cell(column, row, title in results.best.get(column.metric, [])) for column in columns]
         rows.append([TextCell(title), *cells, TextCell(str(len(row.runs)))])
         runs.append(" ".join(run["id"] for run in row.runs))
     for title, published in table.published.items():
         marked = f"{title} ({published.source}{STATUS[published.status]})"
-        cells = [_published_cell(column, published) for column in table.columns]
+        cells = [_published_cell(column, published) for column in columns]
         rows.append([TextCell(marked), *cells, TextCell("published")])
         runs.append("")
-    return Sheet(table.title, header, rows, runs, _notes(table, results))
+    return Sheet(table.title, header, rows, runs, _notes(table, results, brief))
 
 
 def _measured_cell(column: MetricColumn, row: RowResults, best: bool) -> TextCell:
-    figure = row.figures.get(column.metric)
+    figure = (row.differences if column.difference else row.figures).get(column.metric)
     if figure is None:
         if row.runs:
             return TextCell(NOT_MEASURED)
         return TextCell(FAILED)
     spread = "" if figure.spread is None else f" ± {figure.spread:.{column.digits}f}"
-    return TextCell(f"{figure.mean:,.{column.digits}f}{spread}", best)
+    sign = "+" if column.difference else ""
+    return TextCell(f"{figure.mean:{sign},.{column.digits}f}{spread}", best and not column.difference)
 
 
 def _published_cell(column: MetricColumn, published: Published) -> TextCell:
-    value = published.values.get(column.metric)
+    value = None if column.difference else published.values.get(column.metric)
     return TextCell(NOT_MEASURED if value is None else f"{value:,.{column.digits}f}")
 
 
-def _notes(table: Table, results: TableResults) -> list[str]:
+def _notes(table: Table, results: TableResults, brief: bool) -> list[str]:
+    """What a reader needs to know; in brief, without estimators, published protocols and revisions."""
     by_title = {title: results.rows[title] for title in table.rows if title in results.rows}
-    counts = sorted({len(row.runs) for row in by_title.values() if row.runs})
-    notes = [table.notes] if table.notes else []
-    if counts:
-        over = "one seed: ± is the standard error over test examples"
-        if counts[-1] > 1:
-            over = "± is the standard deviation over seeds (of one run: the standard error over test examples)"
-        notes.append(f"Budget `{results.budget}`; {over}.")
+    notes = ([table.notes] if table.notes else []) + _spread(by_title, results.budget)
+    if not brief:
+        notes += _columns(table, results, by_title)
+        notes += [f"{name}: {row.differences}" for name, row in table.published.items() if row.differences]
+    notes += _hours(by_title)
+    if not brief:
+        notes += _shared(by_title) + _revisions(by_title)
+    return notes + _unfinished(table, results, by_title)
+
+
+def _spread(rows: dict[str, RowResults], budget: str) -> list[str]:
+    """The budget, and what stands behind ±."""
+    most = max((len(row.runs) for row in rows.values()), default=0)
+    if most == 0:
+        return []
+    over = "one seed: ± is the standard error over test examples"
+    if most > 1:
+        over = "± is the standard deviation over seeds (of one run: the standard error over test examples)"
+    return [f"Budget `{budget}`; {over}."]
+
+
+def _columns(table: Table, results: TableResults, rows: dict[str, RowResults]) -> list[str]:
+    """The estimators of each column, and how its best rows were tested."""
+    notes = []
     for column in table.columns:
-        measured = {
-            title: row.figures[column.metric] for title, row in by_title.items() if column.metric in row.figures
-        }
+        figures = {title: row.differences if column.difference else row.figures for title, row in rows.items()}
+        measured = {title: found[column.metric] for title, found in figures.items() if column.metric in found}
         if measured and not column.metric.startswith("run/"):
-            test = f"; best: {results.tests[column.metric]}" if column.metric in results.tests else ""
+            tested = column.metric in results.tests and not column.difference
+            test = f"; best: {results.tests[column.metric]}" if tested else ""
             groups = {title: table.rows[title].group for title in measured}
             notes.append(f"{column.title or column.metric}: {_estimators(measured, groups)}{test}.")
-    for name, published in table.published.items():
-        if published.differences:
-            notes.append(f"{name}: {published.differences}")
-    notes += _hours(by_title) + _shared(by_title) + _revisions(by_title)
-    if unrun := [
-        title for title in table.rows if title not in by_title or not (by_title[title].runs or by_title[title].problems)
-    ]:
-        notes.append(f"Not run: {'; '.join(unrun)}.")
-    if rows := outdated(table, results):
-        which = "all rows" if len(rows) == len(by_title) else "; ".join(rows)
-        notes.append(f"The specification has changed since these rows were run: {which}.")
-    for title in table.rows:
-        notes += [f"{title}, {problem}" for problem in results.rows.get(title, RowResults()).problems]
     return notes
+
+
+def _unfinished(table: Table, results: TableResults, rows: dict[str, RowResults]) -> list[str]:
+    """Rows that were not run, not as they are specified today, or failed."""
+    notes = []
+    if unrun := [title for title in table.rows if title not in rows or not (rows[title].runs or rows[title].problems)]:
+        notes.append(f"Not run: {'; '.join(unrun)}.")
+    if changed := outdated(table, results):
+        which = "all rows" if len(changed) == len(rows) else "; ".join(changed)
+        notes.append(f"The specification has changed since these rows were run: {which}.")
+    return notes + [f"{title}, {problem}" for title in table.rows if title in rows for problem in rows[title].problems]
 
 
 def _estimators(measured: dict[str, Figure], groups: dict[str, str]) -> str:

@@ -60,12 +60,14 @@ class RowResults:
         runs: id, seed, revision, data fingerprint, hash, seconds of training, and the run that this was taken from, of
             each finished run.
         figures: metric -> figure.
+        differences: metric -> paired difference from the first row of the group, of columns that ask for it.
         problems: reasons for seeds whose run failed.
         missing: number of seeds that have not been run.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
+    differences: dict[str, Figure] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     missing: int = 0
 
@@ -95,7 +97,7 @@ class TableResults:
     def of(raw: dict[str, Any]) -> "TableResults":
         """The inverse of `dataclasses.asdict`."""
         rows = {
-            title: RowResults(**{**row, "figures": {name: Figure(**figure) for name, figure in row["figures"].items()}})
+            title: RowResults(**{**row, **{kind: _figures(row.get(kind, {})) for kind in ("figures", "differences")}})
             for title, row in raw["rows"].items()
         }
         return TableResults(raw["budget"], rows, raw["best"], raw["tests"])
@@ -132,14 +134,18 @@ def collect(table: Table, budget: str, states: dict[Cell, State]) -> TableResult
             {"id": run.id, "seed": cell.seed, "git": run.git, "key": cell.key, "data": run.data_fingerprint,
              "seconds": run.seconds, "taken_from": taken_from(cell)}
         )  # fmt: skip
-        for column in table.columns:
-            _add(row.figures, column.metric, state.results)
+        for metric in dict.fromkeys(column.metric for column in table.columns):
+            _add(row.figures, metric, state.results)
     groups: dict[str, dict[str, RowResults]] = {}
     for title, specified in table.rows.items():
         groups.setdefault(specified.group, {})[title] = rows[title]
     best: dict[str, list[str]] = {}
     tests: dict[str, str] = {}
     for column in table.columns:
+        if column.difference:
+            for group in groups.values():
+                _add_differences(column.metric, group, finished)
+            continue
         leaders = [significant_best(column, group, finished) for group in groups.values()]
         tested = dict(leader for leader in leaders if leader is not None)  # title -> test
         if tested:
@@ -176,6 +182,10 @@ def tests_of(tested: dict[str, str]) -> str:
     if len(set(tested.values())) == 1:
         return next(iter(tested.values()))
     return "; ".join(f"{title}: {test}" for title, test in tested.items())
+
+
+def _figures(raw: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+    return {name: Figure(**figure) for name, figure in raw.items()}
 
 
 def _add(figures: dict[str, Figure], metric: str, results: Results) -> None:
@@ -220,6 +230,34 @@ def significant_best(
         worst = max(worst, p)
     formatted = f"p <= {worst:.1e}" if worst >= TINY else f"p < {TINY:.0e}"
     return leader, f"paired t-test over {pairs}, {formatted}"
+
+
+def _add_differences(metric: str, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]]) -> None:
+    """Each row's difference from the first one of its group, of every seed that both have, paired by test examples."""
+    first, *others = rows
+    for title in others:
+        of_seeds = [
+            pair for seed in sorted(finished[first].keys() & finished[title].keys())
+            if (pair := _of_same_examples(metric, finished[title][seed].folder, finished[first][seed].folder))
+        ]  # fmt: skip
+        if of_seeds:
+            differences = [one - two for one, two in of_seeds]
+            counts = [len(difference) for difference in differences]
+            errors: list[float | None] = [
+                float(np.std(difference, ddof=1) / len(difference) ** 0.5) if len(difference) > 1 else None
+                for difference in differences
+            ]
+            means = [float(np.mean(difference)) for difference in differences]
+            rows[title].differences[metric] = Figure(means, errors, counts, f"from {first}, paired by test example")
+
+
+def _of_same_examples(metric: str, first: Path, second: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two runs' figures of the test examples [N] that both have measured; None where they stored none in common."""
+    one, two = examples(first, metric), examples(second, metric)
+    if one is None or two is None or len(one) != len(two):
+        return None
+    both = ~(np.isnan(one) | np.isnan(two))
+    return (one[both], two[both]) if both.any() else None
 
 
 def paired_p(differences: np.ndarray) -> float | None:

@@ -35,12 +35,16 @@ class MetricColumn:
         title: heading; the metric's name where none is given.
         better: which direction is better; with none, no best value is marked.
         digits: decimal places.
+        difference: in place of the figure, its paired difference from that of the first row of the group.
+        brief: whether the column is part of the table in brief.
     """
 
     metric: str
     title: str = ""
     better: Literal["lower", "higher", "none"] = "none"
     digits: int = 2
+    difference: bool = False
+    brief: bool = False
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,21 @@ def test_tables_in_documents_are_checked_against_the_compact_results(table, caps
     assert main(check) == 1
 
 
+def test_a_table_in_brief_stands_in_documents_and_on_the_screen(table, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.compare.SPECIFICATIONS", tmp_path)
+    content = yaml.safe_load(table.read_text())
+    content["columns"] += [{"metric": "run/seconds", "title": "seconds", "brief": True, "digits": 0}]
+    table.write_text(yaml.safe_dump(content, sort_keys=False))
+    compare("run", table)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table numbers quick brief -->\n<!-- end of table -->\n")
+    assert main(["check", str(page), "--out", str(tmp_path), "--write"]) == 0
+    assert "|  | seconds | runs |\n" in page.read_text()
+    capsys.readouterr()
+    assert compare("show", table, "--brief", "--format", "csv") == 0
+    assert capsys.readouterr().out.startswith(",seconds,runs,run ids\n")
+
+
 def test_rows_whose_options_have_changed_since_they_were_run_are_named(table, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.compare.SPECIFICATIONS", tmp_path)
     compare("run", table)

@@ -36,6 +36,22 @@ def test_another_machine_takes_the_recorded_runs_and_adds_its_own(table, capsys)
     assert len(compact(table.parent)["rows"]["second"]["runs"]) == 2
 
 
+def test_seeds_divide_the_work_as_rows_do(table, capsys):
+    assert compare(table, "--seeds", "1", "--rows", "second") == 0
+    assert journal(table.parent) == ["2.0 1"]
+    assert compare(table, "--seeds", "0", machine="two") == 0
+    assert journal(table.parent)[1:] == ["3.0 0", "2.0 0"]
+    assert [run["seed"] for run in compact(table.parent)["rows"]["second"]["runs"]] == [0, 1]
+    capsys.readouterr()
+    assert compare(table, "--seeds", "0", "7", machine="two") == 2
+    assert "these rows have no run of seed 7; their seeds are: 0, 1" in capsys.readouterr().err
+    # Another value of `second`: its seed 1 is of the former one, and would be lost.
+    table.write_text(table.read_text().replace("'2.0'", "'2.5'"))
+    assert compare(table, "--seeds", "0", machine="two") == 2
+    assert "has runs of second that are neither here nor recorded" in capsys.readouterr().err
+    assert len(journal(table.parent)) == 3
+
+
 def test_without_being_asked_for_recorded_runs_a_machine_makes_its_own(table):
     compare(table)
     compare(table, machine="two")

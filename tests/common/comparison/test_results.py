@@ -87,6 +87,59 @@ def test_rows_are_compared_within_their_group(tmp_path, noise):
     assert page.count("**70.0 ± 0.1**") == 1
 
 
+def test_a_column_of_differences_pairs_each_row_with_the_first_of_its_group(tmp_path, noise):
+    # Test examples differ by 1 from each other, the rows by .5 on every example: the error is that of the difference.
+    jitter = 0.1 * np.random.default_rng(1).normal(size=200)
+    specification = table("a", "b", "alone")
+    specification.rows["alone"] = Row(group="other")
+    specification.columns.append(MetricColumn("test/nll", "less a's", digits=3, difference=True))
+    values = {"a": 5 + noise, "b": 4.5 + noise + jitter, "alone": noise}
+    results = results_of(specification, [cell(tmp_path, row, 0, value) for row, value in values.items()])
+    figure = results.rows["b"].differences["test/nll"]
+    assert figure.mean == pytest.approx(-0.5 + jitter.mean())
+    assert figure.spread == pytest.approx(jitter.std(ddof=1) / 200**0.5)
+    assert (results.rows["a"].differences, results.rows["alone"].differences) == ({}, {})
+    assert len(results.rows["b"].figures["test/nll"].values) == 1  # two columns of a metric, one figure
+    page = markdown(sheet(specification, results))
+    assert f"| b | **{figure.mean + 5 + noise.mean():.1f} ± 0.1** | {figure.mean:+.3f} ± 0.007 | 1 |" in page
+    assert f"| alone | {noise.mean():.1f} ± 0.1 | - | 1 |" in page
+    assert "- less a's: from a, paired by test example, n = 200." in page
+
+
+def test_differences_over_seeds_and_over_the_examples_that_both_measured(tmp_path, noise):
+    specification = table("a", "b")
+    specification.columns.append(MetricColumn("test/nll", "less a's", difference=True))
+    cells = [cell(tmp_path, "a", seed, noise + seed) for seed in range(3)]
+    jitter = np.tile([-0.1, 0.1], 100)  # of mean zero
+    cells += [cell(tmp_path, "b", seed, noise + jitter + seed - seed / 10) for seed in (1, 2)]
+    np.savez(cells[-1].folder / EXAMPLES, nll=np.where(np.arange(200) < 50, noise + jitter + 1.8, np.nan))
+    figure = results_of(specification, cells).rows["b"].differences["test/nll"]
+    assert figure.values == pytest.approx([-0.1, -0.2])
+    assert figure.n == [200, 50]
+    assert figure.spread == pytest.approx(0.1 / 2**0.5)
+    np.savez(cells[-1].folder / EXAMPLES, nll=noise[:100])  # another test set
+    (cells[-2].folder / EXAMPLES).unlink()
+    assert results_of(specification, cells).rows["b"].differences == {}
+
+
+def test_a_table_in_brief_has_the_marked_columns_and_the_notes_of_all(tmp_path, noise):
+    specification = table("a", "b", "not there", notes="A note.")
+    cells = [cell(tmp_path, "a", 0, noise), cell(tmp_path, "b", 0, noise)]
+    with pytest.raises(ValueError, match=r"no column of 'Numbers' is part of the table in brief: give some `brief: tr"):
+        sheet(specification, results_of(specification, cells), brief=True)
+    specification.columns[0] = MetricColumn("test/nll", "NLL", "lower", 1, brief=True)
+    specification.columns.append(MetricColumn("run/seconds", "seconds"))
+    page = sheet(specification, results_of(specification, cells), brief=True)
+    assert page.header == ["", "NLL ↓", "runs"]
+    assert page.notes == [
+        "A note.",
+        "Budget `quick`; one seed: ± is the standard error over test examples.",
+        "0.00 hours of training in all, tests not counted.",
+        "Not run: not there.",
+        "The specification has changed since these rows were run: a; b.",  # `Row()` is not what `cell` says it ran
+    ]
+
+
 def test_examples_of_different_test_sets_are_not_paired(tmp_path, noise):
     cells = [cell(tmp_path, "a", 0, noise), cell(tmp_path, "b", 0, noise[:100] + 5)]
     assert results_of(table("a", "b"), cells).best == {}
