@@ -85,7 +85,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
                 figures |= _renderings(model, conditions, data.segmentation, evaluation)
             labels = (name for name, a in model.condition.attributes.items() if isinstance(a, Categorical))
             rewrite, judged = partial(rewrite_rows, model, data), judged_under(model.decoding.guidance)
-            figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, judged)
+            figures |= rewriting_figures(rewrite, data, judge, next(labels, None), model.rewrites, ngrams, judged)
         return figures
 
     def media(self, model: TextStyleCVAE, batch: Batch) -> Media:

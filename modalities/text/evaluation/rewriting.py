@@ -125,9 +125,12 @@ def rewriting_figures(
     judge: TextJudge | None,
     label: str | None,
     count: int,
+    ngrams: NgramModel,
     judged: str = "frozen judge",
 ) -> dict[str, Measurement]:
-    """`test/rewrite/<from>-<to>/...` for all pairs of a label's categories, and `test/rewrite/<figure>`, their means.
+    """`test/rewrite/<from>-<to>/...` for all pairs of a label's categories, and `test/rewrite/<figure>` of all of them.
+
+    Accuracy and BLEU of all are means over pairs; fluency and different 2-grams are of all rewritten sentences together.
 
     Args:
         rewrite: the system to test.
@@ -135,6 +138,7 @@ def rewriting_figures(
         judge: predicts the label.
         label: the label to change; without figures if it is None or the judge does not predict it.
         count: number of test sentences of each pair; without figures if it is 0.
+        ngrams: measures the fluency of what is written.
         judged: as in `rewriting_scores`.
     """
     if judge is None or label not in judge.attributes or count == 0:
@@ -143,13 +147,16 @@ def rewriting_figures(
     assert isinstance(attribute, Categorical)
     values = attribute.values
     figures: dict[str, Measurement] = {}
+    written: list[str] = []
     for (source, from_name), (target, to_name) in permutations(enumerate(values), 2):
         test = parallel_test(data, label, source, target, count)
         if len(test.rows) == 0:
             continue
         inputs = data.tokenizer.decode(data.examples.x[test.rows])
         references = [[text] for text in data.tokenizer.decode(data.examples.x[test.references])]
-        scores = rewriting_scores(rewrite(test.rows, label, target), inputs, references, judge, label, target, judged)
+        outputs = rewrite(test.rows, label, target)
+        written += outputs
+        scores = rewriting_scores(outputs, inputs, references, judge, label, target, judged)
         figures |= {f"test/rewrite/{from_name}-{to_name}/{name}": figure for name, figure in scores.items()}
     for name in ("accuracy", "input_bleu", "reference_bleu"):
         pairs = [figure for key, figure in figures.items() if key.endswith(f"/{name}")]
@@ -157,6 +164,9 @@ def rewriting_figures(
             mean = sum(figure.value for figure in pairs) / len(pairs)
             how = f"mean over {len(pairs)} pairs of styles: {pairs[0].estimator}"
             figures[f"test/rewrite/{name}"] = Measurement(mean, None, pairs[0].n, pairs[0].unit, how)
+    if written:
+        figures["test/rewrite/fluency"] = ngrams.perplexity(data.tokenizer.encode(written))
+        figures["test/rewrite/distinct_2"] = distinct(written, 2)
     return figures
 
 
@@ -242,21 +252,16 @@ def baseline_results(
     warn_at_chance(judge, data.whole)
     started, decode = datetime.now(UTC), data.tokenizer.decode
     train = data.once("train")
-    written: list[str] = []
 
     def rewrite(rows: Tensor, name: str, target: int) -> list[str]:
         inputs = decode(data.examples.x[rows])
         own = train[data.examples.fields[name][train] == target]
         corpus = decode(data.examples.x[own])
-        texts = copy(inputs) if system == "copy" else retrieve(inputs, corpus, data.segmentation)
-        written.extend(texts)
-        return texts
+        return copy(inputs) if system == "copy" else retrieve(inputs, corpus, data.segmentation)
 
-    figures = rewriting_figures(rewrite, data, judge, label, count)
+    ngrams = NgramModel(rows_of(data.examples.x[train], data.tokenizer.pad), len(data.tokenizer))
+    figures = rewriting_figures(rewrite, data, judge, label, count, ngrams)
     if not figures:
         raise ValueError(f"the test split has no sentence with a {label} to rewrite")
-    figures["test/distinct_2"] = distinct(written, 2)
-    ngrams = NgramModel(rows_of(data.examples.x[train], data.tokenizer.pad), len(data.tokenizer))
-    figures["test/fluency"] = ngrams.perplexity(data.tokenizer.encode(written))
     run = baseline_run(system, "text", seed, started, {"label": label, "count": count}, data.fingerprint)
     return Results(run, figures)

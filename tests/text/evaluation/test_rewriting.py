@@ -72,6 +72,11 @@ def test_copying_keeps_everything_and_retrieving_the_style(tested):
     assert copied["test/rewrite/accuracy"].value <= 0.2
     assert found.metrics["test/rewrite/accuracy"].value >= 0.8
     assert found.run.data_fingerprint == data.fingerprint
+    # Sentences of the training split are the most fluent there are; test sentences have words that it does not have.
+    fluency = [system["test/rewrite/fluency"] for system in (found.metrics, copied)]
+    assert fluency[0].value < fluency[1].value
+    assert [figure.n for figure in fluency] == [10, 10]  # five of each of two pairs
+    assert "test/fluency" not in copied  # that of samples
     with pytest.raises(ValueError, match="there are: copy, retrieve"):
         baseline_results("guess", data, judge, "style", 5)
     with pytest.raises(ValueError, match="no label 'tone'; it has: style"):
