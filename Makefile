@@ -58,7 +58,7 @@ forests: ## .venv/forests with miceforest and missforest, for their rows of the 
 		lightgbm==4.5.0 numpy==2.4.6 pandas==3.1.1 scikit-learn==1.7.2
 
 # The longest first; each takes one thread.
-TABLES := text audio yelp quadrants mnist conditioning imputation_mixed imputation
+TABLES := text audio yelp sprites quadrants mnist conditioning imputation_mixed imputation
 STUDIES := conditions-tunes data-tunes conditions-digits data-digits
 
 tables: venv ## every comparison table and study at its quick budget, JOBS=2 at a time; goes on where it stopped
