@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.clusters import by_group
 from common.paths import written_whole
 
 TESTS = "tests"  # folder in a run's folder, of tests on other data, of a part of them or of another checkpoint
@@ -41,11 +42,13 @@ class Measurement:
         return math.isfinite(self.value) and (self.stderr is None or math.isfinite(self.stderr))
 
     @staticmethod
-    def mean(values: Tensor, unit: str, estimator: str) -> "Measurement":
-        """Mean over examples [N] with its standard error."""
+    def mean(values: Tensor, unit: str, estimator: str, groups: Tensor | None = None) -> "Measurement":
+        """Mean over examples [N] with its standard error; groups [N] of them are drawn as a whole."""
         values = values.double()
-        stderr = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
-        return Measurement(values.mean().item(), stderr, len(values), unit, estimator)
+        apart = torch.from_numpy(by_group(values.cpu().numpy(), None if groups is None else groups.cpu().numpy()))
+        stderr = (apart.std() / math.sqrt(len(apart))).item() if len(apart) > 1 else None
+        how = estimator if len(apart) == len(values) else f"{estimator}, error of {len(apart)} groups"
+        return Measurement(values.mean().item(), stderr, len(values), unit, how)
 
     @staticmethod
     def accuracy(correct: Tensor, estimator: str) -> "Measurement":

@@ -121,7 +121,7 @@ def run_table(arguments: argparse.Namespace) -> int:
     from common.comparison.archive import pack, unpack
     from common.comparison.rendering import markdown, sheet
     from common.comparison.results import TableResults, collect, unkept
-    from common.comparison.runner import run_missing, state
+    from common.comparison.runner import run_missing, state, with_others
     from common.comparison.specification import cells
     from common.executors.local import local
 
@@ -152,7 +152,7 @@ def run_table(arguments: argparse.Namespace) -> int:
             )
     executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
     states = run_missing(todo, executor, arguments.fresh, log=say)
-    states = {cell: states.get(cell) or state(cell) for cell in every}
+    states = with_others(states, every)
     results = collect(table, arguments.budget, states)
     results.write(path)
     pack(archive, table, [cell for cell, reached in states.items() if reached.status == "finished"])

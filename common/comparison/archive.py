@@ -13,6 +13,7 @@ import numpy as np
 
 from common.comparison.shared_training import NOTE
 from common.comparison.specification import Cell, Table
+from common.evaluation.columns import GROUP
 from common.paths import written_whole
 from common.results import EXAMPLES
 
@@ -22,7 +23,7 @@ KEPT = (RESULTS, EXAMPLES, NOTE)
 
 def pack(path: Path, table: Table, finished: Iterable[Cell]) -> None:
     """Writes the archive of finished runs; the same results make the same bytes."""
-    paired = {
+    paired = {GROUP} | {
         column.metric.removeprefix("test/") for column in table.columns if column.better != "none" or column.difference
     }
     with written_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:

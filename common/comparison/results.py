@@ -5,19 +5,22 @@ The file is small enough to commit, so that a table can be rendered and checked 
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
+from common.clusters import by_group
 from common.comparison.runner import State
 from common.comparison.shared_training import taken_from
 from common.comparison.specification import Cell, MetricColumn, Table, cells
+from common.evaluation.columns import GROUP
 from common.paths import written_whole
-from common.results import EXAMPLES, Results
+from common.results import EXAMPLES, Measurement, Results
 
 SIGNIFICANCE = 0.05
 TINY = 1e-10  # a smaller p is reported as below it
@@ -223,8 +226,8 @@ def significant_best(
         paired = _pairs(column.metric, rows, finished, leader, title)
         if paired is None:
             return None
-        first, second, pairs = paired
-        p = paired_p(sign * (first - second))
+        differences, pairs = paired
+        p = paired_p(sign * differences)
         if p is None or p >= SIGNIFICANCE:
             return None
         worst = max(worst, p)
@@ -236,28 +239,39 @@ def _add_differences(metric: str, rows: dict[str, RowResults], finished: dict[st
     """Each row's difference from the first one of its group, of every seed that both have, paired by test examples."""
     first, *others = rows
     for title in others:
-        of_seeds = [
-            pair for seed in sorted(finished[first].keys() & finished[title].keys())
-            if (pair := _of_same_examples(metric, finished[title][seed].folder, finished[first][seed].folder))
-        ]  # fmt: skip
-        if of_seeds:
-            differences = [one - two for one, two in of_seeds]
-            counts = [len(difference) for difference in differences]
-            errors: list[float | None] = [
-                float(np.std(difference, ddof=1) / len(difference) ** 0.5) if len(difference) > 1 else None
-                for difference in differences
+        seeds = sorted(finished[first].keys() & finished[title].keys())
+        found = [_differences(metric, [finished[title][seed]], [finished[first][seed]]) for seed in seeds]
+        measured = [difference for difference in found if difference is not None]
+        if measured:
+            figures = [
+                Measurement.mean(torch.from_numpy(values), "", f"from {first}, paired by test example", groups)
+                for values, groups in measured
             ]
-            means = [float(np.mean(difference)) for difference in differences]
-            rows[title].differences[metric] = Figure(means, errors, counts, f"from {first}, paired by test example")
+            rows[title].differences[metric] = Figure(
+                [figure.value for figure in figures],
+                [figure.stderr for figure in figures],
+                [figure.n for figure in figures],
+                figures[0].estimator,
+            )
 
 
-def _of_same_examples(metric: str, first: Path, second: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Two runs' figures of the test examples [N] that both have measured; None where they stored none in common."""
-    one, two = examples(first, metric), examples(second, metric)
-    if one is None or two is None or len(one) != len(two):
+def _differences(
+    metric: str, ones: Sequence[Cell], others: Sequence[Cell]
+) -> tuple[np.ndarray, torch.Tensor | None] | None:
+    """Differences [N] of the runs of two rows, means over runs, for the test examples that all of them have measured.
+
+    Also the groups [N] of these examples, where they have some. None where runs stored no figures of the same examples.
+    """
+    stored = [[examples(cell.folder, metric) for cell in cells] for cells in (ones, others)]
+    arrays = [[array for array in row if array is not None] for row in stored]
+    if any(len(row) < len(cells) for row, cells in zip(arrays, (ones, others), strict=True)):
         return None
+    if len({len(array) for row in arrays for array in row}) > 1:  # not the same test examples
+        return None
+    one, two = (np.mean(row, axis=0) for row in arrays)
     both = ~(np.isnan(one) | np.isnan(two))
-    return (one[both], two[both]) if both.any() else None
+    groups = examples(ones[0].folder, GROUP)
+    return (one - two)[both], None if groups is None else torch.from_numpy(groups[both])
 
 
 def paired_p(differences: np.ndarray) -> float | None:
@@ -269,7 +283,8 @@ def paired_p(differences: np.ndarray) -> float | None:
 
 def _pairs(
     metric: str, rows: dict[str, RowResults], finished: dict[str, dict[int, Cell]], first: str, second: str
-) -> tuple[np.ndarray, np.ndarray, str] | None:
+) -> tuple[np.ndarray, str] | None:
+    """Independent differences of two rows, and what they are of; None where there is nothing to pair."""
     seeds = sorted(finished[first].keys() & finished[second].keys())
     if len(seeds) >= 3:
 
@@ -278,17 +293,16 @@ def _pairs(
             return np.array([figure.values[order.index(seed)] for seed in seeds])
 
         if all(len(rows[title].figures[metric].values) == len(rows[title].runs) for title in (first, second)):
-            return by_seed(first), by_seed(second), f"{len(seeds)} seeds"
-    stored = [[examples(finished[title][seed].folder, metric) for seed in seeds] for title in (first, second)]
-    arrays = [[array for array in row if array is not None] for row in stored]
-    if not seeds or any(len(row) < len(seeds) for row in arrays):
+            return by_seed(first) - by_seed(second), f"{len(seeds)} seeds"
+    if not seeds:
         return None
-    lengths = {len(array) for row in arrays for array in row}
-    if len(lengths) > 1:  # not the same test examples
+    found = _differences(metric, *([finished[title][seed] for seed in seeds] for title in (first, second)))
+    if found is None:
         return None
-    one, two = (np.mean(row, axis=0) for row in arrays)
-    both = ~(np.isnan(one) | np.isnan(two))
-    return one[both], two[both], f"{int(both.sum())} test examples"
+    differences, groups = found
+    apart = by_group(differences, None if groups is None else groups.numpy())
+    of = "" if len(apart) == len(differences) else f"{len(apart)} groups of "
+    return apart, f"{of}{len(differences)} test examples"
 
 
 def examples(folder: Path, metric: str) -> np.ndarray | None:

@@ -58,6 +58,19 @@ def state(cell: Cell, fingerprint: str | None = None) -> State:
     return State("missing")
 
 
+def with_others(run: dict[Cell, State], cells: list[Cell]) -> dict[Cell, State]:
+    """The states of all cells, of which some were run now.
+
+    The others are as they are found, and stale where a cell of the same data that was run now has found other data.
+    """
+    today = {
+        cell.data: reached.results.run.data_fingerprint
+        for cell, reached in run.items()
+        if reached.results is not None and cell.data is not None
+    }
+    return {cell: run.get(cell) or state(cell, today.get(cell.data)) for cell in cells}
+
+
 def run(cell: Cell, share: Share, alone: bool = False) -> State:
     """Runs a cell in its own process, whose output goes to log.txt in its folder.
 

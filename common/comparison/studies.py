@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from common.clusters import by_group
 from common.comparison.results import examples
 from common.comparison.runner import State
 from common.comparison.specification import Budget, Cell, MetricColumn, Plain, Row, Table, read_specification
 from common.data.subset import Combination
+from common.evaluation.columns import GROUP
 
 CONTROL = "shuffled"  # row of the negative control
 NONE = "none"
@@ -95,7 +97,7 @@ class Gain:
     seeds: int = 1
 
 
-def paired_gain(base: np.ndarray, other: np.ndarray, level: float = 0.95) -> Gain:
+def paired_gain(base: np.ndarray, other: np.ndarray, level: float = 0.95, groups: np.ndarray | None = None) -> Gain:
     """Gain of one model over another from the NLL of the same examples; NaN where not measured.
 
     Examples vary far more than their differences do, and so do seeds. Student's half-widths of both are independent
@@ -106,16 +108,19 @@ def paired_gain(base: np.ndarray, other: np.ndarray, level: float = 0.95) -> Gai
         base: [N], or [S, N] of S seeds.
         other: the same of the model that is to gain.
         level: that of the interval.
+        groups: group [N] of each example; those of a group are not independent.
 
     Raises:
-        ValueError: if fewer than two examples were measured in both.
+        ValueError: if fewer than two examples, or of two groups, were measured in both.
     """
     difference = np.atleast_2d(base - other)
-    difference = difference[:, ~np.isnan(difference).any(axis=0)]
+    known = ~np.isnan(difference).any(axis=0)
+    difference = difference[:, known]
     seeds, n = difference.shape
-    if n < 2:
-        raise ValueError("a gain needs two test examples that both runs measured")
-    half = _half_width(difference.mean(axis=0), level)
+    apart = by_group(difference.mean(axis=0), None if groups is None else groups[known]) if n else np.zeros(0)
+    if len(apart) < 2:
+        raise ValueError("a gain needs two test examples, and of two groups, that both runs measured")
+    half = _half_width(apart, level)
     if seeds > 1:
         half = float(np.hypot(half, _half_width(difference.mean(axis=1), level)))
     mean = float(difference.mean())
@@ -135,16 +140,18 @@ def condition_gains(states: Mapping[Cell, State], metric: str = "test/nll") -> d
         metric: metric whose figures of each test example the runs have stored.
     """
     values: dict[str, dict[int, np.ndarray]] = {}
+    groups = None
     for cell, state in states.items():
         stored = examples(cell.folder, metric) if state.status == "finished" else None
         if stored is not None:
             values.setdefault(cell.row, {})[cell.seed] = stored
+            groups = examples(cell.folder, GROUP)
     base, gains = values.pop(NONE, {}), {}
     for row, of_seeds in values.items():
         seeds = base.keys() & of_seeds.keys()
         if seeds:
             without, given = (np.stack([figures[seed] for seed in seeds]) for figures in (base, of_seeds))
-            gains[row] = paired_gain(without, given)
+            gains[row] = paired_gain(without, given, groups=groups)
     return dict(sorted(gains.items(), key=lambda item: -item[1].mean))
 
 

@@ -75,8 +75,9 @@ def few(splits: dict[Split, Tensor], limit: int | None) -> tuple[Tensor, dict[Sp
 
 
 def spread(count: int, limit: int | None) -> list[int]:
-    """At most `limit` of `count` positions, evenly spread; None keeps all."""
-    return list(range(count)) if limit is None else list(range(0, count, max(1, count // limit)))[:limit]
+    """At most `limit` of `count` positions, ascending and evenly spread over all of them; None keeps all."""
+    kept = count if limit is None else min(limit, count)
+    return [place * count // kept for place in range(kept)]
 
 
 def some_rows(count: int, most: int | None, seed: int = 0) -> Tensor:

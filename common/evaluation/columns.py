@@ -14,10 +14,14 @@ from common.objectives.samples import PosteriorSamples
 
 Columns = dict[str, Tensor]  # name -> a figure of each example, [N] or [N, D]
 CONDITION = "condition/"  # prefix of the raw condition fields among the columns
+GROUP = "group"  # the column of `Examples.groups`, where the data have groups
 
 
 class ExampleTable:
-    """One row per example, in the order of the split, independent of batches and processes."""
+    """One row per example, in the order of the split, independent of batches and processes.
+
+    What was not measured of a batch is NaN.
+    """
 
     def __init__(self) -> None:
         self.parts: list[Columns] = []
@@ -34,9 +38,17 @@ class ExampleTable:
     def gather(self) -> Columns:
         """All rows of all processes, sorted by index; the table is empty afterwards."""
         parts, self.parts = of_all_processes(self.parts), []
-        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        columns = {name: _joined(name, parts) for name in dict.fromkeys(name for part in parts for name in part)}
         order = columns["index"].argsort(stable=True)
         return {name: column[order] for name, column in columns.items()}
+
+
+def _joined(name: str, parts: list[Columns]) -> Tensor:
+    like = next(part[name] for part in parts if name in part)
+    return torch.cat([
+        part[name] if name in part else like.new_full((len(part["index"]), *like.shape[1:]), float("nan"))
+        for part in parts
+    ])  # fmt: skip
 
 
 def of_all_processes(parts: list[Columns]) -> list[Columns]:

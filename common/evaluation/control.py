@@ -146,8 +146,9 @@ def _by_field(
             absent = [value for position, value in enumerate(attribute.values) if position not in there]
             without = f", no example of {', '.join(absent)}" if absent else ""
             figure = Measurement.accuracy(values[name], estimator + without)
-            accuracies.append(figure)
             figures[f"test/{kind}_accuracy/{name}"] = figure
+            if figure.n > 0:
+                accuracies.append(figure)
         else:
             unit = f"absolute error of {name}"
             figures[f"test/{kind}_error/{name}"] = Measurement.mean(values[name], unit, estimator)

@@ -19,7 +19,7 @@ from common.distributions.noise import example_noise
 from common.evaluation import bounds, information, probes
 from common.evaluation.annealing import Annealing, annealed_log_likelihood, sandwiched_log_likelihood
 from common.evaluation.bounds import Candidates
-from common.evaluation.columns import Columns, columns_of, conditions_of
+from common.evaluation.columns import GROUP, Columns, columns_of, conditions_of
 from common.evaluation.control import SECOND, control_figures
 from common.evaluation.proposals import Proposal
 from common.model.generation import Generation
@@ -46,7 +46,7 @@ class Evaluation(Configurable):
             0 omits it.
         gain_conditions: most conditions that the gain compares with; where the data have more, as many are drawn and
             each example's own is one more, which bounds it by log (gain_conditions + 1). None is 32.
-        control_samples: generated samples that the judge evaluates.
+        control_samples: generated samples that the judge evaluates; 0 omits what is measured of generated samples.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
         judge_steps: optimiser steps of the judge's training; None takes the modality's own number, fewer are for a
@@ -200,10 +200,11 @@ class Evaluation(Configurable):
         }
         figures = {}
         for name, estimator in estimators_of.items():
-            known = table[name][~table[name].isnan()] if name in table else torch.empty(0)
-            if len(known):
+            known = ~table[name].isnan() if name in table else torch.empty(0, dtype=torch.bool)
+            if known.any():
                 unit = "samples" if name == "effective_sample_size" else "nats"
-                figures[f"test/{name}"] = Measurement.mean(known, unit, estimator)
+                groups = table[GROUP][known] if GROUP in table else None
+                figures[f"test/{name}"] = Measurement.mean(table[name][known], unit, estimator, groups)
         effective = figures.get("test/effective_sample_size")
         if effective is not None and self.nll_method != "ais" and effective.value < LEAST_EFFECTIVE < self.num_samples:
             rank_zero_warn(self._advice(effective.value), category=UserWarning)
@@ -239,12 +240,12 @@ class Evaluation(Configurable):
             model: the tested model.
             table: the columns of all test examples.
             data: their DataModule.
-            judge: predicts the conditions of generated samples; None omits its figures.
+            judge: predicts the conditions of generated samples; None, or no samples to control, omits its figures.
             second: another judge of the same samples; None omits its figures.
         """
         figures: dict[str, Measurement] = {}
         unseen = data.unseen("test")
-        if judge is not None:
+        if judge is not None and self.control_samples > 0:
             arguments = self.control_samples, self.seed, self.guidance, self.at_once(100)
             conditions = data.conditions("test")
             figures = control_figures(model, judge, conditions, *arguments, second)
@@ -284,15 +285,12 @@ class Evaluation(Configurable):
             figures["test/active_units_kl"] = Measurement(units, None, count, "units", "mean KL > .05 nats")
         return figures
 
-    def leakage(
-        self, attributes: dict[str, Attribute], table: Columns, groups: Tensor | None = None
-    ) -> dict[str, Measurement]:
+    def leakage(self, attributes: dict[str, Attribute], table: Columns) -> dict[str, Measurement]:
         """Leakage of each categorical field of the data, and their mean.
 
         Args:
             attributes: fields of the data.
             table: the columns of all test examples.
-            groups: group of each example of the split, as in `Examples.groups`.
         """
         # Samples, not means: the mean of a unit that the decoder ignores can reveal a condition that z does not.
         noise = example_noise(self.seed, table["index"], (1, table["mean"].shape[1]))[0]
@@ -301,8 +299,8 @@ class Evaluation(Configurable):
         for name, field in conditions_of(table).items():
             if not isinstance(attributes.get(name), Categorical):
                 continue
-            owners = None if groups is None else groups[table["index"]]
-            apart = owners if probes.divides(owners, field) else None
+            groups = table.get(GROUP)
+            apart = groups if probes.divides(groups, field) else None
             try:
                 value, stderr, count = probes.latent_leakage(z, field, self.seed, apart)
             except ValueError:  # fewer than two classes have enough examples

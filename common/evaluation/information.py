@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from common.data.splits import some_rows
 from common.distributions.noise import example_noise
 
 
@@ -17,9 +18,10 @@ def mutual_information(mean: Tensor, std: Tensor, seed: int = 0, limit: int = 20
         mean: posterior means [N, D].
         std: posterior standard deviations [N, D].
         seed: seed of the draws.
-        limit: at most this many examples are used.
+        limit: at most this many examples are used, drawn at random.
     """
-    mean, std = mean[:limit].double(), std[:limit].double()
+    rows = some_rows(len(mean), limit)
+    mean, std = mean[rows].double(), std[rows].double()
     mean = mean - mean.mean(0)  # shifts z as well; small numbers reduce rounding in the differences below
     noise = example_noise(seed, torch.arange(len(mean)), (1, mean.shape[1]))[0].double()
     z, precision = mean + std * noise, std**-2

@@ -1,6 +1,7 @@
 """The list of a run's media: what each file in `samples/` shows, of which epoch and step, and which belong together."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,22 +47,34 @@ class MediaFile:
 
 
 def append_media(folder: Path, files: list[MediaFile]) -> None:
-    """Adds files to the list of a folder."""
+    """Adds files to the list of a folder, after the line that a killed training may have left unfinished."""
     with (folder / LIST).open("a") as lines:
+        lines.write("\n" if _unfinished(folder / LIST) else "")
         lines.writelines(json.dumps(asdict(file)) + "\n" for file in files)
+
+
+def _unfinished(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def read_media(folder: Path) -> list[MediaFile]:
     """The files of a folder that exist, in the order in which they were made; the last line of each file counts.
 
-    A line that a killed training did not write to its end is left out.
+    Lines that a killed training did not write to their end are left out.
     """
     path = folder / LIST
     if not path.exists():
         return []
     found: dict[str, MediaFile] = {}
     for line in path.read_text().rpartition("\n")[0].splitlines():
-        file = MediaFile(**json.loads(line))
+        try:
+            file = MediaFile(**json.loads(line))
+        except json.JSONDecodeError:
+            continue
         found.pop(file.file, None)
         found[file.file] = file
     return [file for file in found.values() if (folder / file.file).is_file()]

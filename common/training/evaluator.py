@@ -12,7 +12,7 @@ from common.batch import Batch
 from common.data.datamodule import ConditionalDataModule
 from common.data.names import named_examples
 from common.evaluation.bounds import Candidates
-from common.evaluation.columns import CONDITION, Columns, ExampleTable, columns_of
+from common.evaluation.columns import CONDITION, GROUP, Columns, ExampleTable, columns_of
 from common.evaluation.evaluation import Evaluation, candidates_of
 from common.evaluation.information import active_units
 from common.evaluation.report import Report
@@ -123,14 +123,14 @@ class Evaluator(Callback):
         self.not_finite = _not_finite(table, data)
         measured = self.evaluation
         none: dict[str, Measurement] = {}
+        if data is not None and data.examples.groups is not None:
+            table[GROUP] = data.examples.groups[data.examples.splits["test"]][table["index"].long()]
         self.results = self._attempt("likelihood", lambda: measured.measure(table, self.candidates), none)
         self.results |= self._attempt("latents", lambda: measured.latent(table), none)
         if data is not None:
             judge = self._attempt("judge", lambda: self.report.judge(data), None)
             second = self._attempt("second judge", lambda: self.report.second_judge(data), None)
-            groups = data.examples.groups
-            own = None if groups is None else groups[data.examples.splits["test"]]
-            self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table, own), none)
+            self.results |= self._attempt("leakage", lambda: measured.leakage(data.attributes, table), none)
             both = judge, second
             self.results |= self._attempt("control", lambda: measured.control(pl_module, table, data, *both), none)
             figures = self.report.figures

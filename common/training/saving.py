@@ -38,6 +38,13 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+    def keep_last(self, trainer: Trainer, last: Path) -> None:
+        """Where the last weights are kept, keeps those of `last`, after which there was no validation."""
+        if self.monitor is None and self._last_global_step_saved != trainer.global_step and last.exists():
+            if trainer.is_global_zero:
+                _linked(last, Path(str(self.dirpath)) / "best.ckpt")
+            self._last_global_step_saved = trainer.global_step
+
     def holds(self, trainer: Trainer) -> bool:
         """Whether its file is the training as it stands."""
         return self.monitor is not None and self._last_global_step_saved == trainer.global_step
@@ -125,9 +132,12 @@ class BetweenSteps(Callback):
 
     # Before all other callbacks: weight averaging then puts its averages in the place of the weights.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves what has been trained since the last validation."""
+        """Saves what has been trained since the last validation; `best.ckpt` as well where it is the last weights."""
         if trainer.global_step > self.last.saved_step:
             self.last.save(trainer)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint):
+                callback.keep_last(trainer, self.last.path)
 
     def save(self, trainer: Trainer, batch_idx: int) -> bool:
         """Saves before a batch, and whether it could: gradients that are still accumulated would be lost."""

@@ -199,22 +199,22 @@ class AudioGenreCVAE(ConditionalELBO):
         argmax_c of log p(x, z | c) at the mean of q(z | x, c), plus the entropy of q: the ELBO with one value of z in
         place of log p(x | c), and a uniform prior over c.
         """
-        values = {
-            name: range(len(attribute.values))
+        counts = {
+            name: len(attribute.values)
             for name, attribute in self.condition.attributes.items()
             if isinstance(attribute, Categorical)
         }
-        choices = list(product(*values.values()))
+        choices = torch.tensor(list(product(*map(range, counts.values()))), device=x.device)
         scores = []
         with eval_mode(self):
             parts = self._windows(Batch(x, {}), 0)
             for choice in choices:
-                chosen = {name: torch.full((len(parts),), v) for name, v in zip(values, choice, strict=True)}
+                chosen = {name: choice[place].expand(len(parts)) for place, name in enumerate(counts)}
                 score = torch.cat([self._score(parts.replace(condition=chosen)[slice(n, n + ROWS)])
                                    for n in range(0, len(parts), ROWS)])  # fmt: skip
                 scores.append(score.unflatten(0, (len(x), -1)).sum(1))
-        best = torch.stack(scores).argmax(0).tolist()
-        return {name: torch.tensor([choices[row][place] for row in best]) for place, name in enumerate(values)}
+        best = torch.stack(scores).argmax(0)
+        return {name: choices[best, place] for place, name in enumerate(counts)}
 
     def _score(self, batch: Batch) -> Tensor:
         c = self.embed(batch)

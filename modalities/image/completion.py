@@ -93,8 +93,8 @@ class Completion(ImageData):
         self.data, self.hiding, self.coding = data, hiding, coding
 
     def load(self) -> Examples:
-        """The data of the other DataModule."""
-        return self.data.load()
+        """The data of the other DataModule, as limited and named as it says."""
+        return self.data.whole
 
     def transform(self, batch: Batch, training: bool) -> Batch:
         """Images of the other DataModule, with their observed part."""

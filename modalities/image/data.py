@@ -89,7 +89,7 @@ class TorchvisionImages(ImageData):
     Args:
         root: folder of torchvision's files; None is the data set's folder below the data root.
         download: lets torchvision download what is missing.
-        validation: number of training images set aside.
+        validation: number of training images set aside, at least 1.
         base: as in `ImageData`.
     """
 
@@ -111,6 +111,9 @@ class TorchvisionImages(ImageData):
         root = self.root or data_root() / self.folder
         train, labels, names = self.dataset(root, True)
         test, test_labels, _ = self.dataset(root, False)
+        if not 0 < self.validation < len(train):
+            raise ValueError(f"data.validation {self.validation} sets aside that many of {len(train)} training images: "
+                             "give at least 1, and leave some to train on")  # fmt: skip
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
         fields = {self.field: torch.cat([labels, test_labels]).long()}
         return Examples(

@@ -3,6 +3,7 @@
 from itertools import product
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
@@ -92,6 +93,9 @@ def factor_figures(model: ImageCVAE, data: Sprites, seed: int, table: Columns) -
         known = disentanglement.figures(codes, given, ORDERED, seed)["test/dci_informativeness"]
         found["test/given_informativeness"] = known
     accuracies = []
+    if len(codes) <= LABELS:
+        rank_zero_warn(f"{LABELS} labels leave none of {len(codes)} test pictures: no figures of few labels")
+        return found
     for name in free:
         value, error, count = few_label_accuracy(codes, free[name], LABELS, seed=seed)
         text = f"linear classifier of posterior means with {LABELS} labels"

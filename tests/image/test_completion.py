@@ -184,3 +184,9 @@ def test_the_baseline_adds_its_logits_whatever_z():
 def test_an_image_of_another_size_is_refused_by_name():
     with pytest.raises(ValueError, match=r"condition\.shape is"):
         small().condition({OBSERVED: torch.zeros(2, 1, 8, 8)})
+
+
+def test_a_part_of_the_other_data_is_a_part_here():
+    data = Completion(Digits(limit=60, map=["digit=number"]))
+    assert len(data.whole.x) == 60
+    assert list(data.attributes) == ["number"]

@@ -379,3 +379,17 @@ def test_utkface_is_read_from_the_data_root():
     assert list(data.attributes) == ["age", "gender"]
     assert len(data.examples.x) > 4000
     assert 0 < data.attributes["age"].mean < 60
+
+
+@pytest.mark.parametrize("validation", [0, 20, 21])
+def test_a_validation_that_leaves_nothing_is_refused(validation):
+    class Few(MNIST):
+        def dataset(self, root, train):
+            return (
+                torch.zeros(20, 1, 28, 28, dtype=torch.uint8),
+                torch.arange(20) % 10,
+                [str(digit) for digit in range(10)],
+            )
+
+    with pytest.raises(ValueError, match=rf"data\.validation {validation} sets aside that many of 20 training images"):
+        Few(validation=validation).load()

@@ -4,7 +4,7 @@ import torch
 from common.evaluation.evaluation import Evaluation
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
-from modalities.image.report import ImageReport
+from modalities.image.report import ImageReport, factor_figures
 from modalities.image.sprites import COLOURS, LEVELS, ORDERED, PLACES, SCALES, Sprites, drawn
 
 
@@ -113,3 +113,13 @@ def test_the_factors_that_are_scored_can_be_named():
 def test_other_pictures_have_no_such_figures(digits):
     model = ImageCVAE(AttributeEncoder(digits.attributes), architecture=MLP([4]))
     assert ImageReport().figures(model, digits, Evaluation(), {}) == {}
+
+
+def test_a_test_of_few_pictures_has_the_other_figures(recwarn):
+    data = Sprites(count=900, condition=["shape"])
+    model = ImageCVAE(AttributeEncoder(data.attributes), data.shape, latent_dim=3, architecture=MLP([8]))
+    table = {"mean": torch.randn(90, 3), "index": torch.arange(90)}
+    found = factor_figures(model, data, 0, table)
+    assert {"test/mig", "test/given_informativeness"} <= found.keys()
+    assert not [name for name in found if "few_labels" in name]
+    assert any("100 labels leave none of 90 test pictures" in str(warning.message) for warning in recwarn)

@@ -130,6 +130,14 @@ def test_a_training_that_ends_before_a_validation_is_tested_all_the_same(train_i
     assert Results.read(next(tmp_path.rglob("results.json"))).metrics["test/nll"].value > 0
 
 
+def test_the_last_weights_are_kept_where_a_training_ends_within_an_epoch(train_image, tmp_path):
+    options = ["--run.keep", "last", "--trainer.max_epochs", "-1", "--trainer.limit_train_batches", "4"]
+    train_image("fit", *QUICK, *MLP, *options, "--trainer.max_steps", "6", "--run.root", tmp_path)
+    best, last = (torch.load(next(tmp_path.rglob(f"{name}.ckpt")), weights_only=True) for name in ("best", "last"))
+    assert best["global_step"] == last["global_step"] == 6  # and not 4, after which was the last validation
+    assert all(torch.equal(best["state_dict"][name], weight) for name, weight in last["state_dict"].items())
+
+
 def test_predict_scores_every_example_with_its_condition_and_split(run, train_image):
     train_image(
         "predict", "--config", run / "config.yaml", "--ckpt_path",

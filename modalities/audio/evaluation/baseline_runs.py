@@ -42,12 +42,12 @@ def baseline_results(system: str, data: AudioData, judge: Judge | None, count: i
     started = datetime.now(UTC)
     torch.manual_seed(seed)
     batch = data.some("test", count)
-    train = data.examples.splits["train"]
-    x, fields = data.examples.x[train], {name: data.examples.fields[name][train] for name in judge.attributes}
+    clips, train = data.examples.x, data.examples.splits["train"]
+    fields = {name: data.examples.fields[name][train] for name in judge.attributes}
     requested = {name: batch.condition[name] for name in judge.attributes}
     figures: Figures = {}
     if system == "gaussian":
-        gaussians = ClassGaussians(data.features.standardise(x), fields)
+        gaussians = ClassGaussians(data.features.standardise(clips[train]), fields)
         nll = -gaussians.log_prob(batch.x, requested)
         how = f"exact; PPCA of {COMPONENTS} components for each combination of conditions; standardised features"
         figures["test/nll"] = Measurement.mean(nll[~nll.isnan()], "nats", how)
@@ -55,9 +55,9 @@ def baseline_results(system: str, data: AudioData, judge: Judge | None, count: i
         reconstructed = gaussians.reconstruct(batch.x, requested)
         how = "means of class-conditional Gaussians given a random code"
     else:
-        closest = nearest(data.features.restore(batch.x), x)[1]
-        random = _random_row(fields, requested)
-        generated, reconstructed = (data.features.standardise(x[rows]) for rows in (random, closest))
+        closest = nearest(data.features.restore(batch.x), clips, train)[1]
+        random = train[_random_row(fields, requested)]
+        generated, reconstructed = (data.features.standardise(clips[rows]) for rows in (random, closest))
         how = "random training clips of the condition"
     second = summary_judge(data.whole, data.features)
     figures |= ClipEvaluation(data, judge, second, batch, generated, reconstructed, how, GriffinLim()).figures()

@@ -116,20 +116,19 @@ class ClassGaussians:
         return [(key, rows) for key, rows in groups if key in self.models]
 
 
-def nearest(x: Tensor, others: Tensor, chunk: int = 1000) -> tuple[Tensor, Tensor]:
+def nearest(x: Tensor, others: Tensor, rows: Tensor, chunk: int = 1000) -> tuple[Tensor, Tensor]:
     """Euclidean distance of each clip to the nearest of some others, and the row of that one, each [N].
 
     Args:
         x: clips [N, ...].
         others: clips [M, ...], which may be memory-mapped and of another precision.
-        chunk: clips that are compared at once.
+        rows: those of them that are compared.
+        chunk: clips that are read and compared at once.
     """
-    rows = x.flatten(1)
     best = torch.full((len(x),), float("inf"))
     which = torch.zeros(len(x), dtype=torch.int64)
-    for start in range(0, len(others), chunk):
-        distances = torch.cdist(rows, others[start : start + chunk].float().flatten(1))
-        value, place = distances.min(1)
+    for part in rows.split(chunk):
+        value, place = torch.cdist(x.flatten(1), others[part].float().flatten(1)).min(1)
         closer = value < best
-        best[closer], which[closer] = value[closer], place[closer] + start
+        best[closer], which[closer] = value[closer], part[place[closer]]
     return best, which

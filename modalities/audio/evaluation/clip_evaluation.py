@@ -129,14 +129,14 @@ class ClipEvaluation:
         ):
             figures[f"test/{name}"] = Measurement(spread(x) / spread(real), None, self.count, "ratio", how)
         figures |= self._spread_by_value()
-        train = self.data.examples.x[self.data.examples.splits["train"]]
+        clips, train = self.data.examples.x, self.data.examples.splits["train"]
         real, drawn = (self.features.restore(x[:NEAREST]) for x in (self.batch.x, self.generated))
-        own, which = nearest(real, train)
-        other, _ = nearest(drawn, train)
+        own, which = nearest(real, clips, train)
+        other, _ = nearest(drawn, clips, train)
         value = (other.mean() / own.mean()).item()
         how = "distance of generated clips to the nearest training clip against that of real test clips"
         figures["test/nearest_training_clip"] = Measurement(value, None, len(own), "ratio", how)
-        copied = log_spectral_distance(train[which].float(), real)
+        copied = log_spectral_distance(clips[which].float(), real)
         how = "the nearest training clip in place of a reconstruction"
         figures["test/log_spectral_distance_nearest"] = Measurement.mean(copied, "dB", how)
         return figures

@@ -65,7 +65,9 @@ class AudioJudge(nn.Module):
             return None
         judge = AudioJudge(table.attributes, table.x.shape[2])
         options = {} if steps is None else {"steps": steps}
-        name = "-".join(map(str, ["audio", fingerprint, VERSION, *options.values()]))
+        # Of the same clips, a test of a checkpoint standardises in the checkpoint's way: such a judge is another one.
+        scale = f"{features.mean:.4f}_{features.std:.4f}"
+        name = "-".join(map(str, ["audio", fingerprint, scale, VERSION, *options.values()]))
         load_or_train(judge, name, lambda: judge.fit(table, features, **options))
         test = table.splits["test"]
         truth = {name: field[test] for name, field in table.fields.items()}

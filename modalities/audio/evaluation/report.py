@@ -46,6 +46,8 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         nll, bins = table["nll"][~table["nll"].isnan()], model.features.mels * model.features.frames
         how = f"{evaluation.estimator(evaluation.num_samples)}; standardised features"
         figures = {"test/nll_per_bin": Measurement.mean(nll / bins, "nats", how)}
+        if evaluation.control_samples < 1:
+            return figures
         batch, guidance = data.some("test", evaluation.control_samples), evaluation.guidance
         judge = self.judge(data)
         with seeded(evaluation.seed):

@@ -21,7 +21,7 @@ from common.lazy import pd
 from modalities.tabular.columns import Column, schema_of
 from modalities.tabular.evaluation.peers import FORESTS, forests
 from modalities.tabular.evaluation.plain_table import PlainTable
-from modalities.tabular.imputation.filled import Filled, in_table_units
+from modalities.tabular.imputation.filled import Filled, by_importance, in_table_units
 from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
 
@@ -87,7 +87,8 @@ def cvae(table: pd.DataFrame, columns: Sequence[Column], seed: int, **options: A
             table, pd.DataFrame({c.name: _named(whole[:, i], c) for i, c in enumerate(columns)})
         )
 
-    return replace(imputer.complete(table), log_likelihood=log_likelihood)
+    how = by_importance(imputer.draws, conditional=False)
+    return replace(imputer.complete(table), log_likelihood=log_likelihood, estimator=how)
 
 
 def _named(values: np.ndarray, column: Column) -> np.ndarray:

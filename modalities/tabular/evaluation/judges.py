@@ -143,12 +143,15 @@ def generated_figures(
             parts, asked = _asked(model, first, test, max(1, count // len(first.attributes)), at_once)
             estimator = "rows drawn given this cell alone, standardised units"
             figures |= judged(first, second, parts, asked, estimator)
+        # A missing cell reads as the mean: drawn rows, which have none of their own, lack what random real rows lack.
+        lacking = test[torch.randint(len(test), (count,))].isnan()
     features = Features(data.columns)
-    real, drawn = (features(x)[0] for x in (test, alone))
+    real, drawn = (features(x)[0] for x in (test, alone.masked_fill(lacking, float("nan"))))
     different = fidelity_figures(real, drawn, {}, {}, {}, evaluation.seed)
+    cells = "cells, missing where random real rows lack them" if lacking.any() else "cells"
     return figures | {
         name: Measurement(
-            figure.value, figure.stderr, figure.n, figure.unit, figure.estimator.replace("judge features", "cells")
+            figure.value, figure.stderr, figure.n, figure.unit, figure.estimator.replace("judge features", cells)
         )
         for name, figure in different.items()
     }

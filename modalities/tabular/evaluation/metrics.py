@@ -49,7 +49,7 @@ def imputation_metrics(
     if filled.log_likelihood is not None:
         densities = cells & np.array([column.kind in ("continuous", "positive") for column in columns])
         nats = filled.log_likelihood(truth, cells) + densities @ np.log(deviation)
-        text = "log p(hidden | observed) of rows with a hidden cell, numbers in their column's deviation"
+        text = f"log p(hidden | observed) of rows with a hidden cell, numbers in their deviation; {filled.estimator}"
         figures["masked_log_likelihood"] = _mean(nats[cells.any(1)], "nats a row", text)
     return figures
 

@@ -26,7 +26,7 @@ from modalities.tabular.data import TabularData
 from modalities.tabular.evaluation.judges import generated_figures
 from modalities.tabular.evaluation.metrics import imputation_metrics
 from modalities.tabular.files import TableFormat, as_frame, cells_of
-from modalities.tabular.imputation.filled import Filled, decoded, in_table_units
+from modalities.tabular.imputation.filled import Filled, by_importance, decoded, in_table_units
 from modalities.tabular.imputation.sampling import (
     Imputation,
     impute_rows,
@@ -66,7 +66,8 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         ends = imputation.interval(COVERAGE, model.columns, factor)
         points = (decoded(part.cpu().double().numpy(), model.columns) for part in (imputation.point, *ends))
         point, low, high = points
-        filled = Filled(point, low, high, lambda _, cells: _log_likelihoods(model, data, cells, evaluation.seed))
+        how = by_importance(LIKELIHOOD_SAMPLES, model.condition.reads_observed)
+        filled = Filled(point, low, high, lambda _, cells: _log_likelihoods(model, data, cells, evaluation.seed), how)
         truth = decoded(x.double().numpy(), model.columns)
         hidden = (observed.isnan() & ~x.isnan()).numpy()
         figures = imputation_metrics(filled, truth, hidden, model.columns, COVERAGE)

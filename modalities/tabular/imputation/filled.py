@@ -18,12 +18,20 @@ class Filled:
         high: upper ends of intervals.
         log_likelihood: log p(hidden cells | observed cells) of each row in nats [N], from the true table [N, F] and
             the hidden cells [N, F]; numbers are in the units of the columns. None if the method has no density.
+        estimator: how that is estimated.
     """
 
     point: np.ndarray
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     log_likelihood: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    estimator: str = "exact"
+
+
+def by_importance(samples: int, conditional: bool) -> str:
+    """How log p(hidden | observed) is estimated by a model: as one bound, or as a difference of two, which is none."""
+    bounds = "a lower bound" if conditional else "log p(all) - log p(observed), a difference of lower bounds"
+    return f"importance sampling, {samples} samples, {bounds}"
 
 
 def in_table_units(nats: np.ndarray, cells: np.ndarray, columns: Sequence[Column]) -> np.ndarray:

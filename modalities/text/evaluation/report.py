@@ -79,7 +79,7 @@ class TextReport(Report[TextStyleCVAE, TextData]):
                 for n in (1, 2):
                     figures[f"test/distinct_{n}{suffix}"] = distinct(model.texts(sentences), n)
                 figures[f"test/fluency{suffix}"] = ngrams.perplexity(rows_of(sentences, pad))
-            if judge is not None:
+            if judge is not None and evaluation.control_samples > 0:
                 figures |= _control_by_value(model, data, evaluation, judge)
             if SOURCE in conditions and model.condition.reads_source:
                 figures |= _renderings(model, conditions, data.segmentation, evaluation)

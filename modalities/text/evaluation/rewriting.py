@@ -130,7 +130,7 @@ def rewriting_figures(
 ) -> dict[str, Measurement]:
     """`test/rewrite/<from>-<to>/...` for all pairs of a label's categories, and `test/rewrite/<figure>` of all of them.
 
-    Accuracy and BLEU of all are means over pairs; fluency and different 2-grams are of all rewritten sentences together.
+    Accuracy and BLEU of all are means over pairs; fluency and different 2-grams are of all that is rewritten.
 
     Args:
         rewrite: the system to test.

@@ -14,6 +14,7 @@ from modalities.audio.data import Tunes
 from modalities.audio.evaluation.baseline_runs import baseline_results
 from modalities.audio.evaluation.baselines import PPCA, ClassGaussians, nearest
 from modalities.audio.evaluation.clip_evaluation import ClipEvaluation
+from modalities.audio.evaluation.judge import AudioJudge
 from modalities.audio.evaluation.metrics import (
     chroma,
     content_correlation,
@@ -140,9 +141,13 @@ def test_a_gaussian_reconstructs_what_its_components_explain():
 
 def test_the_nearest_clip_is_found():
     others = torch.randn(2500, 3, 4)
-    distance, row = nearest(others[[7, 2100]] + 1e-4, others)
+    rows = torch.arange(0, 2500, 7)
+    distance, row = nearest(others[[7, 2100]] + 1e-4, others, rows, chunk=100)
     assert row.tolist() == [7, 2100]
     assert distance.max() < 1e-2
+    distance, row = nearest(others[[8]], others, rows)  # which is none of the rows
+    assert row.item() in rows.tolist()
+    assert distance.item() > 1
 
 
 # Judges.
@@ -289,6 +294,20 @@ def test_real_clips_are_what_they_are_where_a_model_is_trained_on_permuted_condi
     real = [name for name in own if "judge_accuracy" in name or "tempo_accuracy_real" in name or "tempo_real" in name]
     assert len(real) > 20
     assert {name: permuted[name] for name in real} == {name: own[name] for name in real}
+
+
+def test_a_judge_of_the_same_clips_standardised_otherwise_is_another_one(tunes, monkeypatch):
+    keys = []
+    monkeypatch.setattr("modalities.audio.evaluation.judge.load_or_train", lambda judge, key, fit: keys.append(key))
+    for features in (tunes.features, tunes.features, replace(tunes.features, mean=tunes.features.mean + 1)):
+        AudioJudge.of(tunes.whole, features, "clips", steps=1)
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_test_may_control_no_samples(tunes, model):
+    table = {"nll": torch.tensor([1.0, 2.0])}
+    found = AudioReport().figures(model, tunes, Evaluation(control_samples=0), table)
+    assert list(found) == ["test/nll_per_bin"]
 
 
 @pytest.mark.slow

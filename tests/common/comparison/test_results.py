@@ -1,13 +1,14 @@
 """What a table concludes from its runs, on known cases."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from common.comparison.rendering import markdown, sheet
 from common.comparison.results import TableResults, collect, paired_p
-from common.comparison.runner import State, state
+from common.comparison.runner import State, state, with_others
 from common.comparison.shared_training import NOTE
 from common.comparison.specification import Budget, Cell, MetricColumn, Published, Row, Table
 from common.results import EXAMPLES, Measurement, Results, RunInfo
@@ -202,3 +203,36 @@ def test_the_compact_file_comes_back_as_it_was_written(tmp_path, noise):
     (tmp_path / "compact.json").write_text('{"rows": 3}')
     with pytest.raises(ValueError, match=r"compact\.json is damaged"):
         TableResults.read(tmp_path / "compact.json")
+
+
+def test_rows_of_other_data_than_that_of_today_are_stale(tmp_path, noise):
+    old, new, other = (
+        replace(cell(tmp_path, row, 0, noise, data=data), data=options)
+        for row, data, options in (("old", "yesterday", ("x",)), ("new", "today", ("x",)), ("other", "theirs", ("y",)))
+    )
+    own = cell(tmp_path, "own command", 0, noise, data="whatever")
+    states = with_others({new: state(new)}, [old, new, other, own])
+    assert [states[each].status for each in (old, new, other, own)] == ["stale", "finished", "finished", "finished"]
+    results = collect(table("old", "new", "other", "own command"), "quick", states)
+    page = markdown(sheet(table("old", "new", "other", "own command"), results))
+    assert "| old | failed | 0 |" in page
+    assert "was made from other data (yesterday, now today)" in page
+
+
+def test_examples_of_a_group_are_one_pair(tmp_path, noise):
+    # Four copies of 200 examples whose differences have a mean of .1 and a deviation of 1: t = 1.4 of 200, 2.8 of 800.
+    difference = np.random.default_rng(3).normal(size=200)
+    difference = 0.1 + (difference - difference.mean()) / difference.std()
+    cells = [cell(tmp_path, "a", 0, noise.repeat(4)), cell(tmp_path, "b", 0, (noise + difference).repeat(4))]
+    specification = table("a", "b")
+    specification.columns.append(MetricColumn("test/nll", "less a's", digits=3, difference=True))
+    naive = results_of(specification, cells)
+    assert naive.best == {"test/nll": ["a"]}
+    for each in cells:
+        with np.load(each.folder / EXAMPLES) as file:
+            np.savez(each.folder / EXAMPLES, nll=file["nll"], group=np.arange(200).repeat(4))
+    results = results_of(specification, cells)
+    assert results.best == {}
+    errors = [found.rows["b"].differences["test/nll"].spread for found in (naive, results)]
+    assert errors[1] / errors[0] == pytest.approx(2, rel=0.01)
+    assert results.rows["b"].differences["test/nll"].estimator.endswith("error of 200 groups")

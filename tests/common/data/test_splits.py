@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.splits import given_split, hashed_split, random_split, split_column
+from common.data.splits import given_split, hashed_split, random_split, split_column, spread
 
 NAMES = [f"file {number}" for number in range(200)]
 
@@ -83,3 +83,14 @@ def test_a_column_of_splits_is_no_condition():
     table.loc[1, "Split"] = "tran"
     with pytest.raises(ValueError, match=r"t\.csv, row 2, column Split: 'tran' is no split; there are train, val"):
         split_column(table, Path("t.csv"))
+
+
+@given(st.integers(0, 500), st.integers(1, 600))
+def test_a_part_of_the_examples_is_spread_over_all_of_them(count, limit):
+    places = spread(count, limit)
+    assert len(places) == min(count, limit)
+    assert places == sorted(set(places))
+    assert spread(count, None) == list(range(count))
+    if places:
+        gaps = {after - before for before, after in zip([*places], [*places[1:], count], strict=True)}
+        assert max(gaps) - min(gaps) <= 1  # two of three are not the first two thirds

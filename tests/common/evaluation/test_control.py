@@ -68,3 +68,26 @@ def test_two_judges_read_the_same_samples_and_how_often_they_agree_is_told():
     assert {name: figures[name].value for name in alone if "accuracy" in name} == {
         name: figure.value for name, figure in alone.items() if "accuracy" in name
     }
+
+
+class Two(Loud):
+    """A judge of another field as well, of which no test example has a value."""
+
+    def __init__(self):
+        self.attributes = {**STYLES, "mood": Categorical(["glad", "sad"])}
+        self.real = RealFigures.of(self, [torch.zeros(100, 1)], self.asked())
+
+    def asked(self):
+        return {**MIXED, "mood": torch.full((100,), -1)}
+
+    def read(self, x):
+        return {**super().read(x), "mood": torch.zeros(len(x), dtype=torch.int64)}
+
+
+@pytest.mark.filterwarnings("ignore:the judge of style is at chance")
+def test_a_field_without_a_known_value_does_not_cost_the_others_their_mean():
+    judge = Two()
+    figures = control_figures(judge, judge, judge.asked(), 100, seed=0)
+    assert figures["test/control_accuracy/mood"].n == 0
+    for name in ("control", "judge"):
+        assert figures[f"test/{name}_accuracy"].value == pytest.approx(0.6)

@@ -13,6 +13,7 @@ from common.data.examples import Examples
 from common.data.splits import random_split, some_rows
 from common.distributions.likelihoods import Gaussian
 from common.evaluation.evaluation import Evaluation
+from common.evaluation.information import mutual_information
 from common.evaluation.report import Report
 from common.training.evaluator import Evaluator
 from tests.common.models import PointCVAE
@@ -125,3 +126,35 @@ def test_sound_estimates_are_not():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "few importance samples")
         assert measured(3.0) > 10
+
+
+class Versions(Points):
+    """Points of which each is there five times, as versions of one thing."""
+
+    def load(self):
+        points = super().load()
+        rows = torch.arange(100).repeat_interleave(5)
+        splits = {name: torch.isin(rows, part).nonzero()[:, 0] for name, part in points.splits.items()}
+        return Examples(points.x[rows], {}, {}, splits, groups=rows)
+
+
+def test_versions_of_an_example_make_its_error_no_smaller():
+    found = {}
+    for data in (Points(), Versions()):
+        trainer = Trainer(accelerator="cpu", devices=1, **QUIET)
+        torch.manual_seed(0)
+        trainer.test(PointCVAE(evaluation=Evaluation(num_samples=50)), data, verbose=False)
+        evaluator = Evaluator.of(trainer)
+        found[type(data)] = evaluator.results["test/nll"]
+        assert ("group" in evaluator.examples) == (type(data) is Versions)
+    alone, versions = found[Points], found[Versions]
+    assert (alone.n, versions.n) == (50, 250)
+    assert versions.estimator.endswith(", error of 50 groups")
+    assert versions.stderr == pytest.approx(alone.stderr, rel=0.2)
+
+
+def test_the_information_that_z_has_is_that_of_a_random_part_of_sorted_examples():
+    mean = torch.cat([torch.zeros(3000, 1), 100 * torch.randn(3000, 1, generator=torch.Generator().manual_seed(0))])
+    shared, n = mutual_information(mean, torch.full_like(mean, 0.01))
+    assert n == 2000
+    assert shared > 3  # of the first 2,000, which are all the same, it would be 0

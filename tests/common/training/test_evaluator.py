@@ -56,3 +56,23 @@ def test_examples_whose_likelihood_is_not_measured_are_no_fault():
     assert _not_finite({**table, "nll": torch.tensor([1.0, float("nan"), 2.0])}, None) is None
     table["kl"] = torch.tensor([0.0, float("inf"), float("nan")])
     assert _not_finite(table, None) == "kl of 2 of 3 test examples: position 1; position 2"
+
+
+def test_a_batch_that_fails_costs_its_own_examples_alone(monkeypatch):
+    columns = Evaluation.columns
+    for place in (0, 1):
+        sizes = []
+
+        def failing(*arguments, place=place, sizes=sizes):
+            sizes.append(len(arguments[2]))
+            if len(sizes) == place + 1:
+                raise torch.OutOfMemoryError("no memory for this batch")
+            return columns(*arguments)
+
+        monkeypatch.setattr(Evaluation, "columns", failing)
+        with pytest.warns(UserWarning, match="likelihood of each example: not measured .OutOfMemoryError"):
+            found = measured(Report(), limit=400)
+        assert set(found.failed) == {"likelihood of each example"}
+        assert found.results["test/elbo"].n == 40
+        assert found.results["test/nll"].n == 40 - sizes[place]
+        assert len(sizes) == 3

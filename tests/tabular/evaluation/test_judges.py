@@ -87,3 +87,24 @@ def test_a_table_of_equal_rows_has_no_judges():
     data = Iris()
     data.whole.x[:] = data.whole.x[0]
     assert row_judges(data) is None
+
+
+def test_empty_cells_of_real_rows_are_no_difference_of_drawn_ones():
+    # Rows drawn from the data themselves, but without their empty cells, are as good as rows can be.
+    data = Synthetic()
+    test = data.examples.splits["test"]
+    pool = data.whole.x[data.examples.splits["train"]].float()
+    whole = pool[~pool.isnan().any(1)]
+
+    class Copies(torch.nn.Module):
+        condition = conditional().condition
+        sampled = "copies"
+        device = torch.device("cpu")
+
+        def sample(self, condition, guidance=1.0, draw=False, **_):
+            count = len(next(iter(condition.values())))
+            return whole[torch.randint(len(whole), (count,))][None]
+
+    figures = generated_figures(Copies(), data, Evaluation(control_samples=len(test)))
+    assert figures["test/frechet_distance"].value < 0.35
+    assert "missing where random real rows lack them" in figures["test/frechet_distance"].estimator
