@@ -208,7 +208,7 @@ def nll(arguments: argparse.Namespace) -> None:
     candidates = candidates_of(model, data, arguments.split, arguments.conditions) if arguments.gain else None
     if arguments.gain and candidates is None:
         raise ValueError(f"{arguments.ckpt} is a model without conditions that have values: leave out --gain")
-    values, sizes, below, above, gains = [], [], [], [], []
+    values, sizes, below, above, gains, places = [], [], [], [], [], []
 
     def estimate(part: Batch, near: Tensor | None) -> Estimate:
         return method.estimate(model, part, drawn, near)
@@ -219,6 +219,7 @@ def nll(arguments: argparse.Namespace) -> None:
             batch = batch[torch.isin(batch.positions, chosen)]
             if len(batch) == 0:
                 continue
+            places.append(batch.positions.cpu())
             batch = data.transform(batch.to(arguments.device), training=False)
             size = len(batch) if arguments.method == "is" else min(PART, max(1, decodes // path.chains))
             for rows in torch.arange(len(batch)).split(size):
@@ -234,13 +235,15 @@ def nll(arguments: argparse.Namespace) -> None:
                     above.append(-both.lower.cpu())
                 progress.update(len(part))
     seconds = (time.perf_counter() - begun) / count
-    figure = Measurement.mean(torch.cat(values), "nats", title)
+    groups = data.examples.groups
+    own = None if groups is None else groups[loader.rows[torch.cat(places)]]
+    figure = Measurement.mean(torch.cat(values), "nats", title, own)
     print(
         f"{arguments.split} NLL {figure.value:.3f} ± {figure.stderr or 0:.3f} nats on {figure.n} examples "
         f"({figure.estimator}; mean effective sample size {torch.cat(sizes).mean():.1f})"
     )
     if candidates is not None:
-        gain, compared = Measurement.mean(torch.cat(gains), "nats", title), len(candidates.weights)
+        gain, compared = Measurement.mean(torch.cat(gains), "nats", title, own), len(candidates.weights)
         those = "all" if candidates.drawn is None else "drawn"
         print(f"condition gain {gain.value:.3f} ± {gain.stderr or 0:.3f} nats against {compared} conditions, {those}")
     if arguments.gap:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modalities.tabular.columns import Column
     from modalities.tabular.imputation.sampling import Imputation
 
+INTERVAL_DRAWS = 200  # imputations behind each interval
 EPILOG = """examples:
   impute.py --ckpt runs/tabular/table/ID/checkpoints/best.ckpt --in table.csv --out filled.csv
   impute.py --ckpt P --in table.csv --out filled.csv --num 20 --intervals 0.9
@@ -72,7 +73,7 @@ def impute(arguments: argparse.Namespace) -> None:
     from common.training.restore import restore
     from modalities.tabular import TabularCVAE
     from modalities.tabular.data.table_files import write_rows
-    from modalities.tabular.imputation.sampling import impute_rows
+    from modalities.tabular.imputation.sampling import impute_blocks, joined, with_intervals
     from modalities.tabular.imputation.table_file import TableFile
 
     targets = files_to_write(arguments)
@@ -86,8 +87,15 @@ def impute(arguments: argparse.Namespace) -> None:
     for note in file.notes:
         print(f"impute.py: {note}")
     x = file.x.to(arguments.device)
-    draws = max(arguments.num, 200 if arguments.intervals is not None else 0)
-    imputation = impute_rows([model], x, arguments.proposals, draws, arguments.seed, progress="imputing")
+    least = 0 if arguments.intervals is None else INTERVAL_DRAWS
+    draws = max(arguments.num, least), arguments.seed, "imputing"
+    blocks = impute_blocks([model], x, arguments.proposals, *draws)
+    ends: list[Tensor] = []
+    if arguments.intervals is None:
+        imputation = joined(blocks)
+    else:
+        widening, kept = float(model.widening), arguments.num
+        imputation, *ends = with_intervals(blocks, arguments.intervals, model.columns, widening, kept)
     filled = [
         file.write(cells, target) for target, cells in zip(targets, [imputation.point, *imputation.draws], strict=False)
     ]
@@ -96,7 +104,7 @@ def impute(arguments: argparse.Namespace) -> None:
         print(f"{arguments.num} imputations written to {targets[1]} and so on")
     if arguments.intervals is not None:
         path = beside(arguments.out, "intervals")
-        intervals = interval_table(imputation, x, file.table, model.columns, arguments.intervals, float(model.widening))
+        intervals = interval_table(imputation, ends, x, file.table, model.columns)
         write_rows(intervals, path, file.source.dialect)
         print(f"{arguments.intervals:.0%} intervals written to {path}")
 
@@ -146,7 +154,7 @@ def dialect_of(arguments: argparse.Namespace, remembered: Sequence[str]) -> Dial
 
 
 def interval_table(
-    imputation: Imputation, x: Tensor, table: pd.DataFrame, columns: Sequence[Column], level: float, factor: float
+    imputation: Imputation, ends: Sequence[Tensor], x: Tensor, table: pd.DataFrame, columns: Sequence[Column]
 ) -> pd.DataFrame:
     """One line for each imputed cell: line or row, column, value, and the ends of the interval or the probability.
 
@@ -157,7 +165,6 @@ def interval_table(
 
     from modalities.tabular.imputation.filled import decoded
 
-    ends = imputation.interval(level, columns, factor)
     low, high = (decoded(end.cpu().double().numpy(), columns).astype(object) for end in ends)
     for position, column in enumerate(columns):
         if column.date:

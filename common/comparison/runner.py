@@ -68,7 +68,7 @@ def with_others(run: dict[Cell, State], cells: list[Cell]) -> dict[Cell, State]:
         for cell, reached in run.items()
         if reached.results is not None and cell.data is not None
     }
-    return {cell: run.get(cell) or state(cell, today.get(cell.data)) for cell in cells}
+    return {cell: run.get(cell) or state(cell, today.get(cell.data or ())) for cell in cells}
 
 
 def run(cell: Cell, share: Share, alone: bool = False) -> State:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from common.conditions.attributes import Attribute, Categorical, Continuous, Fields
@@ -143,8 +144,10 @@ def fit_continuous(attributes: dict[str, Attribute], fields: Fields, train: torc
 
 
 def text_of(value: object) -> str:
-    """A value as text; whole numbers that pandas holds as floats, because of an empty cell, lose the `.0`."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    """A cell as text; whole numbers that pandas holds as floats, because of an empty cell, lose the `.0`."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _is_continuous(column: pd.Series) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from scipy.stats import skew
 
+from common.conditions.columns import text_of
 from common.configurable import Configurable
 from common.lazy import pd
 from common.table_files import place, stray_number
@@ -221,17 +222,6 @@ def _local(cells: pd.Series) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(cells.dtype):
         cells = pd.to_datetime(cells, errors="coerce")
     return cells.dt.tz_localize(None)
-
-
-def text_of(value: object) -> str:
-    """A cell as text; whole numbers that pandas stores as floats, because cells are empty, have no decimal point."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _typed(text: str, numeric: bool) -> object:

@@ -4,7 +4,7 @@ import torch
 from common.conditions.attributes import OBSERVED
 from common.training.module import ConditionalELBO
 from modalities.tabular.files import TableFormat, as_frame
-from modalities.tabular.imputation.sampling import impute_rows, masked_log_likelihood
+from modalities.tabular.imputation.sampling import impute_blocks, impute_rows, masked_log_likelihood, with_intervals
 from modalities.tabular.networks.factor_analysis import FactorAnalysis
 from tests.tabular.models import CELLS, COLUMNS, NAN, TABLE, conditional, half_hidden, miwae
 
@@ -39,6 +39,20 @@ def test_imputation_repeats_observed_cells_and_fills_the_others(make):
         assert torch.equal(rows[mask], batch.x[mask])
         assert rows.isfinite().all()
     assert (imputation.confidence[mask] == 1).all()
+
+
+@BOTH
+def test_intervals_of_blocks_are_those_of_all_draws_of_which_few_are_kept(make, monkeypatch):
+    model, observed = make(), half_hidden().condition[OBSERVED]
+    monkeypatch.setattr("modalities.tabular.imputation.sampling.CELLS", 6 * model.likelihood.size * 20)
+    blocks = list(impute_blocks([model], observed, 20, 50, 0))
+    assert [len(block.point) for block in blocks] == [6, 6, 6, 2]
+    whole = impute_rows([model], observed, 20, 50, 0)
+    imputation, low, high = with_intervals(blocks, 0.8, model.columns, 1.5, kept=3)
+    assert torch.equal(imputation.draws, whole.draws[:3])
+    assert torch.equal(imputation.point, whole.point)
+    for end, expected in zip((low, high), whole.interval(0.8, model.columns, 1.5), strict=True):
+        assert torch.equal(end, expected)
 
 
 def test_the_elbo_of_the_conditional_model_counts_hidden_cells_alone():

@@ -316,8 +316,9 @@ class OwnTable(TabularData):
         target: columns that validation and test always hide: the model is evaluated as their predictor.
         drop: columns to leave out, such as identifiers; `impute.py` passes them through as they are.
         index: column that names the rows; it is left out likewise.
-        schema: YAML file that maps column names to kinds (continuous, positive, count, ordinal, binary, categorical),
-            or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns are inferred.
+        schema: YAML file that maps column names to kinds (continuous, nonnegative, positive, count, ordinal, binary,
+            categorical), or to mappings with `kind`, `family` and, in order, `values`. The kinds of other columns
+            are inferred.
         rate: share of cells to hide.
         base: as in `TabularData`.
     """

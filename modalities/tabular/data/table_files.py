@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
 from common import table_files
 from common.lazy import pd
@@ -62,33 +60,6 @@ def _as_excel(table: pd.DataFrame, path: Path) -> bytes:
     except ImportError as error:
         raise ImportError(f"{path}: Excel files need openpyxl: pip install --editable '.[tables]'") from error
     return book.getvalue()
-
-
-def fill_table(table: pd.DataFrame, columns: Sequence[Column], x: Tensor) -> pd.DataFrame:
-    """A copy of a table with its missing cells from x [N, F]; order, index, dtypes and observed cells are unchanged.
-
-    A column of whole numbers that pandas stores as floats, because cells are missing, remains one of floats.
-    """
-    filled = table.copy()
-    for column, values in zip(columns, x.double().cpu().numpy().T, strict=True):
-        position = [str(name) for name in table.columns].index(column.name)
-        cells: pd.Series = table.iloc[:, position]
-        missing = cells.isna().to_numpy()
-        if missing.any():
-            new = column.present(values[missing])
-            result = cells.astype(object).copy()
-            result[missing] = new
-            filled.isetitem(position, _restored(result, cells).array)
-    return filled
-
-
-def _restored(filled: pd.Series, original: pd.Series) -> pd.Series:
-    """A filled column with its original dtype."""
-    if pd.api.types.is_integer_dtype(original.dtype):
-        return filled.map(int).astype(original.dtype)
-    if isinstance(original.dtype, pd.CategoricalDtype) and pd.api.types.is_integer_dtype(original.cat.categories):
-        filled = filled.map(int)
-    return filled.astype(original.dtype)
 
 
 def format_cell(value: object, column: Column) -> str:

@@ -29,9 +29,11 @@ from modalities.tabular.files import TableFormat, as_frame, cells_of
 from modalities.tabular.imputation.filled import Filled, by_importance, decoded, in_table_units
 from modalities.tabular.imputation.sampling import (
     Imputation,
+    impute_blocks,
     impute_rows,
     interval_factor,
     masked_log_likelihood,
+    with_intervals,
 )
 from modalities.tabular.model import TabularCVAE
 
@@ -58,12 +60,11 @@ class TabularReport(Report[TabularCVAE, TabularData]):
         """
         rows = data.examples.splits["test"]
         x, observed = data.examples.x[rows], data.examples.fields[OBSERVED][rows]
-        start = time.perf_counter()
+        start, factor = time.perf_counter(), float(model.widening)
         with eval_mode(model):
-            imputation = impute_rows([model], observed.to(model.device), PROPOSALS, DRAWS, evaluation.seed)
+            blocks = impute_blocks([model], observed.to(model.device), PROPOSALS, DRAWS, evaluation.seed)
+            imputation, *ends = with_intervals(blocks, COVERAGE, model.columns, factor)
         seconds = time.perf_counter() - start
-        factor = float(model.widening)
-        ends = imputation.interval(COVERAGE, model.columns, factor)
         points = (decoded(part.cpu().double().numpy(), model.columns) for part in (imputation.point, *ends))
         point, low, high = points
         how = by_importance(LIKELIHOOD_SAMPLES, model.condition.reads_observed)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from common.conditions.columns import text_of
 from common.lazy import pd
 from common.table_files import place
-from modalities.tabular.columns import Column, text_of
+from modalities.tabular.columns import Column
 
 Labels = Mapping[str, Any]  # text of a value of a discrete column -> the value itself
 

@@ -36,6 +36,7 @@ from modalities.tabular.imputation.sampling import (
     impute_rows,
     interval_factor,
     masked_log_likelihood,
+    with_intervals,
 )
 from modalities.tabular.imputation.table_imputer import TableImputer
 from modalities.tabular.model import TabularCVAE
@@ -246,13 +247,9 @@ class CVAEImputer(TableImputer):
         ends = [x.clone() for _ in range(3)]
         if len(rows):
             blocks = impute_blocks(self.members_, x[rows], self.proposals, self.draws, self.seed_, self._title)
-            done = 0
-            for block in blocks:
-                places = rows[done : done + len(block.point)]
-                done += len(block.point)
-                parts = (block.point, *block.interval(level, self.columns_, self.factor_))
-                for end, part in zip(ends, parts, strict=True):
-                    end[places] = part
+            imputation, *found = with_intervals(blocks, level, self.columns_, self.factor_)
+            for end, part in zip(ends, (imputation.point, *found), strict=True):
+                end[rows] = part
         point, low, high = (self._table_units(cells, end) for end in ends)
         return Filled(point, low, high)
 

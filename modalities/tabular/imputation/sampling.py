@@ -1,7 +1,7 @@
 """Imputation of hidden cells: single and multiple imputations, and intervals, from one model or an ensemble."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -105,12 +105,38 @@ def impute_rows(
         seed: seed of all noise; the same rows and seed give the same result.
         progress: title of a progress bar, which appears after some seconds; None shows none.
     """
-    blocks = list(impute_blocks(models, x, proposals, num_draws, seed, progress))
+    return joined(impute_blocks(models, x, proposals, num_draws, seed, progress))
+
+
+def joined(parts: Iterable[Imputation]) -> Imputation:
+    """The imputations of all blocks as one."""
+    blocks = list(parts)
     return Imputation(
         torch.cat([block.point for block in blocks]),
         torch.cat([block.draws for block in blocks], dim=1),
         torch.cat([block.confidence for block in blocks]),
     )
+
+
+def with_intervals(
+    blocks: Iterable[Imputation], level: float, columns: Sequence[Column], factor: float = 1.0, kept: int = 0
+) -> tuple[Imputation, Tensor, Tensor]:
+    """Imputations of all blocks, and the lower and upper ends of their intervals, [N, F] each.
+
+    Args:
+        blocks: from `impute_blocks`; the draws of one block are in memory at a time.
+        level: as in `Imputation.interval`.
+        columns: as there.
+        factor: as there.
+        kept: how many draws of each block are kept.
+    """
+    parts, lows, highs = [], [], []
+    for block in blocks:
+        low, high = block.interval(level, columns, factor)
+        parts.append(replace(block, draws=block.draws[:kept].clone()))  # a view would keep all of them
+        lows.append(low)
+        highs.append(high)
+    return joined(parts), torch.cat(lows), torch.cat(highs)
 
 
 def impute_blocks(

@@ -69,7 +69,8 @@ def test_no_figure_of_an_example_depends_on_how_many_are_decoded_at_once(name, p
     found = {}
     for decodes in (1, 7, 1000):
         found[decodes] = columns(model, data, decodes)
-        assert most() == {1: 1, 7: 7, 1000: 72}[decodes]  # 8 examples x 9 samples are all that there are
+        every = len(data.batch("test", 8)) * 9  # examples x samples are all that there are
+        assert most() == min(decodes, every)
     figures = {"elbo", "reconstruction", "random_latent_cost", "nll", "nll_from_prior", "condition_gain"}
     assert figures <= found[7].keys()
     for decodes in (1, 7):

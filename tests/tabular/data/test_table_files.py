@@ -1,45 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from common.table_files import Dialect
-from modalities.tabular.columns import encode_table, fit_columns
-from modalities.tabular.data.table_files import fill_table, read_table, write_rows
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_a_data_frame_keeps_observed_cells_dtypes_and_order(data):
-    rows = data.draw(st.integers(4, 15))
-    generator = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    table = pd.DataFrame(
-        {
-            "float": generator.standard_normal(rows),
-            "integer": pd.array(generator.integers(0, 50, rows), dtype="Int64"),
-            "small": generator.standard_normal(rows).astype("float32"),
-            "boolean": pd.array(generator.random(rows) < 0.5, dtype="boolean"),
-            "text": generator.choice(["x", "y", "z"], rows),
-            "category": pd.Categorical(generator.choice(["lo", "hi"], rows), ["lo", "hi"], ordered=True),
-            "complete": generator.integers(0, 9, rows),
-        }
-    )
-    hidden = generator.random(table.shape) < 0.4
-    hidden[0], hidden[:, -1] = False, False
-    holes = table.copy()
-    for number, name in enumerate(table.columns):
-        if hidden[:, number].any():
-            holes.loc[hidden[:, number], name] = None
-    columns = fit_columns(holes)
-    x = torch.from_numpy(encode_table(holes, columns)).nan_to_num()
-    filled = fill_table(holes, columns, x)
-    assert (filled.dtypes == holes.dtypes).all()
-    assert not filled.isna().any().any()
-    for number, name in enumerate(table.columns):
-        shown = ~hidden[:, number]
-        assert filled[name][shown].equals(holes[name][shown])
+from modalities.tabular.data.table_files import read_table, write_rows
 
 
 def test_a_file_that_is_no_table_is_named(tmp_path):
