@@ -68,7 +68,7 @@ class Examples:
         return Batch(self.x[rows], {name: values[rows] for name, values in self.fields.items()})
 
     def content(self) -> str:
-        """Hash of the conditions, and of up to 10,000 examples spread over all, whatever the splits."""
+        """Hash of the conditions and of examples spread over all, whatever the splits."""
         digest = hashlib.sha256(repr(self.x.shape).encode())
         for name in sorted(self.fields):
             digest.update(name.encode() + self.fields[name].contiguous().numpy().tobytes())
@@ -76,7 +76,7 @@ class Examples:
         return digest.hexdigest()[:16]
 
     def _spread(self, digest: Any) -> None:
-        """Adds up to 10,000 examples, spread over all, to a hash."""
+        """Adds examples to a hash: all, or of more than 10,000 fewer than 20,000 that are spread over them."""
         for rows in torch.arange(0, len(self.x), max(1, len(self.x) // 10_000)).split(PART):
             digest.update(self.x[rows].contiguous().numpy().tobytes())
 
@@ -92,7 +92,7 @@ class Examples:
         return np.fromiter((_digest(x) for part in rows.split(PART) for x in self.x[part]), np.uint64, len(rows))
 
     def fingerprint(self) -> str:
-        """Hash of conditions, splits and up to 10,000 examples spread over all."""
+        """Hash of conditions, splits and examples spread over all."""
         digest = hashlib.sha256(repr((self.x.shape, self.attributes)).encode())
         views = [] if self.views is None else [self.views]
         for tensor in [*self.fields.values(), *self.splits.values(), *views]:

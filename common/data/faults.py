@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,11 @@ Faulty = Literal["raise", "skip"]
 REMEDY = "remove or replace them, or leave them out with data.faulty skip"
 BLOCK = 2**22  # bytes
 NAMED = 10  # most faults that a message names
+
+
+def first_names(files: Sequence[object]) -> str:
+    """The first of some files, for a message."""
+    return ", ".join(map(str, files[:NAMED])) + (" ..." if len(files) > NAMED else "")
 
 
 def raise_passing(error: BaseException, file: Path) -> None:

@@ -21,7 +21,7 @@ from common.data.containers.media import Media
 from common.data.containers.unpacking import is_packed, unpacked
 from common.data.datamodule import ConditionalDataModule
 from common.data.examples import Examples
-from common.data.faults import NAMED, Faults, Faulty
+from common.data.faults import Faults, Faulty, first_names
 from common.data.splits import Split, numbered, spread
 from common.data.terms import Terms
 from common.data.texts import Files
@@ -252,14 +252,14 @@ class RecordedAudio(AudioData):
         """Which files gave no clip, which are the same, and of which one channel alone was read."""
         notes = []
         if without := [str(file) for row, file in enumerate(files) if row not in contents]:
-            notes.append(f"files left out as faulty: {len(without):,} of {len(files):,} ({_some(without)})")
+            notes.append(f"files left out as faulty: {len(without):,} of {len(files):,} ({first_names(without)})")
         first: dict[int, int] = {}
         copies = [f"{files[row]} = {files[first[content]]}" for row, content in contents.items()
                   if first.setdefault(content, row) != row]  # fmt: skip
         if copies:
-            notes.append(f"recordings that are the same as others: {len(copies):,} ({_some(copies)})")
+            notes.append(f"recordings that are the same as others: {len(copies):,} ({first_names(copies)})")
         if one := columns["recording"][columns["one_channel"].bool()].unique().tolist():
-            notes.append(f"recordings whose {CANCEL}: {len(one):,} ({_some([str(files[row]) for row in one])})")
+            notes.append(f"recordings whose {CANCEL}: {len(one):,} ({first_names([files[row] for row in one])})")
         return notes
 
     def _origin(self, files: Sequence[Path], owner: list[int]) -> dict[str, Sequence[Any]]:
@@ -415,8 +415,3 @@ def _merged(groups: Sequence[str], contents: dict[int, int]) -> list[str]:
     for row, content in contents.items():
         leader[found(groups[row])] = found(first.setdefault(content, groups[row]))
     return [found(group) for group in groups]
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of some names."""
-    return ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")

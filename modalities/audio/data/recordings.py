@@ -13,7 +13,7 @@ from pathlib import Path
 import torchaudio
 from torchaudio.datasets.gtzan import gtzan_genres
 
-from common.data.faults import NAMED, Faults, Faulty
+from common.data.faults import Faults, Faulty, first_names
 from common.data.folders import labels_and_splits
 from common.data.splits import Split, split_column, spread
 from common.data.texts import Files, names_of
@@ -169,7 +169,7 @@ def table_file(root: Path, csv: Path, group: str | None, faulty: Faulty = "raise
         raise ValueError(f"{csv}: {error}") from None
     unnamed = [file for file in found.files if file not in first]
     if unnamed:
-        raise ValueError(f"{csv} says nothing about {_some(unnamed)} ({len(unnamed)} such files): {AGREE}")
+        raise ValueError(f"{csv} says nothing about {first_names(unnamed)} ({len(unnamed)} such files): {AGREE}")
     if group is not None and group not in table.columns[1:]:
         raise ValueError(f"{csv} has no column {group} to split by; it has: {', '.join(table.columns)}")
     table = table.iloc[rows]
@@ -183,11 +183,6 @@ def table_file(root: Path, csv: Path, group: str | None, faulty: Faulty = "raise
 def _plain(name: str) -> str:
     """A file's name in one form: accents composed, as macOS does not store them, and no separators of Windows."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))
-
-
-def _some(files: Sequence[Path]) -> str:
-    """The first of some files."""
-    return ", ".join(map(str, files[:NAMED])) + (" ..." if len(files) > NAMED else "")
 
 
 def named_files(root: Path, pattern: str, group: str | None, faulty: Faulty = "raise") -> Recordings:
