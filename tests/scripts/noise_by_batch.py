@@ -16,7 +16,7 @@ import torch
 
 from common.data.loader import TensorLoader
 from common.training.module import ConditionalELBO
-from modalities.text.data.datamodules import BucketLoader
+from modalities.text.data.bucket_loader import BucketLoader
 
 
 def seed_by_batch():

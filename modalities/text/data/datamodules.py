@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
@@ -22,93 +22,12 @@ from common.data.terms import Terms
 from common.paths import data_root
 from common.table_files import TABLE_SUFFIXES, is_saved_dataset
 from modalities.text.condition import EXEMPLAR
+from modalities.text.data.bucket_loader import BucketLoader
 from modalities.text.data.corpus import Corpus, bible, style_files, table_file
+from modalities.text.data.pairs import Pairs, paired
 from modalities.text.data.segmentation import Segmentation, segmentation_of, words_of
 from modalities.text.data.style_words import style_tokens
 from modalities.text.tokenizer import Tokenizer, in_range, pad_rows, trimmed
-
-Pairs = Literal["none", "views", "sources"]
-
-
-class BucketLoader(TensorLoader):
-    """Batches of sentences of similar length: as many as fit into a number of tokens, padding included.
-
-    Sentences of equal length and the batches come in random order; without shuffling it is the same in every epoch, so
-    that the first batches of an evaluation represent all. The number and the sizes of the batches depend on the lengths
-    alone and are the same in every epoch.
-
-    Args:
-        examples: padded sentences.
-        rows: rows of the split.
-        lengths: number of tokens of each example.
-        tokens: tokens per batch and process.
-        shuffle: as in `TensorLoader`.
-        seed: as in `TensorLoader`.
-        rank: as in `TensorLoader`.
-        world: as in `TensorLoader`.
-    """
-
-    def __init__(
-        self,
-        examples: Examples,
-        rows: Tensor,
-        lengths: Tensor,
-        tokens: int,
-        shuffle: bool,
-        seed: int,
-        rank: int,
-        world: int,
-    ) -> None:
-        super().__init__(examples, rows, 1, shuffle, seed, rank, world)
-        self.lengths = lengths[rows]
-        self.sizes = _batch_sizes(self.lengths.sort().values, tokens, 1 if shuffle else world)
-        if len(self.sizes if shuffle else rows) < world:
-            raise ValueError(f"{len(rows)} sentences in batches of {tokens} tokens are too few for {world} processes")
-
-    @property
-    def padding(self) -> float:
-        """Share of padding among the tokens of all batches."""
-        longest = [int(part[-1]) for part in self.lengths.sort().values.split(self.sizes)]
-        return 1 - int(self.lengths.sum()) / sum(map(int.__mul__, longest, self.sizes))
-
-    def __len__(self) -> int:
-        return len(self.sizes) // self.world if self.shuffle else len(self.sizes)
-
-    def heaviest(self) -> list[Batch]:
-        """The batches of most sentences, of most tokens, and of the longest sentences."""
-        parts = self.positions()
-        lengths = [int(self.lengths[part].max()) for part in parts]
-        measures = [
-            [len(part) * (length**power) for part, length in zip(parts, lengths, strict=True)] for power in (0, 1)
-        ]
-        return [self.at(parts[number]) for number in sorted({row.index(max(row)) for row in (*measures, lengths)})]
-
-    def positions(self) -> list[Tensor]:
-        """Positions in the split, batch by batch."""
-        epoch = self.epoch if self.shuffle else 0
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        shuffled = torch.randperm(len(self.rows), generator=generator)
-        parts = shuffled[self.lengths[shuffled].argsort(stable=True)].split(self.sizes)
-        order = torch.randperm(len(parts), generator=generator).tolist()
-        if self.shuffle:
-            return [parts[number] for number in order[self.rank :: self.world][: len(self)]]
-        return [parts[number][self.rank :: self.world] for number in order]
-
-
-def _batch_sizes(lengths: Tensor, tokens: int, minimum: int) -> list[int]:
-    """Sizes of consecutive batches of ascending lengths: at most `tokens` tokens, but at least `minimum` sentences."""
-    sizes: list[int] = []
-    start = 0
-    while start < len(lengths):
-        size = min(minimum, len(lengths) - start)
-        while start + size < len(lengths) and (size + 1) * int(lengths[start + size]) <= tokens:
-            size += 1
-        sizes.append(size)
-        start += size
-    if len(sizes) > 1 and sizes[-1] < minimum:
-        last = sizes.pop()
-        sizes[-1] += last
-    return sizes
 
 
 class TextData(ConditionalDataModule):
@@ -222,7 +141,7 @@ class TextData(ConditionalDataModule):
         groups = numbered([corpus.groups[row] for row in retained.tolist()])
         self.sentences = torch.arange(len(groups))
         if self.pairs != "none":
-            examples, self.sentences = _paired(examples, groups, self.pairs)
+            examples, self.sentences = paired(examples, groups, self.pairs)
         self._tokenizer, self.aligned = tokenizer, corpus.aligned
         examples = replace(examples, groups=groups[self.sentences])
         self.lengths = (examples.x != tokenizer.pad).sum(1)
@@ -360,40 +279,6 @@ class TextData(ConditionalDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         tokens = 4 * self.batch_size
         return BucketLoader(self.examples, self.scored, self.lengths, tokens, False, self.seed, rank, world)
-
-
-def _paired(examples: Examples, groups: Tensor, pairs: Pairs) -> tuple[Examples, Tensor]:
-    """A row for each sentence and each other version of it, which is its view or its condition `source`.
-
-    "sources" pairs every sentence with every other version. "views" does so in training; a sentence without another
-    version, and every sentence of validation and test, is paired with itself. The second result is the former row of
-    each sentence.
-    """
-    members: dict[int, list[int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        members.setdefault(group, []).append(row)
-    targets: list[int] = []
-    sources: list[int] = []
-    splits: dict[Split, Tensor] = {}
-    for name, rows in examples.splits.items():
-        start = len(targets)
-        for row in rows.tolist():
-            chosen = [other for other in members[int(groups[row])] if other != row]
-            if pairs == "views" and (name != "train" or not chosen):
-                chosen = [row]
-            targets += [row] * len(chosen)
-            sources += chosen
-        splits[name] = torch.arange(start, len(targets))
-        if len(targets) == start and len(rows):
-            raise ValueError(f"no two versions of one thing in {name}: pairs need data with groups")
-    fields: Fields = {name: field[targets] for name, field in examples.fields.items()}
-    origin = {name: [column[row] for row in targets] for name, column in examples.origin.items()}
-    x, notes = examples.x[targets], examples.notes
-    paired = Examples(x, fields, examples.attributes, splits, origin=origin, notes=notes)
-    if pairs == "sources":
-        return replace(paired, fields={**fields, SOURCE: examples.x[sources]}), torch.tensor(targets)
-    first_pair = {row: pair for pair, row in reversed(list(enumerate(targets)))}
-    return replace(paired, views=torch.tensor([first_pair[row] for row in sources])), torch.tensor(targets)
 
 
 class Bible(TextData):

@@ -10,8 +10,9 @@ from common.conditions.attributes import Categorical, Continuous
 from common.data.examples import Examples
 from common.data.subset import Subset
 from common.paths import data_root
+from modalities.text.data.bucket_loader import BucketLoader
 from modalities.text.data.corpus import Corpus
-from modalities.text.data.datamodules import Bible, BucketLoader, TextData, TextFiles, Yelp
+from modalities.text.data.datamodules import Bible, TextData, TextFiles, Yelp
 
 # Batches of like length
 
