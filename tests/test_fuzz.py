@@ -19,7 +19,7 @@ from modalities.audio.signal.audio_files import read_sound
 from modalities.audio.signal.containers import spans
 from modalities.audio.signal.decoding import Sound
 from modalities.image.decoding import decode
-from modalities.tabular.columns import read_schema
+from modalities.tabular.schema import read_schema
 from modalities.text.data.corpus import lines_of
 from modalities.text.files.reading import open_source
 from tests.soak.fuzz import Fuzz, fuzz

@@ -16,7 +16,8 @@ from common.training.checkpoint import description
 from modalities.image import AttributeEncoder, ImageCVAE
 from modalities.image.networks import MLP
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import encode_table
+from modalities.tabular.schema import fit_columns
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.condition import SentenceReader
 from modalities.text.networks.architectures import Compact

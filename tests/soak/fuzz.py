@@ -51,10 +51,11 @@ from modalities.image.data import ImageFolder
 from modalities.image.files import ImageFormat
 from modalities.image.networks import MLP
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import encode_table
 from modalities.tabular.data import TableFile
 from modalities.tabular.data.sources import source_of
 from modalities.tabular.files import TableFormat
+from modalities.tabular.schema import fit_columns
 from modalities.text import StyleEncoder, TextStyleCVAE
 from modalities.text.data import TextFiles
 from modalities.text.files import TextFormat

@@ -7,9 +7,10 @@ from common.conditions.attributes import OBSERVED
 from common.distributions.priors import ConditionalNormal
 from common.objectives.objectives import IWAE
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import encode_table
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import synthetic
+from modalities.tabular.schema import fit_columns
 
 TABLE = synthetic(300)
 COLUMNS = fit_columns(TABLE)

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modalities.tabular.columns import encode_table, extended, fit_columns, infer_kind, read_schema, schema_of
+from modalities.tabular.columns import encode_table, extended
 from modalities.tabular.data.tables import abalone, anes96, scikit_table, synthetic
 from modalities.tabular.likelihood import CensoredNormal
 from modalities.tabular.networks.features import Features
+from modalities.tabular.schema import fit_columns, infer_kind, read_schema, schema_of
 
 TABLE = synthetic(500)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from modalities.tabular import ObservedCellsEncoder, TabularCVAE
-from modalities.tabular.columns import fit_columns
 from modalities.tabular.data import TableFile
 from modalities.tabular.files import TableFormat, as_frame
+from modalities.tabular.schema import fit_columns
 
 
 def test_rows_of_a_model_have_the_dtypes_of_the_file_that_it_was_trained_on(tmp_path):

@@ -3,8 +3,9 @@ import pytest
 import scipy.stats
 import torch
 
-from modalities.tabular.columns import Column, fit_columns
+from modalities.tabular.columns import Column
 from modalities.tabular.likelihood import FREEDOM, MixedColumns
+from modalities.tabular.schema import fit_columns
 from tests.tabular.models import CELLS, COLUMNS, TABLE
 
 

@@ -18,11 +18,12 @@ from common.data.splits import Split, everything, given_split, random_split, spl
 from common.data.terms import name_map
 from common.lazy import pd
 from common.table_files import Dialect
-from modalities.tabular.columns import Column, Schema, encode_table, extended, read_schema, schema_of
+from modalities.tabular.columns import Column, encode_table, extended
 from modalities.tabular.data.faults import fitted, suspicions
 from modalities.tabular.data.masks import Mechanism, hide, randomly_masked
 from modalities.tabular.data.table_files import read_table
 from modalities.tabular.data.tables import scikit_table, synthetic
+from modalities.tabular.schema import Schema, read_schema, schema_of
 
 EvaluationProtocol = Literal["rows", "cells"]
 

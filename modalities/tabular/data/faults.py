@@ -10,7 +10,8 @@ import numpy as np
 
 from common.lazy import pd
 from common.table_files import place, stray_number
-from modalities.tabular.columns import MAX_CATEGORIES, Column, Schema, fit_columns
+from modalities.tabular.columns import Column
+from modalities.tabular.schema import MAX_CATEGORIES, Schema, fit_columns
 
 UNIQUE = 0.9  # share of different texts above which a column of text looks like an identifier
 FEWEST = 20  # rows from which on it does

@@ -18,12 +18,13 @@ from sklearn.linear_model import BayesianRidge
 
 from common.data.splits import some_rows
 from common.lazy import pd
-from modalities.tabular.columns import Column, schema_of
+from modalities.tabular.columns import Column
 from modalities.tabular.evaluation.peers import FORESTS, forests
 from modalities.tabular.evaluation.plain_table import PlainTable
 from modalities.tabular.imputation.filled import Filled, by_importance, in_table_units
 from modalities.tabular.imputation.imputer import CHOICE_ROWS, CVAEImputer, held_out_cells
 from modalities.tabular.networks.factor_analysis import FactorAnalysis, choose_factors
+from modalities.tabular.schema import schema_of
 
 Method = Callable[[pd.DataFrame, Sequence[Column], int], Filled]  # incomplete table, its columns, seed
 NORMAL_90 = 1.6448536269514722  # half-width of a central 90 % interval of N(0, 1)

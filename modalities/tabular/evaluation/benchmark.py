@@ -17,12 +17,13 @@ from tqdm import tqdm
 from common.lazy import pd
 from common.results import Measurement, Results
 from common.training.baseline_run import baseline_run
-from modalities.tabular.columns import Column, encode_table, fit_columns, schema_of
+from modalities.tabular.columns import Column, encode_table
 from modalities.tabular.data.masks import Mechanism, hide
 from modalities.tabular.data.tables import CONTINUOUS, LABELLED, TABLES, scikit_table
 from modalities.tabular.evaluation.baselines import METHODS
 from modalities.tabular.evaluation.metrics import downstream_accuracy, imputation_metrics
 from modalities.tabular.imputation.filled import decoded
+from modalities.tabular.schema import fit_columns, schema_of
 
 
 def run_protocol(

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from common.lazy import pd
-from modalities.tabular.columns import Column, encode_table, fit_columns
+from modalities.tabular.columns import Column, encode_table
 from modalities.tabular.imputation.filled import decoded
 from modalities.tabular.networks.features import Features
+from modalities.tabular.schema import fit_columns
 
 
 def plain_columns(table: pd.DataFrame, columns: Sequence[Column]) -> list[Column]:

@@ -63,7 +63,7 @@ class CVAEImputer(TableImputer):
     Args:
         members: models in the ensemble.
         latent_dim: size of z; None chooses it by factor analysis of held-out cells.
-        schema: kinds of columns that replace the inferred ones (`modalities.tabular.columns.fit_columns`).
+        schema: kinds of columns that replace the inferred ones (`modalities.tabular.schema.fit_columns`).
         columns: names or positions of the columns to fill; the others are predictors, whose missing cells stay
             missing. None fills all.
         missing_values: what stands in missing cells: NaN, None and pandas' NA are the same; or a number, or a text.

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, MissingValues
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from common.lazy import pd
-from modalities.tabular.columns import Column, Schema, fit_columns, infer_kind, infer_lower
+from modalities.tabular.columns import Column
 from modalities.tabular.imputation.cells import (
     Cells,
     Labels,
@@ -28,6 +28,7 @@ from modalities.tabular.imputation.cells import (
     read_cells,
     readable,
 )
+from modalities.tabular.schema import Schema, fit_columns, infer_kind, infer_lower
 
 NO_NUMBERS = re.compile("could not convert|'(NAType|Timestamp|datetime|date)'")  # what NumPy says of other cells
 

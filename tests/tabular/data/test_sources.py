@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.table_files import Dialect
-from modalities.tabular.columns import Column, encode_table, fit_columns
+from modalities.tabular.columns import Column, encode_table
 from modalities.tabular.data.sources import source_of
 from modalities.tabular.data.table_files import MISSING, read_table
+from modalities.tabular.schema import fit_columns
 
 SIGNS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "colon": ":"}
 MARKS = [("", "utf-8"), (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), ("", "cp1252")]

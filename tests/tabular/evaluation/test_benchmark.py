@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modalities.tabular.columns import encode_table, fit_columns
+from modalities.tabular.columns import encode_table
 from modalities.tabular.data.masks import mcar
 from modalities.tabular.data.tables import abalone, synthetic
 from modalities.tabular.evaluation import baselines, peers
@@ -16,6 +16,7 @@ from modalities.tabular.evaluation.benchmark import results, run_protocol
 from modalities.tabular.evaluation.metrics import downstream_accuracy, imputation_metrics
 from modalities.tabular.imputation.filled import decoded
 from modalities.tabular.imputation.imputer import CVAEImputer
+from modalities.tabular.schema import fit_columns
 
 
 def test_the_protocol_measures_every_method_over_masks():
