@@ -35,6 +35,7 @@ from modalities.audio.signal.decoding import Sound
 from modalities.audio.signal.features import LogMel
 
 SOUNDS = Media("Audio", SUFFIXES, ".wav")
+COLUMNS = ("genre", "instrument", "split", "tune", "group")  # of a rendered clip of a tune
 STATISTICS_CLIPS = 2000  # training clips behind mean and deviation of the features
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -138,33 +139,35 @@ class Tunes(AudioData):
         clips = self.clips * len(self.instruments)  # of a tune of the commonest genre
         tunes = None if self.limit is None else max(1, self.limit // clips)
         files = [every[position] for position in spread(len(every), tunes)]
-        settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares]
+        settings = [asdict(self.settings), asdict(self.performance), self.instruments, self.clips, self.shares, COLUMNS]
         cached = cached_clips([*settings, sources_digest(files)], lambda writer: self._render(files, writer))
         self.tune = cached.columns["tune"]
         fields = {name: cached.columns[name] for name in ("genre", "instrument")}
         attributes = {"genre": Categorical(GENRES), "instrument": Categorical(self.instruments)}
         origin = {"tune": self.tune.tolist(), "seconds": [self.settings.seconds] * len(self.tune)}
         return Examples(cached.x, fields, dict(attributes), _shuffled(cached.columns["split"]), origin=origin,
-                        groups=self.tune)  # fmt: skip
+                        groups=cached.columns["group"])  # fmt: skip
 
     def _render(self, files: list[Path], writer: ClipWriter) -> Columns:
         tunes, left_out = read_tunes(files)
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items())
         rank_zero_info(f"{len(files)} tunes; left out: {reasons or 'none'}")
-        parts = split_tunes(tunes, group_tunes(tunes), self.shares)
+        groups = group_tunes(tunes)
+        parts = split_tunes(tunes, groups, self.shares)
         for name, rows in parts.items():
             if len(rows) == 0:
                 raise ValueError(f"{len(tunes)} tunes leave none for {name}: raise data.limit or data.shares")
         side = {row: SPLITS.index(name) for name, rows in parts.items() for row in rows.tolist()}
-        labels: list[tuple[int, int, int, int]] = []
+        labels: list[tuple[int, int, int, int, int]] = []
         counts = Counter(tune.genre for tune in tunes)
         for number, tune in enumerate(tqdm(tunes, desc="rendering tunes", unit="tune", disable=None)):
             wanted = round(self.clips * math.sqrt(max(counts.values()) / counts[tune.genre]))
             for start in clip_starts(tune, self.performance, self.settings.seconds, wanted):
                 writer.append(self._clip(tune, start))
                 genre = GENRES.index(tune.genre)
-                labels += [(genre, played, side[number], number) for played in range(len(self.instruments))]
-        return dict(zip(("genre", "instrument", "split", "tune"), torch.tensor(labels).T, strict=True))
+                of_clip = side[number], number, groups[number]
+                labels += [(genre, played, *of_clip) for played in range(len(self.instruments))]
+        return dict(zip(COLUMNS, torch.tensor(labels).T, strict=True))
 
     def _clip(self, tune: Tune, start: float) -> Tensor:
         """Features of a clip on every instrument, [instruments, 1, mels, frames]."""
