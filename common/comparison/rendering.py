@@ -160,10 +160,16 @@ def _estimators(measured: dict[str, Figure], groups: dict[str, str]) -> str:
 
 def _hours(rows: dict[str, RowResults]) -> list[str]:
     """Hours of training of all runs, those of a shared training once; nothing where a run does not say them."""
-    own = [run for row in rows.values() for run in row.runs if not run.get("taken_from")]
-    if not own or any(run.get("seconds") is None for run in own):
+    runs = {run["id"]: run for row in rows.values() for run in row.runs}
+    if not runs or any(run.get("seconds") is None for run in runs.values()):
         return []
-    return [f"{sum(run['seconds'] for run in own) / 3600:.2f} hours of training in all, tests not counted."]
+
+    def trained(name: str) -> str:
+        source = str(runs[name].get("taken_from") or "").rpartition("/")[2] if name in runs else ""
+        return trained(source) if source else name
+
+    seconds = {trained(name): run["seconds"] for name, run in runs.items()}
+    return [f"{sum(seconds.values()) / 3600:.2f} hours of training in all, tests not counted."]
 
 
 def _shared(rows: dict[str, RowResults]) -> list[str]:
