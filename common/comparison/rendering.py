@@ -160,7 +160,7 @@ def _estimators(measured: dict[str, Figure], groups: dict[str, str]) -> str:
 
 def _hours(rows: dict[str, RowResults]) -> list[str]:
     """Hours of training of all runs, those of a shared training once; nothing where a run does not say them."""
-    runs = {run["id"]: run for row in rows.values() for run in row.runs}
+    runs = {f"{run['key']}-s{run['seed']}": run for row in rows.values() for run in row.runs}  # by name of the folder
     if not runs or any(run.get("seconds") is None for run in runs.values()):
         return []
 

@@ -26,7 +26,7 @@ def cell(folder, row, seed, values, git="abc", data="data", seconds=2.0):
         path / "results.json"
     )
     np.savez(path / EXAMPLES, nll=values)
-    return Cell(row, seed, (), "key", path, None)
+    return Cell(row, seed, (), f"key-{row}", path, None)
 
 
 def table(*rows, **arguments):
@@ -181,17 +181,17 @@ def test_revisions_and_published_rows_are_told(tmp_path, noise):
 
 def test_hours_are_those_of_all_trainings_and_a_shared_one_counts_once(tmp_path, noise):
     cells = [cell(tmp_path, row, seed, noise, seconds=3600.0 + seed) for row in ("a", "b") for seed in (0, 180)]
-    (cells[3].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": "a/a-180"}))
+    (cells[3].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": "a/key-a-s180"}))
     results = results_of(table("a", "b"), cells)
-    assert [run["taken_from"] for run in results.rows["b"].runs] == [None, "a/a-180"]
+    assert [run["taken_from"] for run in results.rows["b"].runs] == [None, "a/key-a-s180"]
     page = markdown(sheet(table("a", "b"), results))
     assert "- 3.05 hours of training in all, tests not counted." in page
-    assert "- Trained by another run, and only tested: b (a/a-180)." in page
+    assert "- Trained by another run, and only tested: b (a/key-a-s180)." in page
 
 
 def test_a_training_of_a_run_that_is_in_no_row_counts_once_as_well(tmp_path, noise):
     cells = [cell(tmp_path, row, 0, noise, seconds=3600.0) for row in ("a", "b", "c", "d")]
-    for source, taker in (("other/key-s0", 0), ("other/key-s0", 1), ("b/b-0", 2)):
+    for source, taker in (("other/key-s0", 0), ("other/key-s0", 1), ("b/key-b-s0", 2)):
         (cells[taker].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": source}))
     page = markdown(sheet(table("a", "b", "c", "d"), results_of(table("a", "b", "c", "d"), cells)))
     assert "- 2.00 hours of training in all, tests not counted." in page  # that of key-s0, and of d
