@@ -45,7 +45,7 @@ class Measurement:
     def mean(values: Tensor, unit: str, estimator: str, groups: Tensor | None = None) -> "Measurement":
         """Mean over examples [N] with its standard error; groups [N] of them are drawn as a whole."""
         values = values.double()
-        apart = torch.from_numpy(by_group(values.cpu().numpy(), None if groups is None else groups.cpu().numpy()))
+        apart = values if groups is None else torch.from_numpy(by_group(values.cpu().numpy(), groups.cpu().numpy()))
         stderr = (apart.std() / math.sqrt(len(apart))).item() if len(apart) > 1 else None
         how = estimator if len(apart) == len(values) else f"{estimator}, error of {len(apart)} groups"
         return Measurement(values.mean().item(), stderr, len(values), unit, how)

@@ -142,17 +142,20 @@ def run_table(arguments: argparse.Namespace) -> int:
         say(f"{count} runs that are not here are taken as {archive} has recorded them")
     if partly and path.exists():
         kept = {(cell.key, cell.seed) for cell in every if cell in todo or state(cell).status == "finished"}
-        renewed = {cell.row for cell in todo} - {
-            cell.row for cell in every if cell not in todo
-        }  # with all of its seeds
-        if lost := unkept(TableResults.read(path), renewed, kept):
+        left = {cell.row for cell in every if cell not in todo}  # rows of which some seed is not run
+        if lost := unkept(TableResults.read(path), {cell.row for cell in todo} - left, kept):
             raise ValueError(
                 f"{path} has runs of {', '.join(lost)} that are neither here nor recorded with today's options: a "
-                "table of some rows would lose them. Run all rows, or write to another folder with --out"
+                "table without them would lose them. Run them too, or write to another folder with --out"
             )
     executor = cluster(arguments, arguments.max_parallel, arguments.root) or local(arguments.max_parallel)
     states = run_missing(todo, executor, arguments.fresh, log=say)
     states = with_others(states, every)
+    if stale := dict.fromkeys(cell.row for cell in every if cell not in todo and states[cell].status == "stale"):
+        raise ValueError(
+            f"{path} is left as it was: {', '.join(stale)} were made from other data than today's. Run them too; what "
+            "was run now is kept"
+        )
     results = collect(table, arguments.budget, states)
     results.write(path)
     pack(archive, table, [cell for cell, reached in states.items() if reached.status == "finished"])

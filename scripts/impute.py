@@ -88,8 +88,8 @@ def impute(arguments: argparse.Namespace) -> None:
         print(f"impute.py: {note}")
     x = file.x.to(arguments.device)
     least = 0 if arguments.intervals is None else INTERVAL_DRAWS
-    draws = max(arguments.num, least), arguments.seed, "imputing"
-    blocks = impute_blocks([model], x, arguments.proposals, *draws)
+    draws = max(arguments.num, least)
+    blocks = impute_blocks([model], x, arguments.proposals, draws, arguments.seed, "imputing")
     ends: list[Tensor] = []
     if arguments.intervals is None:
         imputation = joined(blocks)

@@ -165,8 +165,11 @@ def _hours(rows: dict[str, RowResults]) -> list[str]:
         return []
 
     def trained(name: str) -> str:
-        source = str(runs[name].get("taken_from") or "").rpartition("/")[2] if name in runs else ""
-        return trained(source) if source else name
+        passed: list[str] = []
+        while name in runs and name not in passed and runs[name].get("taken_from"):
+            passed.append(name)
+            name = runs[name]["taken_from"].rpartition("/")[2]
+        return min(passed) if name in passed else name  # two that were taken from each other, one after the other
 
     seconds = {trained(name): run["seconds"] for name, run in runs.items()}
     return [f"{sum(seconds.values()) / 3600:.2f} hours of training in all, tests not counted."]

@@ -46,7 +46,7 @@ class Evaluation(Configurable):
             0 omits it.
         gain_conditions: most conditions that the gain compares with; where the data have more, as many are drawn and
             each example's own is one more, which bounds it by log (gain_conditions + 1). None is 32.
-        control_samples: generated samples that the judge evaluates; 0 omits what is measured of generated samples.
+        control_samples: generated samples that the judge evaluates; 0 omits its figures.
         guidance: guidance weight of generated samples, as in `Generation.sample`; above 1 exaggerates the condition.
         seed: seed of all noise in evaluation.
         judge_steps: optimiser steps of the judge's training; None takes the modality's own number, fewer are for a

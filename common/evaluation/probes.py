@@ -5,6 +5,8 @@ import math
 import numpy as np
 from torch import Tensor
 
+from common.clusters import by_group
+
 FOLDS = 5
 
 
@@ -45,9 +47,8 @@ def latent_leakage(z: Tensor, field: Tensor, seed: int = 0, groups: Tensor | Non
     hits = cross_val_predict(probe, features, labels, cv=splits, groups=owners) == labels
     accuracy = float(hits.mean())
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
-    # Examples of a group are right or wrong together.
-    errors = hits - accuracy if owners is None else np.bincount(owners, weights=hits - accuracy)
-    return accuracy - float(majority), math.sqrt((errors**2).sum()) / len(labels), len(labels)
+    apart = by_group(hits.astype(np.float64), owners)  # examples of a group are right or wrong together
+    return accuracy - float(majority), float(apart.std()) / math.sqrt(len(apart)), len(labels)
 
 
 def divides(groups: Tensor | None, field: Tensor) -> bool:

@@ -110,7 +110,7 @@ def test_clips_are_reconstructed_and_interpolated(run, clip, tmp_path):
 
 def test_mistakes_are_named(run, clip, tmp_path):
     known = ["--ckpt", run / "checkpoints" / "best.ckpt"]
-    with pytest.raises(ValueError, match="'polka' is not one of .*hornpipe, jig, reel, strathspey"):
+    with pytest.raises(ValueError, match=r"'polka' is not one of .*hornpipe, jig, reel, strathspey"):
         verbs(*known, "--condition", "genre=polka", "--out", tmp_path / "x")
     with pytest.raises(ValueError, match="4 clips need a folder"):
         verbs(*known, "--condition", "genre=jig", "--num", 4, "--out", tmp_path / "x.wav")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.batch import Batch
 from common.conditions.attributes import Categorical
-from common.evaluation.columns import Columns
+from common.evaluation.columns import GROUP, Columns
 from common.evaluation.evaluation import Evaluation
 from common.evaluation.media import Media
 from common.evaluation.report import Report
@@ -43,9 +43,12 @@ class AudioReport(Report[AudioGenreCVAE, AudioData]):
         self, model: AudioGenreCVAE, data: AudioData, evaluation: Evaluation, table: Columns
     ) -> dict[str, Measurement]:
         """NLL per bin, control accuracy before and after the vocoder, spread, tempo, and transfer."""
-        nll, bins = table["nll"][~table["nll"].isnan()], model.features.mels * model.features.frames
-        how = f"{evaluation.estimator(evaluation.num_samples)}; standardised features"
-        figures = {"test/nll_per_bin": Measurement.mean(nll / bins, "nats", how)}
+        figures: dict[str, Measurement] = {}
+        if "nll" in table:  # which it lacks where every batch has failed
+            known, bins = ~table["nll"].isnan(), model.features.mels * model.features.frames
+            how = f"{evaluation.estimator(evaluation.num_samples)}; standardised features"
+            groups = table[GROUP][known] if GROUP in table else None
+            figures["test/nll_per_bin"] = Measurement.mean(table["nll"][known] / bins, "nats", how, groups)
         if evaluation.control_samples < 1:
             return figures
         batch, guidance = data.some("test", evaluation.control_samples), evaluation.guidance

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from common.comparison import runner
 from common.comparison.archive import packed
 from scripts.compare import main
 from tests.common.comparison.tables import compact, journal, write_table
@@ -99,6 +100,17 @@ def test_the_figures_of_single_examples_that_are_paired_are_kept_and_no_others(t
     compare(table)
     assert archive.read_bytes() == before
     assert len(packed(archive)) == 4
+
+
+def test_a_table_beside_rows_of_other_data_is_left_as_it_was(table, capsys, monkeypatch):
+    compare(table)
+    before = [(table.parent / f"numbers.quick.{kind}").read_bytes() for kind in ("json", "zip")]
+    monkeypatch.setattr(
+        runner, "with_others", lambda run, cells: {cell: run.get(cell) or runner.State("stale") for cell in cells}
+    )
+    assert compare(table, "--rows", "second") == 2
+    assert "is left as it was: first were made from other data than today's. Run them too" in capsys.readouterr().err
+    assert before == [(table.parent / f"numbers.quick.{kind}").read_bytes() for kind in ("json", "zip")]
 
 
 def test_a_whole_title_takes_its_row_alone_and_a_part_every_row_that_holds_it(tmp_path):

@@ -191,10 +191,15 @@ def test_hours_are_those_of_all_trainings_and_a_shared_one_counts_once(tmp_path,
 
 def test_a_training_of_a_run_that_is_in_no_row_counts_once_as_well(tmp_path, noise):
     cells = [cell(tmp_path, row, 0, noise, seconds=3600.0) for row in ("a", "b", "c", "d")]
-    for source, taker in (("other/key-s0", 0), ("other/key-s0", 1), ("b/key-b-s0", 2)):
-        (cells[taker].folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": source}))
-    page = markdown(sheet(table("a", "b", "c", "d"), results_of(table("a", "b", "c", "d"), cells)))
-    assert "- 2.00 hours of training in all, tests not counted." in page  # that of key-s0, and of d
+    specification = table("a", "b", "c", "d")
+    for sources, hours in ((["x/key-s0", "x/key-s0", "b/key-b-s0"], 2), (["b/key-b-s0", "a/key-a-s0"], 3)):
+        for each in cells:
+            (each.folder / NOTE).unlink(missing_ok=True)
+        for each, source in zip(cells, sources, strict=False):
+            (each.folder / NOTE).write_text(json.dumps({"training": "same", "taken_from": source}))
+        page = markdown(sheet(specification, results_of(specification, cells)))
+        # That of key-s0, or of a and b, which were taken from each other, one after the other; of c; and of d.
+        assert f"- {hours}.00 hours of training in all, tests not counted." in page
 
 
 def test_results_of_other_data_are_stale(tmp_path, noise):
